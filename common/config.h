@@ -1,0 +1,156 @@
+#pragma once
+/* The config: one YAML file for every role, checked whole before anything starts.
+ *
+ *     SL_AUTO(sl_config_destroy_auto) struct sl_config *config = NULL;
+ *     enum sl_status s = sl_config_load(&config, "run.yaml", overrides, override_count, err);
+ *
+ * Loading reads the file, applies `--set key=value` overrides in order, checks every value and resolves what can be derived (the
+ * vocabulary's size). An error names file, line, key, what was found and what is expected. No other module parses YAML.
+ * Invariants after a successful load: modality_count >= 2, label_count >= 2, labels in order of duration, every heads divides its
+ * hidden, patch divides image, all paths absolute or relative to the current directory (those of the file are made relative to it).
+ */
+#include "common/error.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define SL_NAME_MAX 64         /* bytes of a name with its 0: modality, label */
+#define SL_PATH_MAX 1024       /* bytes of a path with its 0 */
+#define SL_MODALITIES_MAX 8    /* modalities of a model */
+#define SL_BRANCHES_MAX (SL_MODALITIES_MAX + 1)
+#define SL_LABELS_MAX 256      /* classes */
+#define SL_PATTERNS_MAX 16     /* freeze patterns of a modality */
+#define SL_SLOTS_MAX 4096
+#define SL_DURATION_INFINITE (-1)
+
+enum sl_kind { SL_KIND_VIT, SL_KIND_BERT, SL_KIND_FEATURES };
+enum sl_modulation_form { SL_FORM_EXCESS, SL_FORM_RATIO, SL_FORM_NONE };
+enum sl_statistics { SL_STATISTICS_STEP, SL_STATISTICS_MEAN };
+enum sl_optimiser_kind { SL_OPTIMISER_ADAMW, SL_OPTIMISER_SGD };
+enum sl_second_moment { SL_SECOND_BOUND, SL_SECOND_MODULATED };
+enum sl_schedule { SL_SCHEDULE_CONSTANT, SL_SCHEDULE_COSINE, SL_SCHEDULE_LINEAR };
+enum sl_class_weights { SL_WEIGHTS_NONE, SL_WEIGHTS_BALANCED };
+enum sl_consistency { SL_CONSISTENCY_BSP, SL_CONSISTENCY_SSP, SL_CONSISTENCY_ASP };
+enum sl_storage { SL_STORAGE_RAW, SL_STORAGE_JPEG };
+
+struct sl_label_config {
+    char name[SL_NAME_MAX];
+    int64_t duration_s; /* seconds after publication that the video stays worth recommending; SL_DURATION_INFINITE = evergreen */
+};
+
+struct sl_modality_config {
+    char name[SL_NAME_MAX];
+    enum sl_kind kind;
+    int hidden; /* features per token */
+    int layers, heads, mlp; /* vit, bert */
+    float dropout; /* of the outputs of embeddings, attention and feed-forward; 0 = none */
+    char init[SL_PATH_MAX]; /* safetensors with pretrained weights; "" = random */
+    char freeze[SL_PATTERNS_MAX][SL_NAME_MAX * 2]; /* fnmatch patterns of parameter names that do not train */
+    int freeze_count;
+    /* vit */
+    int image, patch; /* pixels, square */
+    int frames; /* most frames of a sample */
+    float mean[3], std[3]; /* of pixel values in 0..1, R G B; x = (u8 / 255 - mean) / std */
+    enum sl_storage storage; /* of frames in the dataset */
+    int jpeg_quality; /* 1..100, for SL_STORAGE_JPEG */
+    /* bert */
+    char vocab[SL_PATH_MAX]; /* vocab.txt as Hugging Face has it */
+    int vocab_size; /* lines of vocab; filled in at load when not given */
+    int max_tokens; /* most tokens of a sample, with [CLS] and [SEP] */
+    int max_position; /* rows of the position table, >= max_tokens */
+    bool lower_case;
+    /* features */
+    int input; /* numbers per token of the stored array (`in` in the file) */
+    int max_items; /* most tokens of a sample (`max_items`) */
+};
+
+struct sl_config {
+    char path[SL_PATH_MAX]; /* the file it came from */
+    struct sl_label_config labels[SL_LABELS_MAX];
+    int label_count;
+    struct {
+        char train[SL_PATH_MAX], validation[SL_PATH_MAX];
+    } dataset;
+    struct sl_modality_config modalities[SL_MODALITIES_MAX];
+    int modality_count;
+    struct {
+        int dim, heads, layers, mlp;
+        float dropout;
+    } fusion;
+    struct {
+        float weight[SL_BRANCHES_MAX]; /* by modality, the fused branch last (index modality_count) */
+        float label_smoothing;
+        enum sl_class_weights class_weights;
+    } loss;
+    struct {
+        enum sl_modulation_form form;
+        double alpha;
+        enum sl_statistics statistics;
+        double decay; /* of the exponential mean of scores, for SL_STATISTICS_MEAN */
+        double dead_zone; /* k = 1 where |ln rho| < dead_zone */
+        double floor; /* least k */
+        int64_t start, end; /* steps [start, end) in which k applies; end -1 = none */
+    } modulation;
+    struct {
+        enum sl_optimiser_kind kind;
+        float lr, beta1, beta2, eps, weight_decay, momentum;
+        float clip_norm; /* 0 = no clipping */
+        enum sl_second_moment second_moment;
+        enum sl_schedule schedule;
+        int64_t warmup_steps;
+        float min_lr_ratio; /* the schedule ends at lr * min_lr_ratio */
+    } optimiser;
+    struct {
+        int slots, slot_size;
+    } batch;
+    int epochs;
+    int64_t max_steps; /* 0 = epochs decide */
+    uint64_t seed;
+    struct {
+        enum sl_consistency mode;
+        int staleness;
+    } consistency;
+    struct {
+        char dir[SL_PATH_MAX]; /* the run's directory: snapshots, metrics.jsonl, config.resolved.yaml, logs */
+        int64_t every_steps; /* 0 = at the end of each epoch only */
+        int keep; /* newest snapshots kept; the best is kept besides */
+        char keep_best[SL_NAME_MAX]; /* BRANCH.accuracy | BRANCH.macro_f1 | BRANCH.loss, such as fused.accuracy */
+    } snapshots;
+    struct {
+        int patience; /* validations without a better keep_best metric before training stops; 0 = off */
+        double min_delta;
+    } early_stopping;
+    struct {
+        char coordinator[SL_PATH_MAX]; /* endpoint, tcp://HOST:PORT, port 0 = any */
+        int servers, workers, threads; /* threads per worker; 0 = all cores shared out */
+        char keys[SL_PATH_MAX];
+        bool insecure;
+        int64_t heartbeat_ms, timeout_ms;
+    } cluster;
+};
+
+/* sl_config_load reads and checks the file. overrides are "section.key=value" texts with YAML values, list items by index
+ * ("modalities.0.layers=2") or by name ("modalities.text.layers=2"). Owns: *ret_config, destroy it. Errors: USAGE, NOT_FOUND as USAGE. */
+SL_MUST_USE enum sl_status sl_config_load(struct sl_config **ret_config, const char *path, const char *const *overrides,
+        int override_count, struct sl_error *err);
+
+/* sl_config_parse is sl_config_load on text in memory; name stands for the file in errors, base_dir makes relative paths absolute. Any
+ * bytes are an error at worst, never a crash (fuzzed). resolve = false skips what needs other files (the vocabulary). */
+SL_MUST_USE enum sl_status sl_config_parse(struct sl_config **ret_config, const char *text, size_t size, const char *name,
+        const char *base_dir, const char *const *overrides, int override_count, bool resolve, struct sl_error *err);
+
+void sl_config_destroy(struct sl_config *config);
+void sl_config_destroy_auto(struct sl_config **config);
+
+/* sl_config_dump writes the whole resolved config as YAML that loads to the same config again. Owns: *ret_text, sl_free it. */
+SL_MUST_USE enum sl_status sl_config_dump(char **ret_text, const struct sl_config *config, struct sl_error *err);
+
+/* sl_config_hash covers all that changes the training's result (labels, model, loss, modulation, optimiser, batch, epochs, seed,
+ * consistency) and nothing that does not (paths, cluster, snapshots): peers and snapshots with another hash do not fit. */
+SL_MUST_USE enum sl_status sl_config_hash(uint64_t *ret_hash, const struct sl_config *config, struct sl_error *err);
+
+/* sl_config_branch_name gives "visual", "text", … or "fused" for branch modality_count. Never NULL. */
+const char *sl_config_branch_name(const struct sl_config *config, int branch);
+/* sl_config_find_label and _modality give the index or -1. */
+int sl_config_find_label(const struct sl_config *config, const char *name);
+int sl_config_find_modality(const struct sl_config *config, const char *name);

@@ -1,0 +1,82 @@
+#pragma once
+/* The model as one table of parameters: name, shape, initialiser, owner, place in the flat vector. From it come sizes, pointers,
+ * blocks, the snapshot's layout and the tags of gradients; there is no second list that must agree with it.
+ *
+ * The flat vector holds heads first, then extractors, then the fusion, each in config order:
+ *
+ *     |  heads  |  extractors  |  fusion  |
+ *     0         head_end       extractor_end        count
+ *     |<---- tag unimodal ---->|
+ *               |<------ tag fused ------>|
+ *
+ * so that the gradient of all unimodal branches together (each extractor and head belongs to one of them alone) is one contiguous
+ * range, and the gradient of the fused branch is another. Tensors are row-major with PyTorch's shapes, [out, in] for a linear layer.
+ * Query, key and value weights of a self-attention follow each other without a gap, so that they are one [3 d, d] matrix; so do their
+ * biases, and key and value of a cross-attention. Everything else starts at a multiple of 16 floats; the gaps stay zero.
+ *
+ *     int q = sl_layout_find(layout, "extractor.text.bert.encoder.layer.0.attention.self.query.weight");
+ *     const float *w = params + layout->params[q].offset;     // (3 d, d) with key and value
+ */
+#include "common/config.h"
+#include "common/error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define SL_PARAM_NAME_MAX 160
+#define SL_PARAM_RANK_MAX 4
+#define SL_BLOCK_FLOATS 262144 /* 1 MiB: the unit of placement, transfer, reduction and update */
+
+enum sl_part { SL_PART_HEAD, SL_PART_EXTRACTOR, SL_PART_FUSION };
+enum sl_tag { SL_TAG_UNIMODAL, SL_TAG_FUSED };
+#define SL_TAGS 2
+enum sl_init { SL_INIT_ZERO, SL_INIT_ONE, SL_INIT_NORMAL, SL_INIT_XAVIER };
+
+struct sl_param {
+    char name[SL_PARAM_NAME_MAX];
+    int rank;
+    int64_t shape[SL_PARAM_RANK_MAX];
+    size_t offset; /* floats from the start of the flat vector */
+    size_t count; /* floats */
+    enum sl_part part;
+    int modality; /* -1 for the fusion */
+    enum sl_init init;
+    float init_std; /* of SL_INIT_NORMAL */
+    bool decay; /* weight decay applies: rank > 1 */
+    bool frozen;
+};
+
+struct sl_block {
+    size_t offset, count; /* floats; never crosses from one (part, modality) to another */
+    enum sl_part part;
+    int modality; /* -1 for the fusion */
+    bool tagged[SL_TAGS]; /* which gradients exist for it */
+};
+
+struct sl_layout {
+    struct sl_param *params; /* in order of offset */
+    int param_count;
+    struct sl_block *blocks; /* in order of offset; together they cover [0, count) */
+    int block_count;
+    size_t count, head_end, extractor_end; /* floats */
+    size_t trained; /* numbers that are parameters, without gaps */
+    uint64_t hash; /* of names, shapes and offsets: two layouts with the same hash are interchangeable */
+    int modality_count;
+};
+
+/* sl_layout_create builds the table from the config. block_floats: SL_BLOCK_FLOATS, less in tests; a multiple of 16. Owns: *ret_layout. Errors: USAGE
+ * for a freeze pattern that matches nothing, NO_MEMORY. */
+SL_MUST_USE enum sl_status sl_layout_create(struct sl_layout **ret_layout, const struct sl_config *config, size_t block_floats,
+        struct sl_error *err);
+void sl_layout_destroy(struct sl_layout *layout);
+void sl_layout_destroy_auto(struct sl_layout **layout);
+
+/* sl_layout_find gives the index of a parameter, or -1. */
+int sl_layout_find(const struct sl_layout *layout, const char *name);
+
+/* sl_layout_offset is the place of a parameter that must exist (asserted): the name is built as printf does. Units: floats. */
+size_t sl_layout_offset(const struct sl_layout *layout, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* sl_layout_initialise fills params with initial values that depend on seed and each parameter's name alone. Shapes: params (count,). */
+void sl_layout_initialise(const struct sl_layout *layout, uint64_t seed, float *params);

@@ -1,0 +1,106 @@
+/* Allocation with a switch for fault tests: see memory.h. */
+#include "common/memory.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static _Atomic uint64_t fail_countdown; /* 0 = off, 1 = every allocation fails */
+
+static int allocation_fails(void)
+{
+    uint64_t left = atomic_load_explicit(&fail_countdown, memory_order_relaxed);
+    if (left == 0)
+        return 0;
+    if (left > 1) {
+        atomic_store_explicit(&fail_countdown, left - 1, memory_order_relaxed);
+        return 0;
+    }
+    errno = ENOMEM;
+    return 1;
+}
+
+void sl_memory_fail_after(uint64_t n)
+{
+    atomic_store(&fail_countdown, n);
+}
+
+void *sl_alloc(size_t count, size_t size)
+{
+    if (allocation_fails())
+        return NULL;
+    return calloc(count == 0 ? 1 : count, size == 0 ? 1 : size);
+}
+
+void *sl_alloc_aligned(size_t count, size_t size)
+{
+    size_t bytes = 0;
+    if (__builtin_mul_overflow(count, size, &bytes) || bytes > SIZE_MAX - SL_ALIGNMENT) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    if (allocation_fails())
+        return NULL;
+    bytes = (bytes + SL_ALIGNMENT - 1) / SL_ALIGNMENT * SL_ALIGNMENT;
+    if (bytes == 0)
+        bytes = SL_ALIGNMENT;
+    void *pointer = aligned_alloc(SL_ALIGNMENT, bytes);
+    if (pointer != NULL)
+        memset(pointer, 0, bytes);
+    return pointer;
+}
+
+void *sl_realloc(void *old, size_t count, size_t size)
+{
+    if (allocation_fails())
+        return NULL;
+    return reallocarray(old, count == 0 ? 1 : count, size == 0 ? 1 : size);
+}
+
+void sl_free(void *pointer)
+{
+    free(pointer);
+}
+
+char *sl_strdup(const char *text)
+{
+    size_t size = strlen(text) + 1;
+    char *copy = sl_alloc(size, 1);
+    if (copy != NULL)
+        memcpy(copy, text, size);
+    return copy;
+}
+
+char *sl_strdup_printf(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    int length = vsnprintf(NULL, 0, format, args);
+    va_end(args);
+    if (length < 0)
+        return NULL;
+    char *text = sl_alloc((size_t)length + 1, 1);
+    if (text == NULL)
+        return NULL;
+    va_start(args, format);
+    (void)vsnprintf(text, (size_t)length + 1, format, args);
+    va_end(args);
+    return text;
+}
+
+void sl_free_auto(void *pointer_to_pointer)
+{
+    void *pointer = NULL;
+    memcpy(&pointer, pointer_to_pointer, sizeof(pointer));
+    sl_free(pointer);
+}
+
+void sl_close_auto(int *fd)
+{
+    if (*fd >= 0)
+        (void)close(*fd);
+}

@@ -1,0 +1,65 @@
+#pragma once
+/* The model of docs/design.md: extractors, unimodal heads, cross-attention fusion; forward and hand-written backward.
+ *
+ * A model is an immutable plan (shapes and offsets into the flat parameter vector of sl_layout). A workspace holds the activations and
+ * scratch of one batch: one per compute thread, planned once; forward and backward allocate nothing.
+ *
+ *     wk_model_forward(model, params, batch, &mode, workspace, &outcome);
+ *     wk_model_backward(model, params, batch, &seeds, workspace, grads);
+ *
+ * Thread: a model may be shared; a workspace belongs to one thread at a time. The bits depend on params, batch, mode and the CPU's
+ * instruction set, never on threads.
+ */
+#include "common/config.h"
+#include "common/error.h"
+#include "common/layout.h"
+#include "worker/model/batch.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct wk_model;
+struct wk_workspace;
+
+struct wk_mode {
+    bool training; /* dropout on, activations kept for backward */
+    uint64_t seed; /* of the config */
+    uint64_t step; /* dropout is keyed by (seed, step, sample, site) */
+    const float *class_weights; /* (K,) or NULL = 1 */
+};
+
+/* What one batch adds to a step: sums over its samples, so that slots add up. Branches: modalities in config order, then fused. */
+struct wk_outcome {
+    int count; /* samples */
+    double weight_sum; /* of class weights: what losses and gradients are divided by in the end */
+    double loss[SL_BRANCHES_MAX]; /* sums of (class-weighted, smoothed) cross-entropies, not yet times loss.weight */
+    double score[SL_MODALITIES_MAX]; /* sums of softmax(logits_m)[y] */
+    int64_t correct[SL_BRANCHES_MAX]; /* argmax == label */
+};
+
+/* wk_model_create plans the model. config and layout must outlive it. Owns: *ret_model. */
+SL_MUST_USE enum sl_status wk_model_create(struct wk_model **ret_model, const struct sl_config *config, const struct sl_layout *layout,
+        struct sl_error *err);
+void wk_model_destroy(struct wk_model *model);
+
+/* wk_workspace_create plans memory for batches of up to capacity samples; training = false keeps no activations for backward. Errors: NO_MEMORY with the
+ * bytes that were wanted. Owns: *ret_workspace. */
+SL_MUST_USE enum sl_status wk_workspace_create(struct wk_workspace **ret_workspace, const struct wk_model *model, int capacity,
+        bool training, struct sl_error *err);
+void wk_workspace_destroy(struct wk_workspace *workspace);
+size_t wk_workspace_size(const struct wk_workspace *workspace); /* bytes */
+
+/* wk_model_forward computes logits, losses and scores. Shapes: params (layout->count,). Labels may be WK_LABEL_NONE when not
+ * training: such samples add nothing to losses. batch->count >= 1. */
+void wk_model_forward(const struct wk_model *model, const float *params, const struct wk_batch *batch, const struct wk_mode *mode,
+        struct wk_workspace *workspace, struct wk_outcome *ret_outcome);
+
+/* wk_model_logits borrows the logits of the last forward until the next. Shapes: (B, K). branch: modality, or modality_count = fused. */
+const float *wk_model_logits(const struct wk_workspace *workspace, int branch);
+
+/* wk_model_backward adds the gradients of the SUMS of losses over the batch, each times its loss.weight, into grads.
+ * grads[SL_TAG_UNIMODAL]: flat vector of which [0, extractor_end) is written: unimodal branches on heads and extractors.
+ * grads[SL_TAG_FUSED]: flat vector of which [head_end, count) is written: the fused branch on extractors and fusion.
+ * Both pointers are to offset 0 of a whole flat vector. Must follow a training forward of the same batch in the same workspace. */
+void wk_model_backward(const struct wk_model *model, const float *params, const struct wk_batch *batch, struct wk_workspace *workspace,
+        float *const grads[SL_TAGS]);
