@@ -32,6 +32,7 @@ enum sl_schedule { SL_SCHEDULE_CONSTANT, SL_SCHEDULE_COSINE, SL_SCHEDULE_LINEAR 
 enum sl_class_weights { SL_WEIGHTS_NONE, SL_WEIGHTS_BALANCED };
 enum sl_consistency { SL_CONSISTENCY_BSP, SL_CONSISTENCY_SSP, SL_CONSISTENCY_ASP };
 enum sl_storage { SL_STORAGE_RAW, SL_STORAGE_JPEG };
+enum sl_metric { SL_METRIC_ACCURACY, SL_METRIC_MACRO_F1, SL_METRIC_LOSS }; /* the loss is better when less */
 
 struct sl_label_config {
     char name[SL_NAME_MAX];
@@ -154,3 +155,6 @@ const char *sl_config_branch_name(const struct sl_config *config, int branch);
 /* sl_config_find_label and _modality give the index or -1. */
 int sl_config_find_label(const struct sl_config *config, const char *name);
 int sl_config_find_modality(const struct sl_config *config, const char *name);
+
+/* sl_config_find_metric splits "BRANCH.METRIC", such as snapshots.keep_best; false when there is no such branch or metric. */
+bool sl_config_find_metric(const struct sl_config *config, const char *text, int *ret_branch, enum sl_metric *ret_metric);

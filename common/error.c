@@ -51,8 +51,12 @@ enum sl_status sl_error_context(struct sl_error *err, const char *format, ...)
     va_start(args, format);
     int used = vsnprintf(err->text, sizeof(err->text), format, args);
     va_end(args);
-    if (used >= 0 && (size_t)used < sizeof(err->text))
-        (void)snprintf(err->text + used, sizeof(err->text) - (size_t)used, ": %s", old);
+    if (used >= 0 && (size_t)used < sizeof(err->text)) {
+        /* a text that becomes too long loses its end, the least useful part */
+        int rest = snprintf(err->text + used, sizeof(err->text) - (size_t)used, ": %s", old);
+        if (rest < 0)
+            err->text[used] = 0;
+    }
     return err->status;
 }
 

@@ -60,11 +60,12 @@ const char *sl_dtype_name(enum sl_dtype dtype); /* "F32", …, as in the header.
 
 /* sl_safetensors_open reads and checks the header. Owns: *ret_file, close it. Errors: NOT_FOUND, BAD_DATA (the text names the file, what is
  * wrong and, for pickles and Git LFS pointers, what to do), NO_MEMORY. */
-SL_MUST_USE enum sl_status sl_safetensors_open(struct sl_safetensors **ret_file, const char *path, struct sl_error *err);
+SL_MUST_USE enum sl_status sl_safetensors_open(
+        struct sl_safetensors **ret_file, const char *path, struct sl_error *err);
 
 /* sl_safetensors_open_memory is sl_safetensors_open on bytes; name stands for the file in errors. Owns: borrows bytes until close. */
-SL_MUST_USE enum sl_status sl_safetensors_open_memory(struct sl_safetensors **ret_file, const void *bytes, size_t size,
-        const char *name, struct sl_error *err);
+SL_MUST_USE enum sl_status sl_safetensors_open_memory(struct sl_safetensors **ret_file, const void *bytes,
+        size_t size, const char *name, struct sl_error *err);
 void sl_safetensors_close(struct sl_safetensors *file);
 void sl_safetensors_close_auto(struct sl_safetensors **file);
 
@@ -78,16 +79,16 @@ const char *sl_safetensors_metadata(const struct sl_safetensors *file, const cha
 
 /* sl_safetensors_read copies the tensor's bytes as they lie (little-endian). Shapes: buffer of size bytes, size == tensor->size.
  * Errors: BAD_DATA when the file has shrunk since, DISK, FAILED. */
-SL_MUST_USE enum sl_status sl_safetensors_read(const struct sl_safetensors *file, const struct sl_tensor *tensor, void *buffer, size_t size,
-        struct sl_error *err);
+SL_MUST_USE enum sl_status sl_safetensors_read(const struct sl_safetensors *file,
+        const struct sl_tensor *tensor, void *buffer, size_t size, struct sl_error *err);
 /* sl_safetensors_read_f32 reads F32, F64, F16 or BF16 as float. Shapes: values (count,), count == tensor->count. Errors: as
  * sl_safetensors_read, and BAD_DATA for another dtype. */
-SL_MUST_USE enum sl_status sl_safetensors_read_f32(const struct sl_safetensors *file, const struct sl_tensor *tensor, float *values,
-        size_t count, struct sl_error *err);
+SL_MUST_USE enum sl_status sl_safetensors_read_f32(const struct sl_safetensors *file,
+        const struct sl_tensor *tensor, float *values, size_t count, struct sl_error *err);
 /* sl_safetensors_read_i64 reads any integer dtype or BOOL as int64_t. Shapes: values (count,). Errors: as sl_safetensors_read, and
  * BAD_DATA for another dtype or a U64 that does not fit. */
-SL_MUST_USE enum sl_status sl_safetensors_read_i64(const struct sl_safetensors *file, const struct sl_tensor *tensor, int64_t *values,
-        size_t count, struct sl_error *err);
+SL_MUST_USE enum sl_status sl_safetensors_read_i64(const struct sl_safetensors *file,
+        const struct sl_tensor *tensor, int64_t *values, size_t count, struct sl_error *err);
 
 /* What the writer is given for each tensor: data borrowed, row-major, little-endian as memory is here. */
 struct sl_tensor_view {
@@ -110,12 +111,14 @@ struct sl_sink {
 
 /* sl_safetensors_header gives the length prefix and the header, padded with spaces to a multiple of 8 bytes, for tensors that follow in
  * the order given. Owns: *ret_bytes, sl_free it. Errors: USAGE for a name that comes twice or is no valid UTF-8, NO_MEMORY. */
-SL_MUST_USE enum sl_status sl_safetensors_header(char **ret_bytes, size_t *ret_size, const struct sl_tensor_view *tensors, int count,
-        const struct sl_metadata *metadata, int metadata_count, struct sl_error *err);
+SL_MUST_USE enum sl_status sl_safetensors_header(char **ret_bytes, size_t *ret_size,
+        const struct sl_tensor_view *tensors, int count, const struct sl_metadata *metadata,
+        int metadata_count, struct sl_error *err);
 
 /* sl_safetensors_write streams header and data into the sink. Errors: as sl_safetensors_header, and what the sink returns. */
-SL_MUST_USE enum sl_status sl_safetensors_write(const struct sl_sink *sink, const struct sl_tensor_view *tensors, int count,
-        const struct sl_metadata *metadata, int metadata_count, struct sl_error *err);
+SL_MUST_USE enum sl_status sl_safetensors_write(const struct sl_sink *sink,
+        const struct sl_tensor_view *tensors, int count, const struct sl_metadata *metadata,
+        int metadata_count, struct sl_error *err);
 
 /* sl_sink_fd writes to a file descriptor: context points to the int. Errors: DISK, FAILED. */
 enum sl_status sl_sink_fd(void *context, const void *bytes, size_t size, struct sl_error *err);

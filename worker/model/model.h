@@ -13,6 +13,7 @@
 #include "common/config.h"
 #include "common/error.h"
 #include "common/layout.h"
+#include "common/stats.h"
 #include "worker/model/batch.h"
 
 #include <stdbool.h>
@@ -28,15 +29,6 @@ struct wk_mode {
     const float *class_weights; /* (K,) or NULL = 1 */
 };
 
-/* What one batch adds to a step: sums over its samples, so that slots add up. Branches: modalities in config order, then fused. */
-struct wk_outcome {
-    int count; /* samples */
-    double weight_sum; /* of class weights: what losses and gradients are divided by in the end */
-    double loss[SL_BRANCHES_MAX]; /* sums of (class-weighted, smoothed) cross-entropies, not yet times loss.weight */
-    double score[SL_MODALITIES_MAX]; /* sums of softmax(logits_m)[y] */
-    int64_t correct[SL_BRANCHES_MAX]; /* argmax == label */
-};
-
 /* wk_model_create plans the model. config and layout must outlive it. Owns: *ret_model. */
 SL_MUST_USE enum sl_status wk_model_create(struct wk_model **ret_model, const struct sl_config *config, const struct sl_layout *layout,
         struct sl_error *err);
@@ -49,10 +41,10 @@ SL_MUST_USE enum sl_status wk_workspace_create(struct wk_workspace **ret_workspa
 void wk_workspace_destroy(struct wk_workspace *workspace);
 size_t wk_workspace_size(const struct wk_workspace *workspace); /* bytes */
 
-/* wk_model_forward computes logits, losses and scores. Shapes: params (layout->count,). Labels may be WK_LABEL_NONE when not
+/* wk_model_forward computes logits, losses (sums, class-weighted and smoothed, not yet times loss.weight) and scores. Shapes: params (layout->count,). Labels may be WK_LABEL_NONE when not
  * training: such samples add nothing to losses. batch->count >= 1. */
 void wk_model_forward(const struct wk_model *model, const float *params, const struct wk_batch *batch, const struct wk_mode *mode,
-        struct wk_workspace *workspace, struct wk_outcome *ret_outcome);
+        struct wk_workspace *workspace, struct sl_step_stats *ret_stats);
 
 /* wk_model_logits borrows the logits of the last forward until the next. Shapes: (B, K). branch: modality, or modality_count = fused. */
 const float *wk_model_logits(const struct wk_workspace *workspace, int branch);
@@ -63,3 +55,7 @@ const float *wk_model_logits(const struct wk_workspace *workspace, int branch);
  * Both pointers are to offset 0 of a whole flat vector. Must follow a training forward of the same batch in the same workspace. */
 void wk_model_backward(const struct wk_model *model, const float *params, const struct wk_batch *batch, struct wk_workspace *workspace,
         float *const grads[SL_TAGS]);
+
+/* wk_model_flops counts the floating-point operations (2 m n k) of the matrix products that one forward of the batch does, or one backward: those
+ * that are really done, on what is present. For benchmarks. */
+double wk_model_flops(const struct wk_model *model, const struct wk_batch *batch, bool backward);

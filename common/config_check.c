@@ -1,0 +1,183 @@
+/* Checks that need more than one value of the config, and values that follow from others. See config_schema.h. */
+#include "common/config_schema.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define PATH_BYTES 192 /* of a key path: names have at most SL_NAME_MAX */
+#define PARENT_BYTES (SL_NAME_MAX + 16)
+
+/* "choose 4 or 6": the divisors of n next to wanted, below and above */
+static const char *divisor_hint(char *text, size_t size, int n, int wanted)
+{
+    int below = wanted < n ? wanted : n, above = wanted;
+    while (below > 1 && n % below != 0)
+        below--;
+    while (above < n && n % above != 0)
+        above++;
+    if (above <= n && above != below)
+        (void)snprintf(text, size, "choose a divisor such as %d or %d", below, above);
+    else
+        (void)snprintf(text, size, "choose a divisor such as %d", below);
+    return text;
+}
+
+static enum sl_status check_divides(const struct sl_config_reader *reader, const char *parent, const char *key, int value,
+        const char *other_key, int other)
+{
+    if (other % value == 0)
+        return SL_OK;
+    char path[PATH_BYTES], hint[80];
+    (void)snprintf(path, sizeof(path), "%.*s.%s", PARENT_BYTES, parent, key);
+    return sl_config_fail(reader, path, "%d does not divide %s %d; %s", value, other_key, other,
+            divisor_hint(hint, sizeof(hint), other, value));
+}
+
+static enum sl_status check_labels(const struct sl_config *config, const struct sl_config_reader *reader)
+{
+    for (int i = 1; i < config->label_count; i++) {
+        int64_t before = config->labels[i - 1].duration_s, now = config->labels[i].duration_s;
+        bool longer = before != SL_DURATION_INFINITE && (now == SL_DURATION_INFINITE || now > before);
+        if (longer)
+            continue;
+        char path[PATH_BYTES];
+        (void)snprintf(path, sizeof(path), "labels.%d.duration", i);
+        return sl_config_fail(reader, path, "is not longer than that of the label before it, \"%s\"; list labels from the shortest to the longest",
+                config->labels[i - 1].name);
+    }
+    return SL_OK;
+}
+
+static enum sl_status check_file(const struct sl_config_reader *reader, const char *parent, const char *key, const char *file)
+{
+    if (file[0] == 0 || access(file, R_OK) == 0)
+        return SL_OK;
+    char path[PATH_BYTES];
+    (void)snprintf(path, sizeof(path), "%.*s.%s", PARENT_BYTES, parent, key);
+    return sl_config_fail(reader, path, "there is no readable file %.600s; paths are relative to the config's folder", file);
+}
+
+static enum sl_status check_vit(struct sl_modality_config *modality, const char *path, const struct sl_config_reader *reader)
+{
+    enum sl_status s = check_divides(reader, path, "patch", modality->patch, "image", modality->image);
+    if (s == SL_OK)
+        s = check_divides(reader, path, "heads", modality->heads, "hidden", modality->hidden);
+    return s;
+}
+
+static enum sl_status check_bert(struct sl_modality_config *modality, const char *path, const struct sl_config_reader *reader,
+        bool resolve)
+{
+    enum sl_status s = check_divides(reader, path, "heads", modality->heads, "hidden", modality->hidden);
+    if (s != SL_OK)
+        return s;
+    if (modality->max_position == 0)
+        modality->max_position = modality->max_tokens;
+    if (modality->max_position < modality->max_tokens) {
+        char whole[PATH_BYTES];
+        (void)snprintf(whole, sizeof(whole), "%.*s.max_position", PARENT_BYTES, path);
+        return sl_config_fail(reader, whole, "%d is less than max_tokens %d; every token needs a position",
+                modality->max_position, modality->max_tokens);
+    }
+    return resolve ? sl_config_check_vocabulary(modality, reader) : SL_OK;
+}
+
+static enum sl_status check_modalities(struct sl_config *config, const struct sl_config_reader *reader, bool resolve)
+{
+    for (int m = 0; m < config->modality_count; m++) {
+        struct sl_modality_config *modality = &config->modalities[m];
+        char path[PATH_BYTES];
+        (void)snprintf(path, sizeof(path), "modalities.%s", modality->name);
+        if (modality->kind != SL_KIND_FEATURES && modality->mlp == 0)
+            modality->mlp = 4 * modality->hidden;
+        enum sl_status s = SL_OK;
+        if (modality->kind == SL_KIND_VIT)
+            s = check_vit(modality, path, reader);
+        else if (modality->kind == SL_KIND_BERT)
+            s = check_bert(modality, path, reader, resolve);
+        if (s == SL_OK && resolve)
+            s = check_file(reader, path, "init", modality->init);
+        if (s != SL_OK)
+            return s;
+    }
+    return SL_OK;
+}
+
+static enum sl_status check_fusion(struct sl_config *config, const struct sl_config_reader *reader)
+{
+    if (config->fusion.mlp == 0)
+        config->fusion.mlp = 4 * config->fusion.dim;
+    return check_divides(reader, "fusion", "heads", config->fusion.heads, "dim", config->fusion.dim);
+}
+
+static enum sl_status check_loss(const struct sl_config *config, const struct sl_config_reader *reader)
+{
+    for (int branch = 0; branch <= config->modality_count; branch++)
+        if (config->loss.weight[branch] > 0.0F)
+            return SL_OK;
+    return sl_config_fail(reader, "loss", "every weight is 0, so nothing would be learned; give one branch a weight above 0");
+}
+
+static enum sl_status check_steps(const struct sl_config *config, const struct sl_config_reader *reader)
+{
+    if (config->modulation.end >= 0 && config->modulation.end <= config->modulation.start)
+        return sl_config_fail(reader, "modulation.end", "%lld is not after start %lld; the window [start, end) would be empty",
+                (long long)config->modulation.end, (long long)config->modulation.start);
+    if (config->max_steps > 0 && config->optimiser.warmup_steps >= config->max_steps)
+        return sl_config_fail(reader, "optimiser.warmup_steps", "%lld is not less than max_steps %lld; training would end while warming up",
+                (long long)config->optimiser.warmup_steps, (long long)config->max_steps);
+    return SL_OK;
+}
+
+static enum sl_status check_metric(const struct sl_config *config, const struct sl_config_reader *reader)
+{
+    int branch = 0;
+    enum sl_metric metric = SL_METRIC_ACCURACY;
+    const char *text = config->snapshots.keep_best;
+    if (text[0] != 0 && !sl_config_find_metric(config, text, &branch, &metric)) {
+        char branches[400] = "fused";
+        for (int m = 0; m < config->modality_count; m++) {
+            size_t used = strlen(branches);
+            (void)snprintf(branches + used, sizeof(branches) - used, ", %s", config->modalities[m].name);
+        }
+        return sl_config_fail(reader, "snapshots.keep_best",
+                "\"%s\" names no branch and metric; expected BRANCH.METRIC with one of %s and one of accuracy, macro_f1, loss", text,
+                branches);
+    }
+    if (config->early_stopping.patience == 0)
+        return SL_OK;
+    if (text[0] == 0)
+        return sl_config_fail(reader, "early_stopping.patience", "needs a metric to watch; set snapshots.keep_best");
+    if (config->dataset.validation[0] == 0)
+        return sl_config_fail(reader, "early_stopping.patience", "needs validations; set dataset.validation");
+    return SL_OK;
+}
+
+static enum sl_status check_cluster(const struct sl_config *config, const struct sl_config_reader *reader)
+{
+    if (config->cluster.timeout_ms < 2 * config->cluster.heartbeat_ms)
+        return sl_config_fail(reader, "cluster.timeout_ms",
+                "%lld is less than two heartbeats of %lld ms; one lost heartbeat would count as a death",
+                (long long)config->cluster.timeout_ms, (long long)config->cluster.heartbeat_ms);
+    return SL_OK;
+}
+
+enum sl_status sl_config_check(struct sl_config *config, const struct sl_config_reader *reader, bool resolve)
+{
+    enum sl_status s = check_labels(config, reader);
+    if (s == SL_OK)
+        s = check_fusion(config, reader);
+    if (s == SL_OK)
+        s = check_loss(config, reader);
+    if (s == SL_OK)
+        s = check_steps(config, reader);
+    if (s == SL_OK)
+        s = check_metric(config, reader);
+    if (s == SL_OK)
+        s = check_cluster(config, reader);
+    if (s == SL_OK)
+        s = check_modalities(config, reader, resolve); /* last: it may read files */
+    return s;
+}

@@ -1,0 +1,46 @@
+/* Messages in memory: see message.h. */
+#include "common/message.h"
+
+#include "common/memory.h"
+
+#include <assert.h>
+
+struct sl_message *sl_message_create(enum sl_message_kind kind)
+{
+    struct sl_message *message = sl_alloc(1, sizeof(*message));
+    if (message != NULL)
+        message->kind = kind;
+    return message;
+}
+
+void sl_message_destroy(struct sl_message *message)
+{
+    if (message == NULL)
+        return;
+    for (int i = 0; i < message->frame_count; i++)
+        sl_buffer_release(message->frames[i].buffer);
+    sl_free(message);
+}
+
+void sl_message_destroy_auto(struct sl_message **message)
+{
+    sl_message_destroy(*message);
+}
+
+void sl_message_add_frame(struct sl_message *message, struct sl_buffer *buffer, const void *data, size_t size)
+{
+    assert(message->frame_count < SL_MESSAGE_FRAMES_MAX);
+    message->frames[message->frame_count++] = (struct sl_frame){sl_buffer_retain(buffer), data, size};
+}
+
+const char *sl_message_name(enum sl_message_kind kind)
+{
+    static const char *const names[SL_MESSAGE_KIND_COUNT] = {
+#define X(kind, name, least, most) [SL_MESSAGE_##kind] = name,
+            SL_MESSAGE_KINDS(X)
+#undef X
+    };
+    if ((unsigned)kind >= SL_MESSAGE_KIND_COUNT || names[kind] == NULL)
+        return "unknown";
+    return names[kind];
+}

@@ -1,0 +1,366 @@
+/* ZeroMQ sockets with limits: see transport.h. Why each option is set is said where it is set; all of them guard against a silent loss or an
+ * unbounded wait that ZeroMQ's defaults allow. */
+#include "common/transport.h"
+
+#include "common/codec.h"
+#include "common/memory.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <zmq.h>
+
+#define ROUTING_ID_SIZE 9 /* a letter, because ids that begin with 0 are ZeroMQ's own, and the incarnation */
+#define ROUTING_ID_LETTER 'w'
+#define ENDPOINT_MAX 256
+#define LINGER_MS 2000
+#define RECEIVE_QUEUE 64 /* messages per peer: beyond that the sender is slowed down by TCP */
+
+struct sl_transport {
+    void *context;
+};
+
+struct sl_socket {
+    void *handle;
+    bool router;
+    char endpoint[ENDPOINT_MAX];
+};
+
+static enum sl_status fail_zmq(struct sl_error *err, const char *what, const char *endpoint)
+{
+    return sl_fail(err, SL_FAILED, "cannot %s %s: %s", what, endpoint, zmq_strerror(zmq_errno()));
+}
+
+enum sl_status sl_transport_create(struct sl_transport **ret_transport, struct sl_error *err)
+{
+    struct sl_transport *transport = sl_alloc(1, sizeof(*transport));
+    if (transport == NULL)
+        return sl_fail(err, SL_NO_MEMORY, "out of memory for the transport");
+    transport->context = zmq_ctx_new();
+    if (transport->context == NULL) {
+        sl_free(transport);
+        return sl_fail(err, SL_FAILED, "cannot start ZeroMQ: %s", zmq_strerror(zmq_errno()));
+    }
+    *ret_transport = transport;
+    return SL_OK;
+}
+
+void sl_transport_destroy(struct sl_transport *transport)
+{
+    if (transport == NULL)
+        return;
+    while (zmq_ctx_term(transport->context) != 0 && zmq_errno() == EINTR)
+        continue; /* a signal is no reason to leave ZeroMQ's threads behind */
+    sl_free(transport);
+}
+
+static int set_int(void *handle, int option, int value)
+{
+    return zmq_setsockopt(handle, option, &value, sizeof(value));
+}
+
+static int set_options(const struct sl_socket *socket)
+{
+    void *h = socket->handle;
+    int64_t size_max = SL_FRAME_SIZE_MAX; /* without it a nine-byte header can ask for gigabytes */
+    int bad = zmq_setsockopt(h, ZMQ_MAXMSGSIZE, &size_max, sizeof(size_max));
+    bad |= set_int(h, ZMQ_LINGER, LINGER_MS); /* the default waits for ever at exit */
+    bad |= set_int(h, ZMQ_SNDHWM, 0); /* see the header: queues hold references, the cores bound them; a full ROUTER would drop */
+    bad |= set_int(h, ZMQ_RCVHWM, RECEIVE_QUEUE);
+    bad |= set_int(h, ZMQ_HEARTBEAT_IVL, 2000); /* a peer that vanished without FIN is noticed */
+    bad |= set_int(h, ZMQ_HEARTBEAT_TIMEOUT, 10000);
+    bad |= set_int(h, ZMQ_HEARTBEAT_TTL, 20000);
+    bad |= set_int(h, ZMQ_HANDSHAKE_IVL, 5000); /* half-open connections do not pile up */
+    bad |= set_int(h, ZMQ_RECONNECT_IVL, 100);
+    bad |= set_int(h, ZMQ_RECONNECT_IVL_MAX, 5000); /* ZeroMQ doubles the pause, with jitter, up to this */
+    if (socket->router) {
+        bad |= set_int(h, ZMQ_ROUTER_MANDATORY, 1); /* an unroutable message is an error instead of nothing */
+        bad |= set_int(h, ZMQ_ROUTER_HANDOVER, 1); /* a reconnecting peer takes its place back */
+    }
+    return bad;
+}
+
+static enum sl_status open_socket(struct sl_socket **ret_socket, struct sl_transport *transport, bool router, const char *endpoint,
+        struct sl_error *err)
+{
+    struct sl_socket *socket = sl_alloc(1, sizeof(*socket));
+    if (socket == NULL)
+        return sl_fail(err, SL_NO_MEMORY, "out of memory for a socket");
+    socket->router = router;
+    socket->handle = zmq_socket(transport->context, router ? ZMQ_ROUTER : ZMQ_DEALER);
+    if (socket->handle == NULL || set_options(socket) != 0) {
+        enum sl_status status = fail_zmq(err, "prepare a socket for", endpoint);
+        sl_socket_close(socket);
+        return status;
+    }
+    *ret_socket = socket;
+    return SL_OK;
+}
+
+enum sl_status sl_socket_bind(struct sl_socket **ret_socket, struct sl_transport *transport, const char *endpoint, struct sl_error *err)
+{
+    struct sl_socket *socket = NULL;
+    enum sl_status status = open_socket(&socket, transport, true, endpoint, err);
+    if (status != SL_OK)
+        return status;
+    char address[ENDPOINT_MAX];
+    size_t length = strlen(endpoint);
+    if (length >= sizeof(address)) {
+        sl_socket_close(socket);
+        return sl_fail(err, SL_USAGE, "the endpoint is longer than %d bytes", ENDPOINT_MAX - 1);
+    }
+    memcpy(address, endpoint, length + 1);
+    if (strncmp(address, "tcp://", 6) == 0 && length > 2 && strcmp(address + length - 2, ":0") == 0)
+        address[length - 1] = '*'; /* what ZeroMQ calls port 0 */
+    size_t size = sizeof(socket->endpoint);
+    if (zmq_bind(socket->handle, address) != 0 || zmq_getsockopt(socket->handle, ZMQ_LAST_ENDPOINT, socket->endpoint, &size) != 0) {
+        status = fail_zmq(err, "listen on", endpoint);
+        sl_socket_close(socket);
+        return status;
+    }
+    *ret_socket = socket;
+    return SL_OK;
+}
+
+enum sl_status sl_socket_connect(struct sl_socket **ret_socket, struct sl_transport *transport, const char *endpoint, uint64_t incarnation,
+        struct sl_error *err)
+{
+    struct sl_socket *socket = NULL;
+    enum sl_status status = open_socket(&socket, transport, false, endpoint, err);
+    if (status != SL_OK)
+        return status;
+    unsigned char id[ROUTING_ID_SIZE] = {ROUTING_ID_LETTER};
+    memcpy(id + 1, &incarnation, sizeof(incarnation));
+    (void)snprintf(socket->endpoint, sizeof(socket->endpoint), "%s", endpoint);
+    if (zmq_setsockopt(socket->handle, ZMQ_ROUTING_ID, id, sizeof(id)) != 0 || zmq_connect(socket->handle, endpoint) != 0) {
+        status = fail_zmq(err, "connect to", endpoint);
+        sl_socket_close(socket);
+        return status;
+    }
+    *ret_socket = socket;
+    return SL_OK;
+}
+
+void sl_socket_close(struct sl_socket *socket)
+{
+    if (socket == NULL)
+        return;
+    if (socket->handle != NULL)
+        (void)zmq_close(socket->handle);
+    sl_free(socket);
+}
+
+const char *sl_socket_endpoint(const struct sl_socket *socket)
+{
+    return socket->endpoint;
+}
+
+/* ---- send ---- */
+
+/* Runs in ZeroMQ's own thread when the frame has left. */
+static void frame_sent(void *data, void *hint)
+{
+    (void)data;
+    sl_buffer_release(hint);
+}
+
+static int send_part(void *handle, const void *bytes, size_t size, int flags)
+{
+    int sent = -1;
+    do
+        sent = zmq_send(handle, bytes, size, flags | ZMQ_DONTWAIT);
+    while (sent < 0 && zmq_errno() == EINTR);
+    return sent < 0 ? -1 : 0;
+}
+
+static int send_frame(void *handle, const struct sl_frame *frame, int flags)
+{
+    if (frame->size < SL_ZERO_COPY_MIN)
+        return send_part(handle, frame->data, frame->size, flags);
+    zmq_msg_t part;
+    if (zmq_msg_init_data(&part, (void *)frame->data, frame->size, frame_sent, sl_buffer_retain(frame->buffer)) != 0) {
+        sl_buffer_release(frame->buffer);
+        return -1;
+    }
+    int sent = -1;
+    do
+        sent = zmq_msg_send(&part, handle, flags | ZMQ_DONTWAIT);
+    while (sent < 0 && zmq_errno() == EINTR);
+    if (sent < 0)
+        (void)zmq_msg_close(&part); /* gives our reference back through frame_sent */
+    return sent < 0 ? -1 : 0;
+}
+
+enum sl_status sl_socket_send(struct sl_socket *socket, uint64_t peer, const struct sl_message *message, struct sl_error *err)
+{
+    unsigned char header[SL_HEADER_SIZE_MAX];
+    size_t size = 0;
+    for (int i = 0; i < message->frame_count; i++)
+        if (message->frames[i].size > SL_FRAME_SIZE_MAX)
+            return sl_fail(err, SL_FAILED, "a %s frame of %zu bytes is over the limit of %d", sl_message_name(message->kind),
+                    message->frames[i].size, SL_FRAME_SIZE_MAX);
+    enum sl_status status = sl_codec_encode(message, header, &size, err);
+    if (status != SL_OK)
+        return status;
+    if (socket->router) {
+        unsigned char id[ROUTING_ID_SIZE] = {ROUTING_ID_LETTER};
+        memcpy(id + 1, &peer, sizeof(peer));
+        if (send_part(socket->handle, id, sizeof(id), ZMQ_SNDMORE) != 0)
+            return sl_fail(err, zmq_errno() == EHOSTUNREACH ? SL_NOT_FOUND : SL_FAILED, "cannot send %s: %s",
+                    sl_message_name(message->kind), zmq_strerror(zmq_errno()));
+    }
+    int bad = send_part(socket->handle, header, size, message->frame_count > 0 ? ZMQ_SNDMORE : 0);
+    for (int i = 0; bad == 0 && i < message->frame_count; i++)
+        bad = send_frame(socket->handle, &message->frames[i], i + 1 < message->frame_count ? ZMQ_SNDMORE : 0);
+    if (bad != 0)
+        return sl_fail(err, SL_FAILED, "cannot send %s: %s", sl_message_name(message->kind), zmq_strerror(zmq_errno()));
+    return SL_OK;
+}
+
+/* ---- receive ---- */
+
+static void free_part(void *context)
+{
+    zmq_msg_t *part = context;
+    (void)zmq_msg_close(part);
+    sl_free(part);
+}
+
+/* Takes the next part of the current message. Returns bytes, -1 with zmq_errno. */
+static int receive_part(void *handle, zmq_msg_t *part)
+{
+    int size = -1;
+    do
+        size = zmq_msg_recv(part, handle, ZMQ_DONTWAIT);
+    while (size < 0 && zmq_errno() == EINTR);
+    return size;
+}
+
+static void drop_rest(void *handle, bool more)
+{
+    while (more) {
+        zmq_msg_t part;
+        (void)zmq_msg_init(&part);
+        more = receive_part(handle, &part) >= 0 && zmq_msg_more(&part);
+        (void)zmq_msg_close(&part);
+    }
+}
+
+/* Moves a part into a counted buffer: as it lies when its floats are aligned, else as a copy. */
+static struct sl_buffer *adopt_part(zmq_msg_t *part)
+{
+    size_t size = zmq_msg_size(part);
+    if ((uintptr_t)zmq_msg_data(part) % sizeof(double) != 0) {
+        struct sl_buffer *copy = sl_buffer_create(size);
+        if (copy != NULL && size > 0)
+            memcpy(copy->data, zmq_msg_data(part), size);
+        return copy;
+    }
+    zmq_msg_t *kept = sl_alloc(1, sizeof(*kept));
+    if (kept == NULL)
+        return NULL;
+    (void)zmq_msg_init(kept);
+    (void)zmq_msg_move(kept, part);
+    struct sl_buffer *buffer = sl_buffer_adopt(zmq_msg_data(kept), size, free_part, kept);
+    if (buffer == NULL)
+        free_part(kept);
+    return buffer;
+}
+
+static enum sl_status receive_frames(void *handle, bool *more, struct sl_message *message, struct sl_error *err)
+{
+    while (*more) {
+        if (message->frame_count == SL_MESSAGE_FRAMES_MAX)
+            return sl_fail(err, SL_BAD_DATA, "%s came with more than %d frames", sl_message_name(message->kind), SL_MESSAGE_FRAMES_MAX);
+        zmq_msg_t part;
+        (void)zmq_msg_init(&part);
+        if (receive_part(handle, &part) < 0) {
+            *more = false;
+            (void)zmq_msg_close(&part);
+            return sl_fail(err, SL_BAD_DATA, "a message broke off: %s", zmq_strerror(zmq_errno()));
+        }
+        *more = zmq_msg_more(&part);
+        struct sl_buffer *buffer = adopt_part(&part);
+        (void)zmq_msg_close(&part);
+        if (buffer == NULL)
+            return sl_fail(err, SL_NO_MEMORY, "out of memory for a frame");
+        message->frames[message->frame_count++] = (struct sl_frame){buffer, buffer->data, buffer->size};
+    }
+    return sl_codec_check_frames(message, err);
+}
+
+/* The routing id names the sender's incarnation, which its header must repeat. */
+static enum sl_status receive_peer(void *handle, uint64_t *ret_peer, bool *more, struct sl_error *err)
+{
+    zmq_msg_t part;
+    (void)zmq_msg_init(&part);
+    if (receive_part(handle, &part) < 0) {
+        (void)zmq_msg_close(&part);
+        return zmq_errno() == EAGAIN ? SL_AGAIN : sl_fail(err, SL_FAILED, "cannot receive: %s", zmq_strerror(zmq_errno()));
+    }
+    *more = zmq_msg_more(&part);
+    const char *bytes = zmq_msg_data(&part);
+    bool ours = zmq_msg_size(&part) == ROUTING_ID_SIZE && bytes[0] == ROUTING_ID_LETTER;
+    if (ours)
+        memcpy(ret_peer, bytes + 1, sizeof(*ret_peer));
+    (void)zmq_msg_close(&part);
+    if (ours && *more)
+        return SL_OK;
+    return sl_fail(err, SL_BAD_DATA, "a peer that is not of this protocol sent something");
+}
+
+static enum sl_status receive_header(void *handle, struct sl_message **ret_message, bool *more, struct sl_error *err)
+{
+    zmq_msg_t part;
+    (void)zmq_msg_init(&part);
+    enum sl_status status = SL_OK;
+    *more = false;
+    if (receive_part(handle, &part) < 0) {
+        status = zmq_errno() == EAGAIN ? SL_AGAIN : sl_fail(err, SL_FAILED, "cannot receive: %s", zmq_strerror(zmq_errno()));
+    } else {
+        *more = zmq_msg_more(&part);
+        status = sl_codec_decode(ret_message, zmq_msg_data(&part), zmq_msg_size(&part), err);
+    }
+    (void)zmq_msg_close(&part);
+    return status;
+}
+
+enum sl_status sl_socket_receive(struct sl_socket *socket, uint64_t *ret_peer, struct sl_message **ret_message, struct sl_error *err)
+{
+    SL_AUTO(sl_message_destroy_auto) struct sl_message *message = NULL;
+    uint64_t peer = 0;
+    bool more = false;
+    enum sl_status status = socket->router ? receive_peer(socket->handle, &peer, &more, err) : SL_OK;
+    if (status == SL_OK)
+        status = receive_header(socket->handle, &message, &more, err);
+    if (status == SL_OK)
+        status = receive_frames(socket->handle, &more, message, err);
+    if (status == SL_OK && socket->router && message->incarnation != peer)
+        status = sl_fail(err, SL_BAD_DATA, "a %s message names another sender than its connection", sl_message_name(message->kind));
+    drop_rest(socket->handle, more);
+    if (status != SL_OK)
+        return status;
+    *ret_peer = peer;
+    *ret_message = SL_TAKE(message);
+    return SL_OK;
+}
+
+enum sl_status sl_transport_wait(struct sl_socket *const *sockets, int socket_count, const int *fds, int fd_count, int64_t timeout_ms,
+        uint64_t *ret_ready, struct sl_error *err)
+{
+    assert(socket_count + fd_count <= SL_WAIT_MAX);
+    zmq_pollitem_t items[SL_WAIT_MAX];
+    for (int i = 0; i < socket_count; i++)
+        items[i] = (zmq_pollitem_t){.socket = sockets[i]->handle, .events = ZMQ_POLLIN};
+    for (int i = 0; i < fd_count; i++)
+        items[socket_count + i] = (zmq_pollitem_t){.fd = fds[i], .events = ZMQ_POLLIN};
+    *ret_ready = 0;
+    int ready = zmq_poll(items, socket_count + fd_count, timeout_ms);
+    if (ready < 0 && zmq_errno() != EINTR)
+        return sl_fail(err, SL_FAILED, "cannot wait for messages: %s", zmq_strerror(zmq_errno()));
+    for (int i = 0; ready > 0 && i < socket_count + fd_count; i++)
+        if (items[i].revents != 0)
+            *ret_ready |= (uint64_t)1 << i;
+    return SL_OK;
+}

@@ -1,0 +1,53 @@
+#pragma once
+/* Messages over ZeroMQ: one ROUTER that a server binds, DEALERs that workers connect. The same code for tcp://, ipc:// and inproc://.
+ *
+ *     sl_transport_create(&transport, err);
+ *     sl_socket_bind(&router, transport, "tcp://127.0.0.1:0", err);
+ *     sl_transport_wait(&router, 1, &wake_fd, 1, 500, &ready);
+ *     while (sl_socket_receive(router, &peer, &message, err) != SL_AGAIN) …
+ *
+ * Limits, all explicit: a frame has at most SL_FRAME_SIZE_MAX bytes, a message SL_MESSAGE_FRAMES_MAX frames. Sending never blocks and never drops silently: the
+ * send queue holds references to the caller's buffers, and the cores bound how many they hand out (one push or answer per block, version and
+ * peer), so ZeroMQ's own high-water mark is off for sending. A peer that is gone is NOT_FOUND.
+ * Thread: a socket is made, used and closed by one thread. A transport may be shared.
+ */
+#include "common/error.h"
+#include "common/message.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define SL_FRAME_SIZE_MAX (64 << 20) /* bytes */
+#define SL_ZERO_COPY_MIN (64 << 10) /* smaller frames are copied: cheaper than the bookkeeping */
+#define SL_WAIT_MAX 32 /* sockets and descriptors of one wait */
+
+struct sl_transport;
+struct sl_socket;
+
+SL_MUST_USE enum sl_status sl_transport_create(struct sl_transport **ret_transport, struct sl_error *err);
+/* sl_transport_destroy waits up to two seconds for what is still being sent. All sockets must be closed before. NULL is fine. */
+void sl_transport_destroy(struct sl_transport *transport);
+
+/* sl_socket_bind listens; port 0 (or *) takes a free one, see sl_socket_endpoint. Errors: FAILED with the endpoint and why (in use, no such address). */
+SL_MUST_USE enum sl_status sl_socket_bind(struct sl_socket **ret_socket, struct sl_transport *transport, const char *endpoint,
+        struct sl_error *err);
+/* sl_socket_connect connects (in the background, again and again with growing pauses). incarnation identifies this process's start to the other side. */
+SL_MUST_USE enum sl_status sl_socket_connect(struct sl_socket **ret_socket, struct sl_transport *transport, const char *endpoint,
+        uint64_t incarnation, struct sl_error *err);
+void sl_socket_close(struct sl_socket *socket); /* NULL is fine */
+
+/* sl_socket_endpoint borrows the bound address with its real port. */
+const char *sl_socket_endpoint(const struct sl_socket *socket);
+
+/* sl_socket_send puts the message on its way; frames of SL_ZERO_COPY_MIN bytes and more are sent from where they lie and must not change any more.
+ * peer: the receiver's incarnation on a bound socket, ignored on a connected one. Errors: NOT_FOUND (no such peer), FAILED. */
+SL_MUST_USE enum sl_status sl_socket_send(struct sl_socket *socket, uint64_t peer, const struct sl_message *message, struct sl_error *err);
+
+/* sl_socket_receive takes one message if there is one. ret_peer: the sender's incarnation on a bound socket, 0 on a connected one.
+ * Errors: AGAIN (nothing there), BAD_DATA or MISMATCH (a message was dropped; err says why; go on). Owns: *ret_message. */
+SL_MUST_USE enum sl_status sl_socket_receive(struct sl_socket *socket, uint64_t *ret_peer, struct sl_message **ret_message,
+        struct sl_error *err);
+
+/* sl_transport_wait waits until a socket or descriptor can be read, a signal comes, or the time is over. ret_ready: bit i for socket i, then descriptors. */
+SL_MUST_USE enum sl_status sl_transport_wait(struct sl_socket *const *sockets, int socket_count, const int *fds, int fd_count,
+        int64_t timeout_ms, uint64_t *ret_ready, struct sl_error *err);

@@ -1,0 +1,121 @@
+/* Child processes: see children.h. */
+#include "deploy/children.h"
+
+#include "common/signals.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* Between fork and exec: only calls that are safe there. */
+static void become(char *const *argv, int output, int keep_fd, pid_t parent)
+{
+    sl_signals_reset();
+    (void)setpgid(0, 0);
+    (void)prctl(PR_SET_PDEATHSIG, SIGTERM);
+    if (getppid() != parent)
+        _exit(143); /* the launcher died before the line above */
+    if (output >= 0 && (dup2(output, STDOUT_FILENO) < 0 || dup2(output, STDERR_FILENO) < 0))
+        _exit(127);
+    if (keep_fd >= 0)
+        (void)fcntl(keep_fd, F_SETFD, 0);
+    (void)execv(argv[0], argv);
+    _exit(127);
+}
+
+enum sl_status dp_children_start(struct dp_children *children, int *ret_index, const char *name, char *const *argv, bool piped, int keep_fd,
+        struct sl_error *err)
+{
+    int ends[2] = {-1, -1};
+    if (children->count == DP_CHILDREN_MAX)
+        return sl_fail(err, SL_USAGE, "more than %d processes on one machine", DP_CHILDREN_MAX);
+    if (piped && pipe2(ends, O_CLOEXEC) != 0)
+        return sl_fail_errno(err, "cannot make a pipe for %s", name);
+    pid_t parent = getpid(), pid = fork();
+    if (pid == 0)
+        become(argv, ends[1], keep_fd, parent);
+    if (ends[1] >= 0)
+        (void)close(ends[1]);
+    if (pid < 0) {
+        if (ends[0] >= 0)
+            (void)close(ends[0]);
+        return sl_fail_errno(err, "cannot start %s", name);
+    }
+    struct dp_child *child = &children->items[children->count];
+    *child = (struct dp_child){.pid = pid, .output_fd = ends[0], .piped = piped};
+    (void)snprintf(child->name, sizeof(child->name), "%s", name);
+    if (ends[0] >= 0)
+        (void)fcntl(ends[0], F_SETFL, O_NONBLOCK);
+    *ret_index = children->count++;
+    return SL_OK;
+}
+
+static void put_line(struct dp_child *child)
+{
+    fprintf(stderr, "[%s] %.*s\n", child->name, (int)child->line_size, child->line);
+    child->line_size = 0;
+}
+
+void dp_children_read(struct dp_child *child)
+{
+    char bytes[DP_LINE_MAX];
+    while (child->output_fd >= 0) {
+        ssize_t got = read(child->output_fd, bytes, sizeof(bytes));
+        if (got < 0 && (errno == EAGAIN || errno == EINTR))
+            return;
+        if (got <= 0) {
+            (void)close(child->output_fd);
+            child->output_fd = -1;
+            if (child->line_size > 0)
+                put_line(child);
+            return;
+        }
+        for (ssize_t i = 0; i < got; i++) {
+            if (bytes[i] != '\n')
+                child->line[child->line_size++] = bytes[i];
+            if (bytes[i] == '\n' || child->line_size == sizeof(child->line))
+                put_line(child);
+        }
+    }
+}
+
+int dp_children_reap(struct dp_children *children)
+{
+    int ended = 0;
+    for (int i = 0; i < children->count; i++) {
+        struct dp_child *child = &children->items[i];
+        int status = 0;
+        if (child->pid == 0 || waitpid(child->pid, &status, WNOHANG) != child->pid)
+            continue;
+        child->pid = 0;
+        child->exit_code = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+        dp_children_read(child);
+        ended++;
+    }
+    return ended;
+}
+
+void dp_child_signal(const struct dp_child *child, int number)
+{
+    if (child->pid != 0)
+        (void)kill(child->pid, number);
+}
+
+void dp_children_signal(const struct dp_children *children, int first, int number)
+{
+    for (int i = first; i < children->count; i++)
+        dp_child_signal(&children->items[i], number);
+}
+
+int dp_children_running(const struct dp_children *children, int first)
+{
+    int running = 0;
+    for (int i = first; i < children->count; i++)
+        running += children->items[i].pid != 0;
+    return running;
+}

@@ -1,0 +1,41 @@
+#pragma once
+/* The commands of `shelflife`: each has one function in a file cmd_NOUN.c, which takes its own argv and returns an exit code.
+ * Helpers that several commands share stand here too. */
+#include "common/config.h"
+#include "common/error.h"
+
+#define DP_OVERRIDES_MAX 64
+
+int dp_sample(int argc, char **argv);
+int dp_vocab(int argc, char **argv);
+int dp_import(int argc, char **argv);
+int dp_inspect(int argc, char **argv);
+int dp_train(int argc, char **argv);
+int dp_server(int argc, char **argv);
+int dp_worker(int argc, char **argv);
+int dp_evaluate(int argc, char **argv);
+int dp_predict(int argc, char **argv);
+int dp_snapshot(int argc, char **argv);
+int dp_config(int argc, char **argv);
+
+/* `--set key=value` options, collected. */
+struct dp_overrides {
+    const char *texts[DP_OVERRIDES_MAX];
+    int count;
+};
+
+/* dp_overrides_add appends one. Errors: USAGE when there are too many. */
+SL_MUST_USE enum sl_status dp_overrides_add(struct dp_overrides *overrides, const char *text, struct sl_error *err);
+
+/* dp_fail prints "shelflife COMMAND: text" to standard error and gives the exit code of the status (codes past 8 are 1). */
+int dp_fail(const char *command, enum sl_status status, const struct sl_error *err);
+
+/* dp_usage prints why and how to get help, and gives 2. */
+int dp_usage(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* dp_number reads a whole number within [least, most]. Errors: USAGE naming the option. */
+SL_MUST_USE enum sl_status dp_number(int64_t *ret_number, const char *option, const char *text, int64_t least, int64_t most,
+        struct sl_error *err);
+
+/* dp_sibling gives the path of a program in the folder of the running one, such as shelflife-decode. Shapes: path has SL_PATH_MAX bytes. */
+SL_MUST_USE enum sl_status dp_sibling(char *path, const char *name, struct sl_error *err);

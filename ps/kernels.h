@@ -1,0 +1,47 @@
+#pragma once
+/* The loops over numbers of the server, compiled for several instruction sets and picked once at run time.
+ *
+ * All of them are element by element, or add in lanes of a fixed count, with IEEE operations alone (no fused
+ * multiply-add), so that every set gives the same bits: a test holds each against the reference twins.
+ */
+#include "common/message.h"
+
+#include <stddef.h>
+
+/* What one update needs besides numbers per element. */
+struct ps_factors {
+    float scale;       /* of gradients: clip / sum of weights */
+    float coefficient; /* k, on the unimodal branch */
+    float beta1, one_minus_beta1;
+    float beta2, one_minus_beta2;
+    float inverse_bias1;      /* 1 / (1 - beta1^t) */
+    float inverse_sqrt_bias2; /* 1 / sqrt(1 - beta2^t) */
+    float eps;
+    float momentum; /* SGD */
+    float rate;
+    float decay; /* 0 where weights do not decay */
+};
+
+struct ps_kernels {
+    const char *name;
+    /* combine: ret_g = scale * (k u + f), ret_bound = the larger of |ret_g| and scale * |u + f|. u or f may
+     * be NULL = zero. Shapes: (n,). */
+    void (*combine)(float *restrict ret_g, float *restrict ret_bound, const float *unimodal,
+            const float *fused, size_t n, const struct ps_factors *factors);
+    /* adamw: one step; second is what enters v squared (g itself, or the bound). Shapes: (n,). */
+    void (*adamw)(float *restrict params, float *restrict m, float *restrict v, const float *restrict g,
+            const float *restrict second, size_t n, const struct ps_factors *factors);
+    /* sgd: one step with momentum; decay is added to the gradient, as PyTorch does. Shapes: (n,). */
+    void (*sgd)(float *restrict params, float *restrict m, const float *restrict g, size_t n,
+            const struct ps_factors *factors);
+    /* measure adds into sums, in 8 lanes: element i into lane i % 8, then the lanes in order. Either of u and
+     * f may be NULL = zero. */
+    void (*measure)(struct sl_block_sums *sums, const float *unimodal, const float *fused, size_t n);
+};
+
+/* ps_kernels_best gives the widest set that this CPU has. */
+const struct ps_kernels *ps_kernels_best(void);
+/* ps_kernels_at gives the index-th set that this CPU has, widest first, or NULL after the last: for tests. */
+const struct ps_kernels *ps_kernels_at(int index);
+/* ps_kernels_reference is the plain twin: one element after the other. */
+const struct ps_kernels *ps_kernels_reference(void);

@@ -1,0 +1,78 @@
+/* The plain twins of kernels.c: the formulas, one element after the other, for tests. */
+#include "ps/kernels.h"
+
+#include <float.h>
+#include <math.h>
+
+static float at(const float *x, size_t i)
+{
+    return x == NULL ? 0.0F : x[i];
+}
+
+static float flush(float x)
+{
+    return fabsf(x) < FLT_MIN ? 0.0F : x;
+}
+
+static void combine(float *restrict ret_g, float *restrict ret_bound, const float *unimodal,
+        const float *fused, size_t n, const struct ps_factors *factors)
+{
+    for (size_t i = 0; i < n; i++) {
+        float g = factors->scale * (factors->coefficient * at(unimodal, i) + at(fused, i));
+        float r = factors->scale * (at(unimodal, i) + at(fused, i));
+        ret_g[i] = g;
+        ret_bound[i] = fmaxf(fabsf(g), fabsf(r));
+    }
+}
+
+static void adamw(float *restrict params, float *restrict m, float *restrict v, const float *restrict g,
+        const float *restrict second, size_t n, const struct ps_factors *factors)
+{
+    for (size_t i = 0; i < n; i++) {
+        float old = params[i];
+        m[i] = flush(factors->beta1 * m[i] + factors->one_minus_beta1 * g[i]);
+        v[i] = flush(factors->beta2 * v[i] + factors->one_minus_beta2 * (second[i] * second[i]));
+        float m_hat = m[i] * factors->inverse_bias1;
+        float root = sqrtf(v[i]) * factors->inverse_sqrt_bias2;
+        params[i] = old - factors->rate * (m_hat / (root + factors->eps) + factors->decay * old);
+    }
+}
+
+static void sgd(float *restrict params, float *restrict m, const float *restrict g, size_t n,
+        const struct ps_factors *factors)
+{
+    for (size_t i = 0; i < n; i++) {
+        float old = params[i];
+        m[i] = flush(factors->momentum * m[i] + g[i] + factors->decay * old);
+        params[i] = old - factors->rate * m[i];
+    }
+}
+
+static void measure(struct sl_block_sums *sums, const float *unimodal, const float *fused, size_t n)
+{
+    double norm2[8] = {0}, dot[8] = {0}, unimodal2[8] = {0}, fused2[8] = {0};
+    for (size_t i = 0; i < n; i++) {
+        double u = (double)at(unimodal, i), f = (double)at(fused, i);
+        norm2[i % 8] += (u + f) * (u + f);
+        dot[i % 8] += u * f;
+        unimodal2[i % 8] += u * u;
+        fused2[i % 8] += f * f;
+    }
+    struct sl_block_sums total = {0};
+    for (int lane = 0; lane < 8; lane++) {
+        total.norm2 += norm2[lane];
+        total.dot += dot[lane];
+        total.unimodal2 += unimodal2[lane];
+        total.fused2 += fused2[lane];
+    }
+    sums->norm2 += total.norm2;
+    sums->dot += total.dot;
+    sums->unimodal2 += total.unimodal2;
+    sums->fused2 += total.fused2;
+}
+
+const struct ps_kernels *ps_kernels_reference(void)
+{
+    static const struct ps_kernels kernels = {"reference", combine, adamw, sgd, measure};
+    return &kernels;
+}

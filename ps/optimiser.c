@@ -1,0 +1,75 @@
+/* AdamW and SGD over a run of parameters: see optimiser.h. */
+#include "ps/optimiser.h"
+
+#include <assert.h>
+#include <math.h>
+
+#define CHUNK 2048 /* elements whose combined gradients wait on the stack: 16 KiB, in the first cache */
+
+struct ps_optimiser ps_optimiser_from_config(const struct sl_config *config)
+{
+    struct ps_optimiser optimiser = {
+            .kind = config->optimiser.kind,
+            .second_moment = config->optimiser.second_moment,
+            .beta1 = (double)config->optimiser.beta1,
+            .beta2 = (double)config->optimiser.beta2,
+            .eps = (double)config->optimiser.eps,
+            .momentum = (double)config->optimiser.momentum,
+            .weight_decay = (double)config->optimiser.weight_decay,
+            .clip_norm = (double)config->optimiser.clip_norm,
+            .kernels = ps_kernels_best(),
+    };
+    return optimiser;
+}
+
+double ps_optimiser_clip(const struct ps_optimiser *optimiser, double norm)
+{
+    if (!isfinite(norm))
+        return 0.0;
+    if (!(optimiser->clip_norm > 0.0))
+        return 1.0;
+    double clip = optimiser->clip_norm / (norm + 1e-6);
+    return clip < 1.0 ? clip : 1.0;
+}
+
+/* make_factors rounds to float once, here, after powers and roots were taken in double. */
+static struct ps_factors make_factors(const struct ps_optimiser *optimiser,
+        const struct ps_optimiser_step *step, double coefficient, bool decay)
+{
+    double t = (double)step->count;
+    struct ps_factors factors = {
+            .scale = (float)(step->clip * step->inverse_weight),
+            .coefficient = (float)coefficient,
+            .beta1 = (float)optimiser->beta1,
+            .one_minus_beta1 = (float)(1.0 - optimiser->beta1),
+            .beta2 = (float)optimiser->beta2,
+            .one_minus_beta2 = (float)(1.0 - optimiser->beta2),
+            .inverse_bias1 = (float)(1.0 / (1.0 - pow(optimiser->beta1, t))),
+            .inverse_sqrt_bias2 = (float)(1.0 / sqrt(1.0 - pow(optimiser->beta2, t))),
+            .eps = (float)optimiser->eps,
+            .momentum = (float)optimiser->momentum,
+            .rate = (float)step->rate,
+            .decay = decay ? (float)optimiser->weight_decay : 0.0F,
+    };
+    return factors;
+}
+
+void ps_optimiser_update(const struct ps_optimiser *optimiser, const struct ps_optimiser_step *step,
+        const struct ps_optimiser_state *state, const float *unimodal, const float *fused, size_t n,
+        double coefficient, bool decay)
+{
+    assert(step->count >= 1);
+    const struct ps_kernels *kernels = optimiser->kernels;
+    struct ps_factors factors = make_factors(optimiser, step, coefficient, decay);
+    _Alignas(64) float g[CHUNK], bound[CHUNK];
+    const float *second = optimiser->second_moment == SL_SECOND_BOUND ? bound : g;
+    for (size_t done = 0; done < n; done += CHUNK) {
+        size_t now = n - done < CHUNK ? n - done : CHUNK;
+        kernels->combine(g, bound, unimodal == NULL ? NULL : unimodal + done,
+                fused == NULL ? NULL : fused + done, now, &factors);
+        if (optimiser->kind == SL_OPTIMISER_ADAMW)
+            kernels->adamw(state->params + done, state->m + done, state->v + done, g, second, now, &factors);
+        else
+            kernels->sgd(state->params + done, state->m + done, g, now, &factors);
+    }
+}

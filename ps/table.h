@@ -1,0 +1,57 @@
+#pragma once
+/* The parameters that a server owns: values, moments and version of each of its blocks of the layout.
+ *
+ *     s = ps_table_measure(table, block, grads, &sums, err);            // DIVERGED names the parameter
+ *     … the coordinator turns the sums of all blocks into clip, rate and coefficients …
+ *     s = ps_table_apply(table, block, version, &commit, grads, err);   // version + 1 stands
+ *     struct sl_buffer *params = ps_table_share(table, block);          // for many messages, without a copy
+ *
+ * A block's values lie in a counted buffer, so that messages on their way keep the version that they took:
+ * apply writes in place when nobody else holds the buffer, else into a new one. Blocks do not know each
+ * other: different threads may work on different blocks. Frozen parameters and the gaps between parameters
+ * are neither measured nor changed.
+ */
+#include "common/buffer.h"
+#include "common/error.h"
+#include "common/layout.h"
+#include "common/message.h"
+#include "ps/optimiser.h"
+
+struct ps_table;
+
+/* ps_table_create makes a table of zeros at version 0 for block_count of the layout's blocks; blocks NULL =
+ * all of them. Owns: *ret_table; borrows layout, which outlives it, and copies the rest. Errors: NO_MEMORY
+ * with the bytes that were wanted. */
+SL_MUST_USE enum sl_status ps_table_create(struct ps_table **ret_table, const struct sl_layout *layout,
+        const struct ps_optimiser *optimiser, const int *blocks, int block_count, struct sl_error *err);
+void ps_table_destroy(struct ps_table *table);
+void ps_table_destroy_auto(struct ps_table **table);
+
+/* ps_table_load takes the table's part of whole flat vectors and sets all versions. Shapes: (layout->count,);
+ * m, v NULL = zero. Errors: NO_MEMORY. */
+SL_MUST_USE enum sl_status ps_table_load(struct ps_table *table, const float *params, const float *m,
+        const float *v, int64_t version, struct sl_error *err);
+
+/* ps_table_copy puts the table's part into whole flat vectors. Shapes: (layout->count,); m, v may be NULL;
+ * without a second moment (SGD) v is not touched. */
+void ps_table_copy(const struct ps_table *table, float *ret_params, float *ret_m, float *ret_v);
+
+/* ps_table_measure gives the sums over a block's reduced gradient, before any division. Shapes: grads[tag]
+ * (block->count,), NULL = zero. Errors: DIVERGED when a number is not finite (or beyond 1e36): the text has
+ * step, parameter and count. */
+SL_MUST_USE enum sl_status ps_table_measure(const struct ps_table *table, int block,
+        const float *const grads[SL_TAGS], struct sl_block_sums *ret_sums, struct sl_error *err);
+
+/* ps_table_apply updates a block from version to version + 1. Shapes: as ps_table_measure. Thread: one at a
+ * time for a block. Errors: STALE when the block is not at that version (then it is as before), NO_MEMORY
+ * (the same). */
+SL_MUST_USE enum sl_status ps_table_apply(struct ps_table *table, int block, int64_t version,
+        const struct sl_commit *commit, const float *const grads[SL_TAGS], struct sl_error *err);
+
+/* ps_table_share gives one more reference to the block's values as they are now. Owns: sl_buffer_release it.
+ */
+struct sl_buffer *ps_table_share(struct ps_table *table, int block);
+
+bool ps_table_owns(const struct ps_table *table, int block);
+int64_t ps_table_version(const struct ps_table *table, int block); /* updates applied to it */
+bool ps_table_has_second(const struct ps_table *table);            /* the optimiser keeps a second moment */

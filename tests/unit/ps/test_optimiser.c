@@ -1,0 +1,210 @@
+/* Updates: every instruction set gives the bits of the plain twin, wherever the run is cut, and the twin follows the formulas in double. */
+#include "ps/optimiser.h"
+#include "tests/unit/ps/fixture.h"
+
+#include <float.h>
+#include <math.h>
+
+#define N 5003 /* odd, and more than one chunk */
+
+struct run {
+    float *params, *m, *v, *unimodal, *fused;
+};
+
+static struct run make_run(void)
+{
+    struct run run = {fixture_vector(N, 1, 0.1F), fixture_vector(N, 2, 1e-3F), fixture_vector(N, 3, 1e-3F),
+            fixture_vector(N, 4, 2.0F), fixture_vector(N, 5, 2.0F)};
+    for (size_t i = 0; i < N; i++)
+        run.v[i] *= run.v[i];
+    run.unimodal[7] = run.fused[7] = run.m[7] = run.v[7] = 0.0F;
+    run.fused[8] = -run.unimodal[8]; /* the branches cancel each other */
+    run.m[9] = FLT_MIN;              /* becomes subnormal, is flushed */
+    run.unimodal[9] = run.fused[9] = 0.0F;
+    return run;
+}
+
+static void free_run(struct run *run)
+{
+    sl_free(run->params);
+    sl_free(run->m);
+    sl_free(run->v);
+    sl_free(run->unimodal);
+    sl_free(run->fused);
+}
+
+static struct ps_optimiser make_optimiser(
+        enum sl_optimiser_kind kind, enum sl_second_moment second, const struct ps_kernels *kernels)
+{
+    return (struct ps_optimiser){.kind = kind,
+            .second_moment = second,
+            .beta1 = 0.9,
+            .beta2 = 0.999,
+            .eps = 1e-8,
+            .momentum = 0.9,
+            .weight_decay = 0.05,
+            .clip_norm = 1.0,
+            .kernels = kernels};
+}
+
+static const struct ps_optimiser_step step = {
+        .count = 3, .inverse_weight = 1.0 / 17, .clip = 0.375, .rate = 3e-3};
+
+/* which gradients are there: both, one, none */
+static const bool present[4][2] = {{true, true}, {true, false}, {false, true}, {false, false}};
+
+static void update(
+        const struct ps_optimiser *optimiser, struct run *run, const bool has[2], size_t cut, bool decay)
+{
+    for (size_t begin = 0; begin < N; begin += cut) {
+        size_t n = N - begin < cut ? N - begin : cut;
+        struct ps_optimiser_state state = {run->params + begin, run->m + begin, run->v + begin};
+        ps_optimiser_update(optimiser, &step, &state, has[0] ? run->unimodal + begin : NULL,
+                has[1] ? run->fused + begin : NULL, n, 0.4375, decay);
+    }
+}
+
+static void expect_same(const struct run *a, const struct run *b, const char *what)
+{
+    const float *const x[] = {a->params, a->m, a->v}, *const y[] = {b->params, b->m, b->v};
+    for (int t = 0; t < 3; t++)
+        for (size_t i = 0; i < N; i++)
+            if (memcmp(&x[t][i], &y[t][i], sizeof(float)) != 0)
+                fail_msg("%s: tensor %d, element %zu: %a, expected %a", what, t, i, (double)x[t][i],
+                        (double)y[t][i]);
+}
+
+static void test_same_bits_everywhere(void **state)
+{
+    (void)state;
+    static const size_t cuts[] = {N, 2048, 16, 37};
+    for (int mode = 0; mode < 12; mode++) {
+        enum sl_optimiser_kind kind = mode / 4 == 2 ? SL_OPTIMISER_SGD : SL_OPTIMISER_ADAMW;
+        enum sl_second_moment second = mode / 4 == 1 ? SL_SECOND_MODULATED : SL_SECOND_BOUND;
+        const bool *has = present[mode % 4];
+        struct run wanted = make_run();
+        struct ps_optimiser reference = make_optimiser(kind, second, ps_kernels_reference());
+        update(&reference, &wanted, has, N, true);
+        for (int i = 0; ps_kernels_at(i) != NULL; i++) {
+            for (size_t c = 0; c < sizeof(cuts) / sizeof(cuts[0]); c++) {
+                struct run got = make_run();
+                struct ps_optimiser optimiser = make_optimiser(kind, second, ps_kernels_at(i));
+                update(&optimiser, &got, has, cuts[c], true);
+                expect_same(&got, &wanted, ps_kernels_at(i)->name);
+                free_run(&got);
+            }
+        }
+        free_run(&wanted);
+    }
+}
+
+/* one element in double, written from the formulas of the method */
+static void formula(
+        const struct ps_optimiser *o, double u, double f, bool decays, double *w, double *m, double *v)
+{
+    double r = step.clip * step.inverse_weight * (u + f),
+           g = step.clip * step.inverse_weight * (0.4375 * u + f);
+    double decay = decays ? o->weight_decay : 0.0;
+    if (o->kind == SL_OPTIMISER_SGD) {
+        *m = o->momentum * *m + g + decay * *w;
+        *w -= step.rate * *m;
+        return;
+    }
+    double second = o->second_moment == SL_SECOND_BOUND ? fmax(fabs(g), fabs(r)) : g;
+    *m = o->beta1 * *m + (1 - o->beta1) * g;
+    *v = o->beta2 * *v + (1 - o->beta2) * second * second;
+    double m_hat = *m / (1 - pow(o->beta1, 3)), v_hat = *v / (1 - pow(o->beta2, 3));
+    *w -= step.rate * (m_hat / (sqrt(v_hat) + o->eps) + decay * *w);
+}
+
+static void test_follows_formulas(void **state)
+{
+    (void)state;
+    for (int mode = 0; mode < 6; mode++) {
+        struct ps_optimiser optimiser = make_optimiser(mode / 2 == 2 ? SL_OPTIMISER_SGD : SL_OPTIMISER_ADAMW,
+                mode / 2 == 1 ? SL_SECOND_MODULATED : SL_SECOND_BOUND, ps_kernels_best());
+        bool decay = mode % 2 == 0;
+        struct run before = make_run(), got = make_run();
+        update(&optimiser, &got, present[0], N, decay);
+        for (size_t i = 0; i < N; i++) {
+            double w = (double)before.params[i], m = (double)before.m[i], v = (double)before.v[i];
+            formula(&optimiser, (double)before.unimodal[i], (double)before.fused[i], decay, &w, &m, &v);
+            if (!(fabs((double)got.params[i] - w) <= 1e-8 + 1e-6 * fabs(w)))
+                fail_msg("mode %d, element %zu: %.9g, expected %.9g", mode, i, (double)got.params[i], w);
+        }
+        free_run(&before);
+        free_run(&got);
+    }
+}
+
+/* Numbers that were decayed far down become zero instead of subnormal: the update's time would otherwise grow a hundredfold. */
+static void test_no_subnormals(void **state)
+{
+    (void)state;
+    struct ps_optimiser optimiser = make_optimiser(SL_OPTIMISER_ADAMW, SL_SECOND_BOUND, ps_kernels_best());
+    struct run run = make_run();
+    for (int i = 0; i < 1500; i++)
+        update(&optimiser, &run, present[3], N, false);
+    for (size_t i = 0; i < N; i++)
+        assert_true(run.m[i] == 0.0F && (run.v[i] == 0.0F || run.v[i] >= FLT_MIN) && isfinite(run.params[i]));
+    free_run(&run);
+}
+
+static void test_sums(void **state)
+{
+    (void)state;
+    struct run run = make_run();
+    for (int mode = 0; mode < 4; mode++) {
+        const float *u = present[mode][0] ? run.unimodal : NULL, *f = present[mode][1] ? run.fused : NULL;
+        struct sl_block_sums wanted = {.norm2 = 1.0, .dot = 2.0};
+        ps_kernels_reference()->measure(&wanted, u, f, N);
+        for (int i = 0; ps_kernels_at(i) != NULL; i++) {
+            struct sl_block_sums got = {.norm2 = 1.0, .dot = 2.0};
+            ps_kernels_at(i)->measure(&got, u, f, N);
+            assert_memory_equal(&got, &wanted, sizeof(got));
+        }
+        double norm2 = 1.0;
+        for (size_t i = 0; i < N; i++)
+            norm2 += pow((u == NULL ? 0.0 : (double)u[i]) + (f == NULL ? 0.0 : (double)f[i]), 2.0);
+        assert_true(fabs(norm2 - wanted.norm2) <= 1e-9 * norm2);
+    }
+    free_run(&run);
+}
+
+static void test_clip(void **state)
+{
+    (void)state;
+    struct ps_optimiser optimiser = make_optimiser(SL_OPTIMISER_ADAMW, SL_SECOND_BOUND, ps_kernels_best());
+    assert_true(ps_optimiser_clip(&optimiser, 0.0) == 1.0);
+    assert_true(ps_optimiser_clip(&optimiser, 0.5) == 1.0);
+    assert_true(ps_optimiser_clip(&optimiser, 4.0) == 1.0 / (4.0 + 1e-6));
+    assert_true(ps_optimiser_clip(&optimiser, NAN) == 0.0);
+    assert_true(ps_optimiser_clip(&optimiser, INFINITY) == 0.0);
+    optimiser.clip_norm = 0.0;
+    assert_true(ps_optimiser_clip(&optimiser, 1e9) == 1.0);
+}
+
+static void test_from_config(void **state)
+{
+    (void)state;
+    struct sl_config *config = fixture_config();
+    config->optimiser.kind = SL_OPTIMISER_SGD;
+    struct ps_optimiser optimiser = ps_optimiser_from_config(config);
+    assert_int_equal(optimiser.kind, SL_OPTIMISER_SGD);
+    assert_ptr_equal(optimiser.kernels, ps_kernels_best());
+    assert_true(optimiser.clip_norm == 1.0 && fabs(optimiser.weight_decay - 0.05) < 1e-8);
+    sl_free(config);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+            cmocka_unit_test(test_same_bits_everywhere),
+            cmocka_unit_test(test_follows_formulas),
+            cmocka_unit_test(test_no_subnormals),
+            cmocka_unit_test(test_sums),
+            cmocka_unit_test(test_clip),
+            cmocka_unit_test(test_from_config),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

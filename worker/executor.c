@@ -1,0 +1,441 @@
+/* Compute threads: see executor.h. A run is claimed unit by unit under one lock; everything heavy happens outside it. */
+#include "worker/executor.h"
+
+#include "common/clock.h"
+#include "common/evaluation.h"
+#include "common/memory.h"
+#include "worker/dataset/sampler.h"
+#include "worker/gradient_pool.h"
+
+#include <assert.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#define CUTS_MAX 64 /* aligned nodes that make up a run: at most two a level */
+
+/* The sums of a node that waits for its sibling. */
+struct node_sums {
+    struct sl_buffer *gradients; /* NULL = not there */
+    struct sl_step_stats stats;
+    uint64_t compute_us;
+};
+
+struct compute_thread {
+    struct wk_executor *executor;
+    pthread_t handle;
+    bool started;
+    struct wk_workspace *workspace;
+    struct wk_batch *batch;
+    struct sl_evaluation *evaluation;
+    uint64_t *indices; /* (slot_size,) */
+};
+
+struct result_link {
+    struct wk_result result;
+    struct result_link *next;
+};
+
+struct wk_executor {
+    struct wk_executor_options options;
+    struct compute_thread *threads;
+    struct wk_gradient_pool *pool;
+    struct wk_sampler *train_order, *validation_order;
+    float *class_weights; /* (K,), NULL = all 1 */
+    int event_fd;
+    pthread_mutex_t lock;
+    pthread_cond_t work;
+    /* under the lock */
+    struct wk_action run;
+    const float *params;
+    uint32_t next, unfinished; /* unit to claim; units that are not done */
+    bool failed, leaving;
+    struct sl_node cuts[CUTS_MAX];
+    int cut_count;
+    struct node_sums *sums; /* (2 << levels,), heap order of the slot tree */
+    struct sl_evaluation *evaluation;
+    uint64_t validation_us;
+    struct result_link *first, **last;
+};
+
+/* ---- results ---- */
+
+static void give_result(struct wk_executor *x, const struct wk_result *result)
+{
+    struct result_link *link = sl_alloc(1, sizeof(*link));
+    if (link == NULL) { /* the loop must hear of it all the same: the run has failed, and its deadline says so */
+        sl_buffer_release(result->buffer);
+        x->failed = true;
+        return;
+    }
+    link->result = *result;
+    *x->last = link;
+    x->last = &link->next;
+    uint64_t one = 1;
+    ssize_t written = write(x->event_fd, &one, sizeof(one));
+    assert(written == sizeof(one));
+}
+
+/* Called with the lock held. */
+static void fail_run(struct wk_executor *x, enum sl_status status, const struct sl_error *error)
+{
+    if (x->failed)
+        return;
+    x->failed = true;
+    struct wk_result result = {.status = status, .phase = x->run.phase, .error = *error};
+    give_result(x, &result);
+}
+
+/* ---- one slot of training ---- */
+
+static enum sl_status load_batch(struct compute_thread *t, struct wk_dataset *dataset, int count, struct sl_error *err)
+{
+    wk_batch_clear(t->batch);
+    for (int i = 0; i < count; i++) {
+        struct wk_sample sample = {0};
+        enum sl_status status = wk_dataset_read(dataset, t->indices[i], &sample, err);
+        if (status == SL_OK)
+            status = wk_batch_add(t->batch, t->executor->options.config, &sample, err);
+        wk_sample_fini(&sample);
+        if (status != SL_OK)
+            return status;
+    }
+    return SL_OK;
+}
+
+static bool is_cut(const struct wk_executor *x, struct sl_node node)
+{
+    for (int i = 0; i < x->cut_count; i++)
+        if (sl_tree_equal(x->cuts[i], node))
+            return true;
+    return false;
+}
+
+/* Joins one slot's sums upwards, left + right, until the sibling is not there yet or a node of the run's cut is whole. The additions happen outside the lock;
+ * whoever finds the sibling present takes it, so each pair is added once. */
+static void deposit(struct wk_executor *x, uint32_t slot, struct node_sums *mine)
+{
+    struct sl_node node = {0, slot};
+    (void)pthread_mutex_lock(&x->lock);
+    uint32_t slots = x->run.slots, root = sl_tree_levels(slots);
+    while (!is_cut(x, node)) {
+        struct sl_node sibling = sl_tree_sibling(node);
+        struct node_sums *theirs = &x->sums[((size_t)1 << (root - sibling.level)) + sibling.index];
+        if (!sl_tree_node_valid(slots, sibling)) {
+            node = sl_tree_parent(node); /* a missing leaf is skipped */
+            continue;
+        }
+        if (theirs->gradients == NULL) {
+            x->sums[((size_t)1 << (root - node.level)) + node.index] = *mine;
+            (void)pthread_mutex_unlock(&x->lock);
+            return;
+        }
+        struct node_sums left = node.index % 2 == 0 ? *mine : *theirs, right = node.index % 2 == 0 ? *theirs : *mine;
+        theirs->gradients = NULL;
+        (void)pthread_mutex_unlock(&x->lock);
+        wk_gradient_add(x->options.layout, left.gradients->data, right.gradients->data);
+        sl_buffer_release(right.gradients);
+        sl_step_stats_add(&left.stats, &right.stats);
+        left.compute_us += right.compute_us;
+        *mine = left;
+        node = sl_tree_parent(node);
+        (void)pthread_mutex_lock(&x->lock);
+    }
+    if (x->failed) {
+        sl_buffer_release(mine->gradients);
+    } else {
+        struct wk_result result = {.phase = SL_PHASE_TRAIN, .node = node, .stats = mine->stats, .buffer = mine->gradients,
+                .compute_us = mine->compute_us};
+        give_result(x, &result);
+    }
+    (void)pthread_mutex_unlock(&x->lock);
+}
+
+static enum sl_status train_slot(struct compute_thread *t, const struct wk_action *run, uint32_t slot, int count, struct sl_error *err)
+{
+    struct wk_executor *x = t->executor;
+    int64_t start_us = sl_clock_monotonic_us();
+    enum sl_status status = load_batch(t, x->options.train, count, err);
+    struct node_sums sums = {0};
+    if (status == SL_OK)
+        status = wk_gradient_pool_take(x->pool, &sums.gradients, err);
+    if (status != SL_OK)
+        return status;
+    float *gradients = sums.gradients->data;
+    float *const tags[SL_TAGS] = {gradients, gradients + x->options.layout->count};
+    struct wk_mode mode = {.training = true, .seed = x->options.config->seed, .step = (uint64_t)run->step, .class_weights = x->class_weights};
+    wk_model_forward(x->options.model, x->params, t->batch, &mode, t->workspace, &sums.stats);
+    wk_model_backward(x->options.model, x->params, t->batch, t->workspace, tags);
+    sums.compute_us = (uint64_t)(sl_clock_monotonic_us() - start_us);
+    deposit(x, slot, &sums);
+    return SL_OK;
+}
+
+/* ---- one unit of validation ---- */
+
+static enum sl_status validate_unit(struct compute_thread *t, int count, struct sl_error *err)
+{
+    struct wk_executor *x = t->executor;
+    int64_t start_us = sl_clock_monotonic_us();
+    int branches = x->options.config->modality_count + 1, classes = x->options.config->label_count;
+    enum sl_status status = load_batch(t, x->options.validation, count, err);
+    if (status != SL_OK)
+        return status;
+    struct sl_step_stats stats;
+    struct wk_mode mode = {.training = false};
+    sl_evaluation_clear(t->evaluation);
+    wk_model_forward(x->options.model, x->params, t->batch, &mode, t->workspace, &stats);
+    for (int i = 0; i < count; i++) {
+        for (int b = 0; b < branches && t->batch->labels[i] != WK_LABEL_NONE; b++) {
+            const float *logits = wk_model_logits(t->workspace, b) + (size_t)i * (size_t)classes;
+            status = sl_evaluation_add_logits(t->evaluation, b, logits, t->batch->labels[i], err);
+            if (status != SL_OK)
+                return status;
+        }
+    }
+    (void)pthread_mutex_lock(&x->lock);
+    x->validation_us += (uint64_t)(sl_clock_monotonic_us() - start_us);
+    status = sl_evaluation_merge(x->evaluation, t->evaluation, err);
+    (void)pthread_mutex_unlock(&x->lock);
+    return status;
+}
+
+/* Called with the lock held when the last unit is done. */
+static void give_validation(struct wk_executor *x)
+{
+    int branches = sl_evaluation_branches(x->evaluation), classes = sl_evaluation_classes(x->evaluation);
+    size_t ints = sl_evaluation_int_count(branches, classes) * sizeof(int64_t);
+    size_t doubles = sl_evaluation_double_count(branches, classes) * sizeof(double);
+    struct sl_error error = {0};
+    struct sl_buffer *buffer = sl_buffer_create(ints + doubles);
+    if (buffer == NULL) {
+        fail_run(x, sl_fail(&error, SL_NO_MEMORY, "out of memory for the validation's result"), &error);
+        return;
+    }
+    memcpy(buffer->data, sl_evaluation_ints(x->evaluation), ints);
+    memcpy((char *)buffer->data + ints, sl_evaluation_doubles(x->evaluation), doubles);
+    struct wk_result result = {.phase = SL_PHASE_VALIDATE, .buffer = buffer, .compute_us = x->validation_us};
+    give_result(x, &result);
+}
+
+/* ---- threads ---- */
+
+/* Waits for a unit and claims it. Returns false when the executor ends. */
+static bool claim(struct compute_thread *t, struct wk_action *ret_run, uint32_t *ret_unit, int *ret_count)
+{
+    struct wk_executor *x = t->executor;
+    (void)pthread_mutex_lock(&x->lock);
+    while (!x->leaving && (x->failed || x->next >= x->run.end))
+        (void)pthread_cond_wait(&x->work, &x->lock);
+    bool claimed = !x->leaving;
+    if (claimed) {
+        bool training = x->run.phase == SL_PHASE_TRAIN;
+        *ret_run = x->run;
+        *ret_unit = x->next++;
+        if (training)
+            wk_sampler_slot(x->train_order, x->run.step, (int)*ret_unit, t->indices, ret_count);
+        else
+            wk_sampler_slot(x->validation_order, *ret_unit, 0, t->indices, ret_count);
+    }
+    (void)pthread_mutex_unlock(&x->lock);
+    return claimed;
+}
+
+static void *thread_main(void *argument)
+{
+    struct compute_thread *t = argument;
+    struct wk_executor *x = t->executor;
+    struct wk_action run;
+    uint32_t unit = 0;
+    int count = 0;
+    while (claim(t, &run, &unit, &count)) {
+        struct sl_error error = {0};
+        enum sl_status status = run.phase == SL_PHASE_TRAIN ? train_slot(t, &run, unit, count, &error) : validate_unit(t, count, &error);
+        (void)pthread_mutex_lock(&x->lock);
+        x->unfinished--;
+        if (status != SL_OK)
+            fail_run(x, status, &error);
+        else if (x->unfinished == 0 && run.phase == SL_PHASE_VALIDATE && !x->failed)
+            give_validation(x);
+        (void)pthread_mutex_unlock(&x->lock);
+    }
+    return NULL;
+}
+
+/* ---- create ---- */
+
+/* n_samples / (K n_c), as "balanced" is commonly defined: the mean weight over the training set is 1. A class without samples never needs one. */
+static enum sl_status balance(struct wk_executor *x, struct sl_error *err)
+{
+    const struct sl_config *config = x->options.config;
+    if (config->loss.class_weights != SL_WEIGHTS_BALANCED)
+        return SL_OK;
+    x->class_weights = sl_alloc((size_t)config->label_count, sizeof(*x->class_weights));
+    if (x->class_weights == NULL)
+        return sl_fail(err, SL_NO_MEMORY, "out of memory for class weights");
+    double total = (double)wk_dataset_count(x->options.train);
+    for (int k = 0; k < config->label_count; k++) {
+        double count = (double)wk_dataset_label_count(x->options.train, k);
+        x->class_weights[k] = count > 0.0 ? (float)(total / (config->label_count * count)) : 1.0F;
+    }
+    return SL_OK;
+}
+
+static enum sl_status start_thread(struct wk_executor *x, struct compute_thread *t, struct sl_error *err)
+{
+    const struct sl_config *config = x->options.config;
+    int capacity = config->batch.slot_size;
+    t->executor = x;
+    t->indices = sl_alloc((size_t)capacity, sizeof(*t->indices));
+    if (t->indices == NULL)
+        return sl_fail(err, SL_NO_MEMORY, "out of memory for a compute thread");
+    enum sl_status status = wk_workspace_create(&t->workspace, x->options.model, capacity, true, err);
+    if (status == SL_OK)
+        status = wk_batch_create(&t->batch, config, capacity, err);
+    if (status == SL_OK)
+        status = sl_evaluation_create(&t->evaluation, config->modality_count + 1, config->label_count, err);
+    if (status != SL_OK)
+        return status;
+    int failed = pthread_create(&t->handle, NULL, thread_main, t);
+    if (failed != 0)
+        return sl_fail(err, SL_FAILED, "cannot start a compute thread: %s", strerror(failed));
+    t->started = true;
+    return SL_OK;
+}
+
+static enum sl_status prepare(struct wk_executor *x, struct sl_error *err)
+{
+    const struct sl_config *config = x->options.config;
+    size_t nodes = (size_t)2 << sl_tree_levels((uint32_t)config->batch.slots);
+    x->sums = sl_alloc(nodes, sizeof(*x->sums));
+    x->threads = sl_alloc((size_t)x->options.threads, sizeof(*x->threads));
+    x->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (x->sums == NULL || x->threads == NULL)
+        return sl_fail(err, SL_NO_MEMORY, "out of memory for the compute threads");
+    if (x->event_fd < 0)
+        return sl_fail_errno(err, "cannot make an eventfd");
+    enum sl_status status = balance(x, err);
+    if (status == SL_OK)
+        status = wk_gradient_pool_create(&x->pool, x->options.layout, err);
+    if (status == SL_OK)
+        status = wk_sampler_create(&x->train_order, wk_dataset_count(x->options.train), config->batch.slots, config->batch.slot_size,
+                config->seed, true, err);
+    if (status == SL_OK && x->options.validation != NULL)
+        status = wk_sampler_create(&x->validation_order, wk_dataset_count(x->options.validation), 1, config->batch.slot_size,
+                config->seed, false, err);
+    if (status == SL_OK)
+        status = sl_evaluation_create(&x->evaluation, config->modality_count + 1, config->label_count, err);
+    return status;
+}
+
+enum sl_status wk_executor_create(struct wk_executor **ret_executor, const struct wk_executor_options *options, struct sl_error *err)
+{
+    struct wk_executor *x = sl_alloc(1, sizeof(*x));
+    if (x == NULL)
+        return sl_fail(err, SL_NO_MEMORY, "out of memory for the compute threads");
+    x->options = *options;
+    x->event_fd = -1;
+    x->last = &x->first;
+    (void)pthread_mutex_init(&x->lock, NULL);
+    (void)pthread_cond_init(&x->work, NULL);
+    enum sl_status status = prepare(x, err);
+    for (int i = 0; status == SL_OK && i < options->threads; i++)
+        status = start_thread(x, &x->threads[i], err);
+    if (status != SL_OK) {
+        wk_executor_destroy(x);
+        return status;
+    }
+    *ret_executor = x;
+    return SL_OK;
+}
+
+static void stop_threads(struct wk_executor *x)
+{
+    (void)pthread_mutex_lock(&x->lock);
+    x->leaving = true;
+    (void)pthread_cond_broadcast(&x->work);
+    (void)pthread_mutex_unlock(&x->lock);
+    for (int i = 0; x->threads != NULL && i < x->options.threads; i++) {
+        struct compute_thread *t = &x->threads[i];
+        if (t->started)
+            (void)pthread_join(t->handle, NULL);
+        wk_workspace_destroy(t->workspace);
+        wk_batch_destroy(t->batch);
+        sl_evaluation_destroy(t->evaluation);
+        sl_free(t->indices);
+    }
+}
+
+void wk_executor_destroy(struct wk_executor *x)
+{
+    if (x == NULL)
+        return;
+    stop_threads(x);
+    struct wk_result result;
+    while (wk_executor_take(x, &result) == SL_OK)
+        sl_buffer_release(result.buffer);
+    size_t nodes = (size_t)2 << sl_tree_levels((uint32_t)x->options.config->batch.slots);
+    for (size_t i = 0; x->sums != NULL && i < nodes; i++)
+        sl_buffer_release(x->sums[i].gradients);
+    wk_gradient_pool_destroy(x->pool);
+    wk_sampler_destroy(x->train_order);
+    wk_sampler_destroy(x->validation_order);
+    sl_evaluation_destroy(x->evaluation);
+    sl_free(x->class_weights);
+    sl_free(x->sums);
+    sl_free(x->threads);
+    if (x->event_fd >= 0)
+        (void)close(x->event_fd);
+    (void)pthread_cond_destroy(&x->work);
+    (void)pthread_mutex_destroy(&x->lock);
+    sl_free(x);
+}
+
+/* ---- the loop's side ---- */
+
+int wk_executor_fd(const struct wk_executor *x)
+{
+    return x->event_fd;
+}
+
+void wk_executor_submit(struct wk_executor *x, const struct wk_action *run, const float *params)
+{
+    (void)pthread_mutex_lock(&x->lock);
+    x->run = *run;
+    x->params = params;
+    x->next = run->begin;
+    x->unfinished = run->end - run->begin;
+    x->failed = false;
+    x->cut_count = 0;
+    x->validation_us = 0;
+    sl_evaluation_clear(x->evaluation);
+    for (uint32_t at = run->begin; run->phase == SL_PHASE_TRAIN && at < run->end;) {
+        struct sl_node node = sl_tree_cover(run->slots, at, run->end);
+        assert(x->cut_count < CUTS_MAX);
+        x->cuts[x->cut_count++] = node;
+        at = sl_tree_end(run->slots, node);
+    }
+    (void)pthread_cond_broadcast(&x->work);
+    (void)pthread_mutex_unlock(&x->lock);
+}
+
+enum sl_status wk_executor_take(struct wk_executor *x, struct wk_result *ret_result)
+{
+    (void)pthread_mutex_lock(&x->lock);
+    struct result_link *link = x->first;
+    uint64_t count = 0;
+    if (link == NULL) {
+        (void)!read(x->event_fd, &count, sizeof(count)); /* nothing left: the descriptor sleeps again */
+    } else {
+        x->first = link->next;
+        if (x->first == NULL)
+            x->last = &x->first;
+    }
+    (void)pthread_mutex_unlock(&x->lock);
+    if (link == NULL)
+        return SL_AGAIN;
+    *ret_result = link->result;
+    sl_free(link);
+    return SL_OK;
+}

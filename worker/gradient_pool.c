@@ -1,0 +1,107 @@
+/* Reused gradient buffers: see gradient_pool.h. */
+#include "worker/gradient_pool.h"
+
+#include "common/memory.h"
+#include "common/tree.h"
+
+#include <assert.h>
+#include <pthread.h>
+#include <string.h>
+
+struct entry {
+    struct wk_gradient_pool *pool;
+    float *data;
+    struct entry *next;
+};
+
+struct wk_gradient_pool {
+    const struct sl_layout *layout;
+    pthread_mutex_t lock;
+    struct entry *free; /* entries that nobody uses */
+    int out; /* buffers that somebody uses */
+};
+
+enum sl_status wk_gradient_pool_create(struct wk_gradient_pool **ret_pool, const struct sl_layout *layout, struct sl_error *err)
+{
+    struct wk_gradient_pool *pool = sl_alloc(1, sizeof(*pool));
+    if (pool == NULL)
+        return sl_fail(err, SL_NO_MEMORY, "out of memory for gradients");
+    pool->layout = layout;
+    (void)pthread_mutex_init(&pool->lock, NULL);
+    *ret_pool = pool;
+    return SL_OK;
+}
+
+void wk_gradient_pool_destroy(struct wk_gradient_pool *pool)
+{
+    if (pool == NULL)
+        return;
+    assert(pool->out == 0);
+    for (struct entry *entry = pool->free; entry != NULL;) {
+        struct entry *next = entry->next;
+        sl_free(entry->data);
+        sl_free(entry);
+        entry = next;
+    }
+    (void)pthread_mutex_destroy(&pool->lock);
+    sl_free(pool);
+}
+
+static void give_back(void *context)
+{
+    struct entry *entry = context;
+    (void)pthread_mutex_lock(&entry->pool->lock);
+    entry->next = entry->pool->free;
+    entry->pool->free = entry;
+    entry->pool->out--;
+    (void)pthread_mutex_unlock(&entry->pool->lock);
+}
+
+static struct entry *take_entry(struct wk_gradient_pool *pool)
+{
+    (void)pthread_mutex_lock(&pool->lock);
+    struct entry *entry = pool->free;
+    if (entry != NULL)
+        pool->free = entry->next;
+    pool->out++;
+    (void)pthread_mutex_unlock(&pool->lock);
+    if (entry != NULL)
+        return entry;
+    entry = sl_alloc(1, sizeof(*entry));
+    float *data = sl_alloc_aligned(SL_TAGS * pool->layout->count, sizeof(*data));
+    if (entry == NULL || data == NULL) {
+        sl_free(entry);
+        sl_free(data);
+        (void)pthread_mutex_lock(&pool->lock);
+        pool->out--;
+        (void)pthread_mutex_unlock(&pool->lock);
+        return NULL;
+    }
+    *entry = (struct entry){pool, data, NULL};
+    return entry;
+}
+
+enum sl_status wk_gradient_pool_take(struct wk_gradient_pool *pool, struct sl_buffer **ret_buffer, struct sl_error *err)
+{
+    const struct sl_layout *layout = pool->layout;
+    size_t size = SL_TAGS * layout->count * sizeof(float);
+    struct entry *entry = take_entry(pool);
+    if (entry == NULL)
+        return sl_fail(err, SL_NO_MEMORY, "out of memory for a gradient of %zu bytes: use fewer threads or a smaller model", size);
+    memset(entry->data, 0, layout->extractor_end * sizeof(float));
+    memset(entry->data + layout->count + layout->head_end, 0, (layout->count - layout->head_end) * sizeof(float));
+    struct sl_buffer *buffer = sl_buffer_adopt(entry->data, size, give_back, entry);
+    if (buffer == NULL) {
+        give_back(entry);
+        return sl_fail(err, SL_NO_MEMORY, "out of memory for a gradient");
+    }
+    *ret_buffer = buffer;
+    return SL_OK;
+}
+
+void wk_gradient_add(const struct sl_layout *layout, float *sum, const float *x)
+{
+    sl_vector_add(sum, x, layout->extractor_end);
+    size_t fused = layout->count + layout->head_end;
+    sl_vector_add(sum + fused, x + fused, layout->count - layout->head_end);
+}

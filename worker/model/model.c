@@ -1,0 +1,263 @@
+/* The whole model: extractors, heads, fusion, losses; see model.h. */
+#include "worker/model/model.h"
+
+#include "common/memory.h"
+#include "worker/model/extractor.h"
+#include "worker/model/fusion.h"
+#include "worker/model/loss.h"
+#include "worker/model/pool.h"
+
+#include <assert.h>
+#include <string.h>
+
+struct wk_model {
+    const struct sl_config *config;
+    const struct sl_layout *layout;
+    int modalities;
+    size_t classes;
+    struct wk_extractor extractor[SL_MODALITIES_MAX];
+    struct wk_linear_at head[SL_MODALITIES_MAX];
+    struct wk_fusion fusion;
+};
+
+struct wk_workspace {
+    const struct wk_model *model;
+    int capacity;
+    bool training;
+    void *kept_memory, *scratch_memory;
+    size_t size; /* bytes */
+    struct wk_mode mode; /* of the last forward; backward repeats it */
+    const struct wk_batch *batch; /* of the last forward */
+    struct wk_extractor_state extractor[SL_MODALITIES_MAX];
+    struct wk_fusion_state fusion;
+    float *pooled[SL_MODALITIES_MAX]; /* (B, d) */
+    float *logits[SL_BRANCHES_MAX], *dlogits[SL_BRANCHES_MAX]; /* (B, K) */
+    float *dpooled; /* (B, d) of the widest modality */
+    float *dfeatures[SL_MODALITIES_MAX]; /* (R, d) per tag */
+};
+
+enum sl_status wk_model_create(struct wk_model **ret_model, const struct sl_config *config, const struct sl_layout *layout,
+        struct sl_error *err)
+{
+    struct wk_model *model = sl_alloc(1, sizeof(*model));
+    if (model == NULL)
+        return sl_fail(err, SL_NO_MEMORY, "out of memory for the model's plan");
+    int max_items[SL_MODALITIES_MAX] = {0};
+    enum sl_status status = SL_OK;
+    wk_blas_single();
+    model->config = config;
+    model->layout = layout;
+    model->modalities = config->modality_count;
+    model->classes = (size_t)config->label_count;
+    for (int m = 0; m < model->modalities && status == SL_OK; m++) {
+        const char *name = config->modalities[m].name;
+        model->head[m].weight = sl_layout_offset(layout, "head.%s.weight", name);
+        model->head[m].bias = sl_layout_offset(layout, "head.%s.bias", name);
+        status = wk_extractor_init(&model->extractor[m], config, m, layout, err);
+        max_items[m] = model->extractor[m].max_items;
+    }
+    if (status == SL_OK)
+        status = wk_fusion_init(&model->fusion, config, layout, max_items, err);
+    if (status != SL_OK) {
+        wk_model_destroy(model);
+        return status;
+    }
+    *ret_model = model;
+    return SL_OK;
+}
+
+void wk_model_destroy(struct wk_model *model)
+{
+    if (model == NULL)
+        return;
+    for (int m = 0; m < model->modalities; m++)
+        wk_extractor_fini(&model->extractor[m]);
+    wk_fusion_fini(&model->fusion);
+    sl_free(model);
+}
+
+/* Everything that a batch needs, in one order; called twice (see arena.h). Parts that run one after the other share their scratch. */
+static void plan(struct wk_workspace *ws, struct wk_arena *kept, struct wk_arena *scratch)
+{
+    const struct wk_model *model = ws->model;
+    size_t b = (size_t)ws->capacity, widest = 0;
+    int tags = ws->training ? SL_TAGS : 0;
+    for (int m = 0; m < model->modalities; m++) {
+        size_t d = model->extractor[m].d;
+        scratch->used = 0;
+        wk_extractor_plan(&ws->extractor[m], &model->extractor[m], ws->capacity, tags, kept, scratch);
+        ws->pooled[m] = wk_arena_floats(kept, b, d);
+        if (ws->training)
+            ws->dfeatures[m] = wk_arena_floats(kept, (size_t)tags * b * (size_t)model->extractor[m].max_items, d);
+        widest = d > widest ? d : widest;
+    }
+    scratch->used = 0;
+    wk_fusion_plan(&ws->fusion, &model->fusion, ws->capacity, ws->training, kept, scratch);
+    for (int branch = 0; branch <= model->modalities; branch++) {
+        ws->logits[branch] = wk_arena_floats(kept, b, model->classes);
+        ws->dlogits[branch] = ws->training ? wk_arena_floats(kept, b, model->classes) : NULL;
+    }
+    if (ws->training)
+        ws->dpooled = wk_arena_floats(kept, b, widest);
+}
+
+static enum sl_status allocate(struct wk_workspace *ws, struct sl_error *err)
+{
+    struct wk_arena kept = {0}, scratch = {0};
+    plan(ws, &kept, &scratch);
+    if (__builtin_add_overflow(kept.peak, scratch.peak, &ws->size))
+        ws->size = SIZE_MAX;
+    ws->kept_memory = sl_alloc_aligned(kept.peak, 1);
+    ws->scratch_memory = sl_alloc_aligned(scratch.peak, 1);
+    if (ws->kept_memory == NULL || ws->scratch_memory == NULL)
+        return sl_fail(err, SL_NO_MEMORY,
+                "out of memory for the activations of %d samples: %zu bytes wanted; make batch.slot_size or the model smaller",
+                ws->capacity, ws->size);
+    kept = (struct wk_arena){.base = ws->kept_memory};
+    scratch = (struct wk_arena){.base = ws->scratch_memory};
+    plan(ws, &kept, &scratch);
+    return SL_OK;
+}
+
+enum sl_status wk_workspace_create(struct wk_workspace **ret_workspace, const struct wk_model *model, int capacity, bool training,
+        struct sl_error *err)
+{
+    struct wk_workspace *ws = sl_alloc(1, sizeof(*ws));
+    if (ws == NULL)
+        return sl_fail(err, SL_NO_MEMORY, "out of memory for a workspace");
+    ws->model = model;
+    ws->capacity = capacity;
+    ws->training = training;
+    enum sl_status status = wk_fusion_state_init(&ws->fusion, &model->fusion, err);
+    for (int m = 0; m < model->modalities && status == SL_OK; m++)
+        status = wk_extractor_state_init(&ws->extractor[m], &model->extractor[m], err);
+    if (status == SL_OK)
+        status = allocate(ws, err);
+    if (status != SL_OK) {
+        wk_workspace_destroy(ws);
+        return status;
+    }
+    *ret_workspace = ws;
+    return SL_OK;
+}
+
+void wk_workspace_destroy(struct wk_workspace *workspace)
+{
+    if (workspace == NULL)
+        return;
+    for (int m = 0; m < workspace->model->modalities; m++)
+        wk_extractor_state_fini(&workspace->extractor[m], &workspace->model->extractor[m]);
+    wk_fusion_state_fini(&workspace->fusion);
+    sl_free(workspace->kept_memory);
+    sl_free(workspace->scratch_memory);
+    sl_free(workspace);
+}
+
+size_t wk_workspace_size(const struct wk_workspace *workspace)
+{
+    return workspace->size;
+}
+
+static struct wk_run run_of(const float *params, const struct wk_batch *batch, const struct wk_mode *mode)
+{
+    return (struct wk_run){.v = wk_vector(), .params = params, .batch = batch, .training = mode->training, .seed = mode->seed,
+            .step = mode->step};
+}
+
+static void head_forward(const struct wk_run *run, const struct wk_model *model, struct wk_workspace *ws, int m)
+{
+    const struct wk_extractor *extractor = &model->extractor[m];
+    const int *offset = run->batch->inputs[m].offset;
+    const float *x = ws->extractor[m].output;
+    if (extractor->pool_first)
+        wk_pool_first(run, ws->pooled[m], x, offset, extractor->d);
+    else
+        wk_pool_mean(run, ws->pooled[m], extractor->d, x, offset, extractor->d);
+    wk_linear_forward(run, ws->logits[m], ws->pooled[m], model->head[m], (size_t)run->batch->count, model->classes, extractor->d);
+}
+
+static void losses(const struct wk_model *model, struct wk_workspace *ws, const struct wk_batch *batch, struct sl_step_stats *ret_stats)
+{
+    const struct sl_config *config = model->config;
+    memset(ret_stats, 0, sizeof(*ret_stats));
+    for (int branch = 0; branch <= model->modalities; branch++) {
+        struct wk_loss loss;
+        wk_loss_forward(&loss, ws->mode.training ? ws->dlogits[branch] : NULL, ws->logits[branch], batch->labels, ws->mode.class_weights,
+                batch->count, (int)model->classes, config->loss.label_smoothing, config->loss.weight[branch]);
+        ret_stats->loss[branch] = loss.loss;
+        ret_stats->correct[branch] = loss.correct;
+        ret_stats->weight_sum = loss.weight_sum;
+        ret_stats->count = loss.count;
+        if (branch < model->modalities)
+            ret_stats->score[branch] = loss.score;
+    }
+}
+
+void wk_model_forward(const struct wk_model *model, const float *params, const struct wk_batch *batch, const struct wk_mode *mode,
+        struct wk_workspace *workspace, struct sl_step_stats *ret_stats)
+{
+    assert(workspace->model == model && batch->count >= 1 && batch->count <= workspace->capacity);
+    assert(workspace->training || !mode->training);
+    const float *features[SL_MODALITIES_MAX] = {NULL};
+    wk_blas_single();
+    struct wk_run run = run_of(params, batch, mode);
+    workspace->mode = *mode;
+    workspace->batch = batch;
+    for (int m = 0; m < model->modalities; m++) {
+        wk_extractor_forward(&run, &model->extractor[m], &workspace->extractor[m]);
+        features[m] = workspace->extractor[m].output;
+        head_forward(&run, model, workspace, m);
+    }
+    wk_fusion_forward(&run, &model->fusion, &workspace->fusion, workspace->logits[model->modalities], features);
+    losses(model, workspace, batch, ret_stats);
+}
+
+const float *wk_model_logits(const struct wk_workspace *workspace, int branch)
+{
+    assert(branch >= 0 && branch <= workspace->model->modalities);
+    return workspace->logits[branch];
+}
+
+/* Inverts head_forward: dx, the unimodal gradient of modality m's features. */
+static void head_backward(const struct wk_run *run, const struct wk_model *model, struct wk_workspace *ws, int m, float *grads, float *dx)
+{
+    const struct wk_extractor *extractor = &model->extractor[m];
+    const int *offset = run->batch->inputs[m].offset;
+    struct wk_tags tags = {.count = 1, .grads = {grads}};
+    wk_linear_backward(run, &tags, ws->dpooled, ws->dlogits[m], ws->pooled[m], model->head[m], (size_t)run->batch->count, model->classes,
+            extractor->d, false);
+    if (extractor->pool_first)
+        wk_pool_first_backward(run, dx, ws->dpooled, offset, extractor->d);
+    else
+        wk_pool_mean_backward(run, dx, ws->dpooled, extractor->d, offset, extractor->d);
+}
+
+void wk_model_backward(const struct wk_model *model, const float *params, const struct wk_batch *batch, struct wk_workspace *workspace,
+        float *const grads[SL_TAGS])
+{
+    assert(workspace->model == model && workspace->mode.training && workspace->batch == batch);
+    const float *features[SL_MODALITIES_MAX] = {NULL};
+    float *dfused[SL_MODALITIES_MAX] = {NULL};
+    wk_blas_single();
+    struct wk_run run = run_of(params, batch, &workspace->mode);
+    struct wk_tags tags = {.count = SL_TAGS, .grads = {grads[SL_TAG_UNIMODAL], grads[SL_TAG_FUSED]}};
+    for (int m = 0; m < model->modalities; m++) {
+        features[m] = workspace->extractor[m].output;
+        dfused[m] = workspace->dfeatures[m] + (size_t)batch->inputs[m].rows * model->extractor[m].d;
+        head_backward(&run, model, workspace, m, grads[SL_TAG_UNIMODAL], workspace->dfeatures[m]);
+    }
+    wk_fusion_backward(&run, grads[SL_TAG_FUSED], &model->fusion, &workspace->fusion, dfused, workspace->dlogits[model->modalities],
+            features);
+    for (int m = 0; m < model->modalities; m++)
+        wk_extractor_backward(&run, &tags, &model->extractor[m], &workspace->extractor[m], workspace->dfeatures[m]);
+}
+
+double wk_model_flops(const struct wk_model *model, const struct wk_batch *batch, bool backward)
+{
+    double flops = (backward ? 2.0 : 1.0) * wk_fusion_flops(&model->fusion, batch);
+    for (int m = 0; m < model->modalities; m++) {
+        flops += wk_extractor_flops(&model->extractor[m], batch, backward ? SL_TAGS : 0);
+        flops += (backward ? 4.0 : 2.0) * batch->count * (double)model->extractor[m].d * (double)model->classes;
+    }
+    return flops;
+}

@@ -1,0 +1,49 @@
+#pragma once
+/* What one forward or backward hands through all parts of the model, and how gradients are tagged on their way back.
+ *
+ * Backward carries several gradients of the same activations at once: `tags` matrices stacked as rows, tag t beginning t * rows * n floats
+ * after the first. So a product with a weight is one matrix product for all tags, while each tag's weight gradients go to its own flat vector.
+ */
+#include "worker/model/arena.h"
+#include "worker/model/batch.h"
+#include "worker/model/vector.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct wk_run {
+    const struct wk_vector *v;
+    const float *params; /* flat, as sl_layout orders it */
+    const struct wk_batch *batch;
+    bool training;
+    uint64_t seed, step; /* keys of dropout */
+};
+
+/* Where gradients go: grads[t] is a flat vector like params, into which tag t's gradients are added. */
+struct wk_tags {
+    int count; /* 1 or 2 */
+    float *grads[WK_TAGS_MAX];
+};
+
+/* A place in the flat vector per tag, as the elementwise kernels take it. */
+struct wk_targets {
+    float *at[WK_TAGS_MAX];
+};
+
+static inline struct wk_targets wk_targets(const struct wk_tags *tags, size_t offset)
+{
+    struct wk_targets targets = {{NULL}};
+    for (int t = 0; t < tags->count; t++)
+        targets.at[t] = tags->grads[t] + offset;
+    return targets;
+}
+
+/* Offsets of a LayerNorm and of a linear layer in the flat vector. */
+struct wk_norm_at {
+    size_t gamma, beta;
+};
+
+struct wk_linear_at {
+    size_t weight, bias;
+};
