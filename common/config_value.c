@@ -432,7 +432,7 @@ static void describe_range(const struct sl_field *field, const char *noun, char 
     (void)snprintf(low, sizeof(low), whole ? "%.0f" : "%.6g", field->min);
     (void)snprintf(high, sizeof(high), whole ? "%.0f" : "%.6g", field->max);
     (void)snprintf(text, size, "%s %s %s %s %s", noun, field->above ? "above" : "from", low,
-            field->below ? "to below" : "to", high);
+            field->below ? "to below" : field->above ? "up to" : "to", high);
 }
 
 static void describe_words(const struct sl_field *field, char *text, size_t size)

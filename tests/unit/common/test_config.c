@@ -189,10 +189,10 @@ static void test_value_errors(void **state)
             "run.yaml:7:73: modalities.visual.layers: found a list; expected an integer from 1 to 128");
     expect_error("layers: 4, heads: 3", "layers: , heads: 3",
             "run.yaml:7:73: modalities.visual.layers: found nothing; expected an integer from 1 to 128");
-    expect_error(NULL, "optimiser: {lr: nan}\n", "run.yaml:12:17: optimiser.lr: found \"nan\"; expected a number above 0 to 100");
-    expect_error(NULL, "optimiser: {lr: 0}\n", "run.yaml:12:17: optimiser.lr: found \"0\"; expected a number above 0 to 100");
-    expect_error(NULL, "optimiser: {lr: 0x1}\n", "run.yaml:12:17: optimiser.lr: found \"0x1\"; expected a number above 0 to 100");
-    expect_error(NULL, "optimiser: {lr: 1e-60}\n", "run.yaml:12:17: optimiser.lr: found \"1e-60\"; expected a number above 0 to 100");
+    expect_error(NULL, "optimiser: {lr: nan}\n", "run.yaml:12:17: optimiser.lr: found \"nan\"; expected a number above 0 up to 100");
+    expect_error(NULL, "optimiser: {lr: 0}\n", "run.yaml:12:17: optimiser.lr: found \"0\"; expected a number above 0 up to 100");
+    expect_error(NULL, "optimiser: {lr: 0x1}\n", "run.yaml:12:17: optimiser.lr: found \"0x1\"; expected a number above 0 up to 100");
+    expect_error(NULL, "optimiser: {lr: 1e-60}\n", "run.yaml:12:17: optimiser.lr: found \"1e-60\"; expected a number above 0 up to 100");
     expect_error(NULL, "optimiser: {betas: [0.9, 1.0]}\n",
             "run.yaml:12:20: optimiser.betas: found a list; expected a list of 2 numbers from 0 to below 1");
     expect_error(NULL, "optimiser: {betas: [0.9]}\n",
