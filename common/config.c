@@ -415,7 +415,7 @@ enum sl_status sl_config_dump(char **ret_text, const struct sl_config *config, s
     const char *text = NULL;
     enum sl_status s = sl_text_finish(&out, &text, NULL, err);
     if (s != SL_OK)
-        return sl_error_context(err, "config");
+        return s;
     *ret_text = SL_TAKE(out.bytes);
     return SL_OK;
 }
@@ -429,7 +429,7 @@ enum sl_status sl_config_hash(uint64_t *ret_hash, const struct sl_config *config
     size_t size = 0;
     enum sl_status s = sl_text_finish(&out, &text, &size, err);
     if (s != SL_OK)
-        return sl_error_context(err, "config");
+        return s;
     *ret_hash = sl_hash64(text, size, 0);
     return SL_OK;
 }

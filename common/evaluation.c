@@ -5,7 +5,6 @@
 #include "common/evaluation.h"
 
 #include "common/memory.h"
-#include "common/utf8.h"
 
 #include <assert.h>
 #include <math.h>
@@ -108,13 +107,13 @@ static int bin_of(double confidence)
     return bin < BINS ? bin : BINS - 1;
 }
 
-/* counts one sample whose probabilities are known to be sound */
 /* Sums of multiples of 2^-28 are exact up to 2^25 (a million samples of loss 30), and exact sums do not depend on the order of merging. */
 static double on_grid(double x)
 {
     return nearbyint(x * 0x1p28) * 0x1p-28;
 }
 
+/* counts one sample whose probabilities are known to be sound */
 static void count_sample(struct sl_evaluation *evaluation, int branch, int label, int predicted, double confidence, double loss)
 {
     struct view v = view_of(evaluation, branch);

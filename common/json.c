@@ -188,7 +188,9 @@ enum sl_status sl_json_finish(struct sl_json *json, const char **ret_text, size_
 {
     assert(json->depth == 0 || json->buffer.status != SL_OK);
     enum sl_status s = sl_text_finish(&json->buffer, ret_text, ret_size, err);
-    return s == SL_OK ? SL_OK : sl_error_context(err, "JSON of at most %d levels", SL_JSON_DEPTH_MAX);
+    if (s != SL_OK)
+        (void)sl_error_context(err, "JSON of at most %d levels", SL_JSON_DEPTH_MAX);
+    return s;
 }
 
 /* A decimal of at most FLT_DIG (DBL_DIG) digits survives the way into the number and back, so if such a short one exists, the first try

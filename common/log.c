@@ -201,6 +201,8 @@ static bool is_json_string(const char *text, size_t size)
         i++;
         if (strchr("\"\\/bfnrtu", text[i]) == NULL || i + 1 >= size)
             return false;
+        if (text[i] == 'u' && (strspn(text + i + 1, "0123456789abcdefABCDEF") < 4 || i + 5 >= size))
+            return false;
     }
     return true;
 }

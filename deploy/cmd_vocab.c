@@ -97,7 +97,8 @@ static enum sl_status parse_arguments(
     return SL_OK;
 }
 
-/* read_line reads up to a newline; what is over LINE_BYTES_MAX is skipped and *ret_size is then LINE_BYTES_MAX + 1. False at the end. */
+/* read_line reads up to a newline; what is over LINE_BYTES_MAX is skipped and *ret_size is then LINE_BYTES_MAX + 1.
+ * False at the end. */
 static bool read_line(FILE *file, char *line, size_t *ret_size)
 {
     size_t size = 0;

@@ -90,12 +90,11 @@ static enum sl_status check_state(const char *state, struct sl_error *err)
 
 size_t ps_manifest_seal(char *text, size_t size)
 {
-    /* the closing '}' of the object comes after the checksum instead */
-    while (size > 0 && (text[size - 1] == '}' || text[size - 1] == '\n')) {
+    /* the closing '}' of the object moves behind the checksum */
+    while (size > 0 && text[size - 1] == '\n')
         size--;
-        if (text[size] == '}')
-            break;
-    }
+    if (size > 0 && text[size - 1] == '}')
+        size--;
     while (size > 0 && text[size - 1] == '\n')
         size--;
     XXH128_hash_t hash = XXH3_128bits(text, size);

@@ -4,6 +4,7 @@
 #include "deploy/sample/draw.h"
 #include "deploy/sample/title.h"
 
+#include <inttypes.h>
 #include <stddef.h>
 #include <time.h>
 
@@ -50,8 +51,8 @@ static void format_published(const struct dp_plan *plan, char *text, size_t size
     if (offset == 0)
         snprintf(text + used, size - used, "Z");
     else
-        snprintf(text + used, size - used, "%c%02d:%02d", offset < 0 ? '-' : '+', (offset < 0 ? -offset : offset) / 60,
-                (offset < 0 ? -offset : offset) % 60);
+        snprintf(text + used, size - used, "%c%02d:%02d", offset < 0 ? '-' : '+',
+                (offset < 0 ? -offset : offset) / 60, (offset < 0 ? -offset : offset) % 60);
 }
 
 void dp_catalogue_manifest(struct sl_json *json, uint64_t seed, int clips)
@@ -118,7 +119,9 @@ void dp_catalogue_summary(struct sl_json *json, const struct dp_catalogue *catal
     sl_json_object(json, NULL);
     sl_json_string(json, "format", DP_CATALOGUE_FORMAT);
     sl_json_int(json, "version", DP_VERSION);
-    sl_json_uint(json, "seed", catalogue->seed);
+    char seed[24]; /* as text: a JSON number cannot hold 64 bits everywhere */
+    snprintf(seed, sizeof seed, "%" PRIu64, catalogue->seed);
+    sl_json_string(json, "seed", seed);
     sl_json_int(json, "clips", catalogue->clips);
     sl_json_int(json, "width", DP_WIDTH);
     sl_json_int(json, "height", DP_HEIGHT);
@@ -154,17 +157,20 @@ void dp_catalogue_summary(struct sl_json *json, const struct dp_catalogue *catal
 
 static void print_row(FILE *stream, const char *name, const struct dp_attainable *accuracies)
 {
-    fprintf(stream, "  %-26s %8.3f %8.3f %8.3f\n", name, accuracies->text, accuracies->picture, accuracies->both);
+    fprintf(stream, "  %-26s %8.3f %8.3f %8.3f\n", name, accuracies->text, accuracies->picture,
+            accuracies->both);
 }
 
 void dp_catalogue_print(FILE *stream, const struct dp_catalogue *catalogue)
 {
-    fprintf(stream, "%d clips, seed %llu, labels:", catalogue->clips, (unsigned long long)catalogue->seed);
+    fprintf(stream, "%d clips, seed %" PRIu64 ", labels:", catalogue->clips, catalogue->seed);
     for (int label = 0; label < DP_LABELS; label++)
         fprintf(stream, " %s (%s)", dp_labels[label].name, dp_labels[label].duration);
-    fprintf(stream, "\nplain titles %.0f %%, plain pictures %.0f %%, misleading ones %.0f %% and %.0f %%\n", 100 * dp_text_shares.none,
-            100 * dp_picture_shares.none, 100 * dp_text_shares.neighbour, 100 * dp_picture_shares.neighbour);
-    fprintf(stream, "best accuracy that can be reached by\n  %-26s %8s %8s %8s\n", "", "title", "picture", "both");
+    fprintf(stream, "\nplain titles %.0f %%, plain pictures %.0f %%, misleading ones %.0f %% and %.0f %%\n",
+            100 * dp_text_shares.none, 100 * dp_picture_shares.none, 100 * dp_text_shares.neighbour,
+            100 * dp_picture_shares.neighbour);
+    fprintf(stream, "best accuracy that can be reached by\n  %-26s %8s %8s %8s\n", "", "title", "picture",
+            "both");
     print_row(stream, "the shares, on any clips", &catalogue->attainable);
     for (int split = 0; split < DP_SPLITS; split++) {
         char name[48];

@@ -7,7 +7,7 @@
  *     summary.json     how the clips were drawn and what can be reached
  *
  *     struct dp_catalogue catalogue = dp_catalogue_count(seed, clips);
- *     s = dp_catalogue_manifest(&json, seed, clips) …
+ *     dp_catalogue_print(stdout, &catalogue);
  */
 #include "common/json.h"
 #include "deploy/sample/plan.h"

@@ -16,7 +16,8 @@
 /* The mark is stored in the video: whoever carries it has all that the pictures depend on, so it tells a right file from another. */
 static void write_mark(const struct dp_plan *plan, char ret_mark[MARK_MAX])
 {
-    snprintf(ret_mark, MARK_MAX, "shelflife-sample %d seed %" PRIu64 " clip %d", DP_VERSION, plan->seed, plan->clip);
+    snprintf(ret_mark, MARK_MAX, "shelflife-sample %d seed %" PRIu64 " clip %d", DP_VERSION, plan->seed,
+            plan->clip);
 }
 
 static enum sl_status shoot(struct dp_encoder *encoder, const struct dp_plan *plan, struct sl_error *err)
@@ -40,7 +41,8 @@ static enum sl_status shoot(struct dp_encoder *encoder, const struct dp_plan *pl
     return s;
 }
 
-enum sl_status dp_clip_make(const struct dp_plan *plan, const char *path, bool *ret_drawn, struct sl_error *err)
+enum sl_status dp_clip_make(
+        const struct dp_plan *plan, const char *path, bool *ret_drawn, struct sl_error *err)
 {
     char mark[MARK_MAX];
     write_mark(plan, mark);

@@ -10,4 +10,5 @@
 
 /* dp_clip_make writes the clip's video to path, whole or not at all, unless the file there is this clip already: then *ret_drawn is false.
  * Thread: any, one path per thread. Errors: DISK, FAILED, NO_MEMORY. */
-SL_MUST_USE enum sl_status dp_clip_make(const struct dp_plan *plan, const char *path, bool *ret_drawn, struct sl_error *err);
+SL_MUST_USE enum sl_status dp_clip_make(
+        const struct dp_plan *plan, const char *path, bool *ret_drawn, struct sl_error *err);

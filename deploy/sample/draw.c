@@ -88,8 +88,8 @@ void dp_star(cairo_t *cr, double x, double y, double radius, double inner, int p
     cairo_fill(cr);
 }
 
-void dp_gradient(
-        cairo_t *cr, double x, double y, double width, double height, struct dp_colour top, struct dp_colour bottom)
+void dp_gradient(cairo_t *cr, double x, double y, double width, double height, struct dp_colour top,
+        struct dp_colour bottom)
 {
     cairo_pattern_t *pattern = cairo_pattern_create_linear(0, y, 0, y + height);
     cairo_pattern_add_color_stop_rgb(pattern, 0, top.red, top.green, top.blue);
@@ -147,7 +147,8 @@ void dp_sun(cairo_t *cr, double x, double y, double radius, double angle)
     dp_disc(cr, x, y, radius);
 }
 
-void dp_rain(cairo_t *cr, struct dp_dice *dice, double x, double y, double width, double height, int drops, double seconds)
+void dp_rain(cairo_t *cr, struct dp_dice *dice, double x, double y, double width, double height, int drops,
+        double seconds)
 {
     cairo_set_line_width(cr, 1.4);
     for (int i = 0; i < drops; i++) {
@@ -178,7 +179,8 @@ void dp_person(cairo_t *cr, struct dp_dice *dice, double x, double y, double siz
     dp_set(cr, skin);
     dp_oval(cr, x + sway, y - size * 0.38 + nod, size * 0.4, size * 0.5);
     dp_set(cr, dp_hsv(0.0, 0.6, 0.45));
-    dp_oval(cr, x + sway, y - size * 0.12 + nod, size * 0.12, size * (0.03 + 0.04 * fabs(sin(seconds * pace * 2.3))));
+    dp_oval(cr, x + sway, y - size * 0.12 + nod, size * 0.12,
+            size * (0.03 + 0.04 * fabs(sin(seconds * pace * 2.3))));
 }
 
 void dp_ridge(cairo_t *cr, struct dp_dice *dice, double y, double height, double width)
@@ -221,7 +223,8 @@ void dp_skyline(cairo_t *cr, struct dp_dice *dice, double y, double height, doub
 
 void dp_blob(cairo_t *cr, struct dp_dice *dice, double x, double y, double radius_x, double radius_y)
 {
-    double a = dp_dice_range(dice, 0, 2 * M_PI), b = dp_dice_range(dice, 0, 2 * M_PI), c = dp_dice_range(dice, 0, 2 * M_PI);
+    double a = dp_dice_range(dice, 0, 2 * M_PI), b = dp_dice_range(dice, 0, 2 * M_PI),
+           c = dp_dice_range(dice, 0, 2 * M_PI);
     cairo_new_path(cr);
     for (int i = 0; i < 60; i++) {
         double angle = 2 * M_PI * i / 60;

@@ -34,7 +34,8 @@ void dp_round_box(cairo_t *cr, double x, double y, double width, double height, 
 void dp_disc(cairo_t *cr, double x, double y, double radius);
 void dp_oval(cairo_t *cr, double x, double y, double radius_x, double radius_y);
 void dp_star(cairo_t *cr, double x, double y, double radius, double inner, int points, double angle);
-void dp_gradient(cairo_t *cr, double x, double y, double width, double height, struct dp_colour top, struct dp_colour bottom);
+void dp_gradient(cairo_t *cr, double x, double y, double width, double height, struct dp_colour top,
+        struct dp_colour bottom);
 void dp_glow(cairo_t *cr, double x, double y, double radius, struct dp_colour colour, double alpha);
 
 /* Lines in the current colour. */
@@ -54,8 +55,12 @@ void dp_lettering(cairo_t *cr, struct dp_dice *dice, double x, double y, double 
 /* Figures. */
 void dp_cloud(cairo_t *cr, double x, double y, double size, struct dp_colour colour);
 void dp_sun(cairo_t *cr, double x, double y, double radius, double angle);
-void dp_rain(cairo_t *cr, struct dp_dice *dice, double x, double y, double width, double height, int drops, double seconds);
-void dp_person(cairo_t *cr, struct dp_dice *dice, double x, double y, double size, double seconds); /* x, y: the chin */
-void dp_ridge(cairo_t *cr, struct dp_dice *dice, double y, double height, double width); /* hills from y down to the lower edge */
+void dp_rain(cairo_t *cr, struct dp_dice *dice, double x, double y, double width, double height, int drops,
+        double seconds);
+void dp_person(cairo_t *cr, struct dp_dice *dice, double x, double y, double size,
+        double seconds); /* x, y: the chin */
+void dp_ridge(cairo_t *cr, struct dp_dice *dice, double y, double height,
+        double width); /* hills from y down to the lower edge */
 void dp_skyline(cairo_t *cr, struct dp_dice *dice, double y, double height, double width, bool night);
-void dp_blob(cairo_t *cr, struct dp_dice *dice, double x, double y, double radius_x, double radius_y); /* a path, to fill or stroke */
+void dp_blob(cairo_t *cr, struct dp_dice *dice, double x, double y, double radius_x,
+        double radius_y); /* a path, to fill or stroke */

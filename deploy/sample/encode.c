@@ -28,11 +28,14 @@ static enum sl_status fail_av(struct sl_error *err, int code, const char *what)
     return sl_fail(err, code == AVERROR(ENOMEM) ? SL_NO_MEMORY : SL_FAILED, "%s: %s", what, text);
 }
 
-static enum sl_status open_codec(struct dp_encoder *encoder, int width, int height, int rate, struct sl_error *err)
+static enum sl_status open_codec(
+        struct dp_encoder *encoder, int width, int height, int rate, struct sl_error *err)
 {
     const AVCodec *codec = avcodec_find_encoder_by_name("libx264");
     if (codec == NULL)
-        return sl_fail(err, SL_FAILED, "this libavcodec has no libx264 encoder; install a build that has it (Debian's libavcodec59 does)");
+        return sl_fail(err, SL_FAILED,
+                "this libavcodec has no libx264 encoder; install a build that has it (Debian's libavcodec59 "
+                "does)");
     AVCodecContext *context = encoder->codec = avcodec_alloc_context3(codec);
     if (context == NULL)
         return sl_fail(err, SL_NO_MEMORY, "out of memory for an encoder");
@@ -90,8 +93,8 @@ static enum sl_status open_frame(struct dp_encoder *encoder, struct sl_error *er
     return code < 0 ? fail_av(err, code, "cannot allocate a video frame") : SL_OK;
 }
 
-enum sl_status dp_encoder_open(
-        struct dp_encoder **ret_encoder, int width, int height, int rate, const char *comment, struct sl_error *err)
+enum sl_status dp_encoder_open(struct dp_encoder **ret_encoder, int width, int height, int rate,
+        const char *comment, struct sl_error *err)
 {
     SL_AUTO(dp_encoder_close_auto) struct dp_encoder *encoder = sl_alloc(1, sizeof *encoder);
     if (encoder == NULL)
@@ -128,7 +131,8 @@ void dp_encoder_close_auto(struct dp_encoder **encoder)
     dp_encoder_close(*encoder);
 }
 
-enum sl_status dp_encoder_planes(struct dp_encoder *encoder, uint8_t *ret_planes[3], int ret_strides[3], struct sl_error *err)
+enum sl_status dp_encoder_planes(
+        struct dp_encoder *encoder, uint8_t *ret_planes[3], int ret_strides[3], struct sl_error *err)
 {
     int code = av_frame_make_writable(encoder->frame); /* the encoder may still hold the last one */
     if (code < 0)
@@ -164,7 +168,8 @@ enum sl_status dp_encoder_push(struct dp_encoder *encoder, struct sl_error *err)
     return send(encoder, encoder->frame, err);
 }
 
-enum sl_status dp_encoder_finish(struct dp_encoder *encoder, const uint8_t **ret_bytes, size_t *ret_size, struct sl_error *err)
+enum sl_status dp_encoder_finish(
+        struct dp_encoder *encoder, const uint8_t **ret_bytes, size_t *ret_size, struct sl_error *err)
 {
     enum sl_status s = send(encoder, NULL, err);
     if (s != SL_OK)
@@ -186,7 +191,8 @@ bool dp_encoder_made(const char *path, const char *comment, int frames)
     AVFormatContext *format = NULL;
     SL_AUTO(av_dict_free) AVDictionary *options = NULL;
     av_dict_set(&options, "protocol_whitelist", "file", 0);
-    SL_AUTO_FREE char *address = sl_strdup_printf("file:%s", path); /* a colon in the path is not a protocol */
+    SL_AUTO_FREE char *address =
+            sl_strdup_printf("file:%s", path); /* a colon in the path is not a protocol */
     if (address == NULL || avformat_open_input(&format, address, NULL, &options) < 0)
         return false;
     const AVDictionaryEntry *entry = av_dict_get(format->metadata, "comment", NULL, 0);

@@ -18,13 +18,14 @@ struct dp_encoder;
 
 /* dp_encoder_open begins a video of width x height (both even) at rate frames per second; the comment is stored in it. Owns: *ret_encoder,
  * close it. Errors: FAILED when the library has no libx264 or refuses, NO_MEMORY. */
-SL_MUST_USE enum sl_status dp_encoder_open(
-        struct dp_encoder **ret_encoder, int width, int height, int rate, const char *comment, struct sl_error *err);
+SL_MUST_USE enum sl_status dp_encoder_open(struct dp_encoder **ret_encoder, int width, int height, int rate,
+        const char *comment, struct sl_error *err);
 void dp_encoder_close(struct dp_encoder *encoder);
 void dp_encoder_close_auto(struct dp_encoder **encoder);
 
 /* dp_encoder_planes gives the Y, U and V planes (4:2:0) of the next frame, to be filled whole. Owns: borrowed until the next push. */
-SL_MUST_USE enum sl_status dp_encoder_planes(struct dp_encoder *encoder, uint8_t *ret_planes[3], int ret_strides[3], struct sl_error *err);
+SL_MUST_USE enum sl_status dp_encoder_planes(
+        struct dp_encoder *encoder, uint8_t *ret_planes[3], int ret_strides[3], struct sl_error *err);
 SL_MUST_USE enum sl_status dp_encoder_push(struct dp_encoder *encoder, struct sl_error *err);
 
 /* dp_encoder_finish ends the video. Owns: the bytes belong to the encoder. */

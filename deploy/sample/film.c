@@ -7,7 +7,8 @@
 #include <stddef.h>
 
 #define GRAIN_LEVELS 10
-#define NOISE_STRIDE 509 /* from row to row: no multiple of the picture's width, so that the grain shows no columns */
+#define NOISE_STRIDE                                                                                         \
+    509 /* from row to row: no multiple of the picture's width, so that the grain shows no columns */
 
 void dp_film_init(struct dp_film *film, const struct dp_plan *plan)
 {
@@ -23,7 +24,8 @@ void dp_film_init(struct dp_film *film, const struct dp_plan *plan)
         film->blue[i] = 25 * i * gain / 256;
         film->speck[i] = 2 * grain * (i - 128);
     }
-    struct sl_random stream = sl_random_make(plan->seed, SL_RANDOM_SAMPLE, (uint64_t)plan->clip, DP_DICE_GRAIN);
+    struct sl_random stream =
+            sl_random_make(plan->seed, SL_RANDOM_SAMPLE, (uint64_t)plan->clip, DP_DICE_GRAIN);
     for (size_t i = 0; i < DP_NOISE_SIZE / 16; i++) {
         uint32_t words[4];
         sl_random_u32x4(&stream, i, words);
@@ -49,7 +51,8 @@ static void expose_luma(const struct dp_film *film, const uint32_t *pixels, size
 }
 
 /* Two rows of pixels make one row of each colour plane. */
-static void expose_chroma(const struct dp_film *film, const uint32_t *above, const uint32_t *below, uint8_t *u, uint8_t *v)
+static void expose_chroma(
+        const struct dp_film *film, const uint32_t *above, const uint32_t *below, uint8_t *u, uint8_t *v)
 {
     int saturation = film->saturation;
     for (int x = 0; x < DP_WIDTH / 2; x++) {
@@ -64,7 +67,8 @@ static void expose_chroma(const struct dp_film *film, const uint32_t *above, con
     }
 }
 
-void dp_film_expose(const struct dp_film *film, int frame, const uint32_t *pixels, uint8_t *const planes[3], const int strides[3])
+void dp_film_expose(const struct dp_film *film, int frame, const uint32_t *pixels, uint8_t *const planes[3],
+        const int strides[3])
 {
     struct dp_dice dice = dp_dice_make(film->seed, (uint64_t)film->clip, DP_DICE_GRAIN);
     dice.index = DP_NOISE_SIZE / 16 + (uint64_t)frame;

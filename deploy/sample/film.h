@@ -26,4 +26,5 @@ struct dp_film {
 void dp_film_init(struct dp_film *film, const struct dp_plan *plan);
 
 /* dp_film_expose fills the planes of one frame. Shapes: pixels (DP_HEIGHT, DP_WIDTH) as 0x00RRGGBB; planes Y, U, V with strides in bytes. */
-void dp_film_expose(const struct dp_film *film, int frame, const uint32_t *pixels, uint8_t *const planes[3], const int strides[3]);
+void dp_film_expose(const struct dp_film *film, int frame, const uint32_t *pixels, uint8_t *const planes[3],
+        const int strides[3]);

@@ -16,7 +16,8 @@ struct dp_rule {
     const char *const *texts; /* ended by NULL */
 };
 
-extern const struct dp_rule dp_grammar_rules[];                         /* ended by a rule without a name */
-extern const char *const *const dp_grammar_titles[DP_LABELS][2];        /* by label; [1] is Chinese; each ended by NULL */
-extern const char *const *const dp_grammar_plain[2];                    /* titles that know no label */
-extern const char *const *const dp_grammar_frames[2];                   /* what stands around any title; {title} is the title */
+extern const struct dp_rule dp_grammar_rules[]; /* ended by a rule without a name */
+extern const char *const
+        *const dp_grammar_titles[DP_LABELS][2];       /* by label; [1] is Chinese; each ended by NULL */
+extern const char *const *const dp_grammar_plain[2];  /* titles that know no label */
+extern const char *const *const dp_grammar_frames[2]; /* what stands around any title; {title} is the title */

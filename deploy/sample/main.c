@@ -17,6 +17,7 @@
 #include <inttypes.h>
 #include <jansson.h>
 #include <libavutil/log.h>
+#include <locale.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
@@ -35,16 +36,21 @@
 
 static const char help[] =
         "usage: shelflife sample DIR [--clips N] [--seed S] [--jobs J] [--json]\n"
+        "       shelflife sample DIR --summary [--json]\n"
         "\n"
-        "Writes N synthetic clips (mp4, H.264, 3 to 5 seconds) with titles in Chinese and English, labels and publication times:\n"
+        "Writes N synthetic clips (mp4, H.264, 3 to 5 seconds) with titles in Chinese and English, labels "
+        "and publication times:\n"
         "  DIR/videos/clip-*.mp4   the clips\n"
-        "  DIR/manifest.jsonl      one row a clip, as `shelflife import` takes it, with splits for training, validation and test\n"
+        "  DIR/manifest.jsonl      one row a clip, as `shelflife import` takes it, with splits for training, "
+        "validation and test\n"
         "  DIR/signs.jsonl         whose signs each title and picture shows\n"
         "  DIR/summary.json        how the clips were drawn, and the best accuracy that can be reached\n"
         "\n"
-        "  --clips N   how many (default 1200); fewer clips are the beginning of more clips with the same seed\n"
+        "  --clips N   how many (default 1200); fewer clips are the beginning of more clips with the same "
+        "seed\n"
         "  --seed S    0 to 2^64 - 1 (default 1): the same seed gives the same titles, labels and pictures\n"
         "  --jobs J    threads (default: one a core)\n"
+        "  --summary   writes nothing, prints the summary of the clips in DIR again\n"
         "  --json      prints the summary as JSON\n"
         "  --help      prints this\n"
         "\n"
@@ -56,7 +62,7 @@ struct options {
     const char *dir;
     int clips, jobs;
     uint64_t seed;
-    bool json, help;
+    bool json, help, summary;
 };
 
 /* What a run leaves for its report and its exit code. */
@@ -72,20 +78,22 @@ struct studio {
     const struct options *options;
     _Atomic int next, done, drawn;
     _Atomic bool stop;
-    int signals; /* descriptor: see signals.h */
-    int caught;  /* number of the signal that stopped the work, or 0 */
+    int signals;          /* descriptor: see signals.h */
+    int caught;           /* number of the signal that stopped the work, or 0 */
     pthread_mutex_t lock; /* over failed and err */
     bool failed;
     struct sl_error err;
 };
 
-static enum sl_status parse_number(uint64_t *ret_value, const char *flag, const char *text, uint64_t low, uint64_t high, struct sl_error *err)
+static enum sl_status parse_number(uint64_t *ret_value, const char *flag, const char *text, uint64_t low,
+        uint64_t high, struct sl_error *err)
 {
     char *end = NULL;
     errno = 0;
     unsigned long long value = strtoull(text, &end, 10);
     if (text[0] < '0' || text[0] > '9' || *end != '\0' || errno != 0 || value < low || value > high)
-        return sl_fail(err, SL_USAGE, "--%s: \"%s\" is not a whole number from %" PRIu64 " to %" PRIu64, flag, text, low, high);
+        return sl_fail(err, SL_USAGE, "--%s: \"%s\" is not a whole number from %" PRIu64 " to %" PRIu64, flag,
+                text, low, high);
     *ret_value = value;
     return SL_OK;
 }
@@ -99,9 +107,10 @@ static int core_count(void)
 
 static enum sl_status parse_options(struct options *options, int argc, char **argv, struct sl_error *err)
 {
-    static const struct option flags[] = {{"clips", required_argument, NULL, 'c'}, {"seed", required_argument, NULL, 's'},
-            {"jobs", required_argument, NULL, 'j'}, {"json", no_argument, NULL, 'J'}, {"help", no_argument, NULL, 'h'},
-            {NULL, 0, NULL, 0}};
+    static const struct option flags[] = {{"clips", required_argument, NULL, 'c'},
+            {"seed", required_argument, NULL, 's'}, {"jobs", required_argument, NULL, 'j'},
+            {"json", no_argument, NULL, 'J'}, {"summary", no_argument, NULL, 'S'},
+            {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
     *options = (struct options){.clips = CLIPS_DEFAULT, .jobs = core_count(), .seed = 1};
     opterr = 0;
     for (;;) {
@@ -120,6 +129,8 @@ static enum sl_status parse_options(struct options *options, int argc, char **ar
             options->jobs = (int)value;
         } else if (flag == 'J') {
             options->json = true;
+        } else if (flag == 'S') {
+            options->summary = true;
         } else if (flag == 'h') {
             options->help = true;
         } else {
@@ -132,7 +143,8 @@ static enum sl_status parse_options(struct options *options, int argc, char **ar
     if (options->help)
         return SL_OK;
     if (argc - optind != 1 || argv[optind][0] == '\0')
-        return sl_fail(err, SL_USAGE, "give one folder to write to, such as demo/sample; see shelflife sample --help");
+        return sl_fail(err, SL_USAGE,
+                "give one folder to write to, such as demo/sample; see shelflife sample --help");
     options->dir = argv[optind];
     return SL_OK;
 }
@@ -151,7 +163,8 @@ static void *shoot_clips(void *context)
         dp_plan_id(&plan, id);
         bool drawn = false;
         SL_AUTO_FREE char *path = sl_strdup_printf("%s/videos/%s.mp4", options->dir, id);
-        enum sl_status s = path == NULL ? sl_fail(&err, SL_NO_MEMORY, "out of memory") : dp_clip_make(&plan, path, &drawn, &err);
+        enum sl_status s = path == NULL ? sl_fail(&err, SL_NO_MEMORY, "out of memory")
+                                        : dp_clip_make(&plan, path, &drawn, &err);
         if (s != SL_OK) {
             pthread_mutex_lock(&studio->lock);
             if (!studio->failed) {
@@ -172,8 +185,9 @@ static void *shoot_clips(void *context)
 static void watch(struct studio *studio)
 {
     struct sl_progress progress;
-    sl_progress_begin(&progress,
-            &(struct sl_progress_options){.title = "sample", .unit = "clips", .total = studio->options->clips});
+    sl_progress_begin(
+            &progress, &(struct sl_progress_options){
+                               .title = "sample", .unit = "clips", .total = studio->options->clips});
     int done = 0;
     while (done < studio->options->clips && !atomic_load(&studio->stop)) {
         struct pollfd wait = {.fd = studio->signals, .events = POLLIN};
@@ -191,7 +205,8 @@ static void watch(struct studio *studio)
 
 static enum sl_status make_clips(const struct options *options, struct outcome *outcome, struct sl_error *err)
 {
-    struct studio studio = {.options = options, .lock = PTHREAD_MUTEX_INITIALIZER, .signals = outcome->signals};
+    struct studio studio = {
+            .options = options, .lock = PTHREAD_MUTEX_INITIALIZER, .signals = outcome->signals};
     SL_AUTO_FREE pthread_t *threads = sl_alloc((size_t)options->jobs, sizeof *threads);
     if (threads == NULL)
         return sl_fail(err, SL_NO_MEMORY, "out of memory");
@@ -212,23 +227,43 @@ static enum sl_status make_clips(const struct options *options, struct outcome *
         return err->status;
     }
     if (atomic_load(&studio.done) < options->clips)
-        return sl_fail(err, SL_STOPPED, "stopped after %d of %d clips; run the same command again to go on", atomic_load(&studio.done),
-                options->clips);
+        return sl_fail(err, SL_STOPPED, "stopped after %d of %d clips; run the same command again to go on",
+                atomic_load(&studio.done), options->clips);
     return SL_OK;
+}
+
+/* What an earlier run has drawn, from its summary. Errors: NOT_FOUND, BAD_DATA. */
+static enum sl_status read_summary(
+        const char *path, uint64_t *ret_seed, int *ret_clips, int64_t *ret_version, struct sl_error *err)
+{
+    SL_AUTO_FREE char *text = NULL;
+    size_t size = 0;
+    enum sl_status s = sl_file_read(&text, &size, path, SUMMARY_MAX, err);
+    if (s != SL_OK)
+        return s;
+    json_t *root = json_loadb(text, size, 0, NULL), *seed_text = json_object_get(root, "seed");
+    const char *format = json_string_value(json_object_get(root, "format"));
+    json_int_t clips = json_integer_value(json_object_get(root, "clips"));
+    bool ours = format != NULL && strcmp(format, DP_CATALOGUE_FORMAT) == 0 && clips >= 1 &&
+                clips <= DP_CLIPS_MAX && json_is_string(seed_text);
+    *ret_seed = ours ? strtoull(json_string_value(seed_text), NULL, 10) : 0;
+    *ret_clips = (int)clips;
+    *ret_version = json_integer_value(json_object_get(root, "version"));
+    json_decref(root);
+    return ours ? SL_OK : sl_fail(err, SL_BAD_DATA, "%s was not written by shelflife sample", path);
 }
 
 /* Refuses a folder whose manifest this command did not write: it would be replaced. */
 static enum sl_status check_folder(const char *manifest, const char *summary, struct sl_error *err)
 {
-    if (access(manifest, F_OK) != 0)
+    uint64_t seed;
+    int clips;
+    int64_t version;
+    struct sl_error ignored = {0};
+    if (access(manifest, F_OK) != 0 || read_summary(summary, &seed, &clips, &version, &ignored) == SL_OK)
         return SL_OK;
-    json_t *root = json_load_file(summary, 0, NULL);
-    const char *format = json_string_value(json_object_get(root, "format"));
-    bool ours = format != NULL && strcmp(format, DP_CATALOGUE_FORMAT) == 0;
-    json_decref(root);
-    if (!ours)
-        return sl_fail(err, SL_USAGE, "%s was not written by shelflife sample and would be replaced; choose another folder", manifest);
-    return SL_OK;
+    return sl_fail(err, SL_USAGE,
+            "%s was not written by shelflife sample and would be replaced; choose another folder", manifest);
 }
 
 /* One run at a time in a folder; then what a killed run left half-written can go. The lock lasts as long as *ret_fd is open. */
@@ -238,7 +273,8 @@ static enum sl_status lock_videos(int *ret_fd, const char *videos, struct sl_err
     if (fd < 0)
         return sl_fail_errno(err, "cannot open %s", videos);
     if (flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
-        return sl_fail(err, SL_FAILED, "another run is writing to %s; wait for it or choose another folder", videos);
+        return sl_fail(
+                err, SL_FAILED, "another run is writing to %s; wait for it or choose another folder", videos);
     DIR *folder = opendir(videos);
     if (folder == NULL)
         return sl_fail_errno(err, "cannot read %s", videos);
@@ -275,8 +311,10 @@ static enum sl_status write_text(struct sl_json *json, const char *path, struct 
 
 static enum sl_status run(const struct options *options, struct outcome *outcome, struct sl_error *err)
 {
-    SL_AUTO_FREE char *videos = sl_path_join(options->dir, "videos"), *manifest = sl_path_join(options->dir, "manifest.jsonl");
-    SL_AUTO_FREE char *signs = sl_path_join(options->dir, "signs.jsonl"), *summary = sl_path_join(options->dir, "summary.json");
+    SL_AUTO_FREE char *videos = sl_path_join(options->dir, "videos"),
+                      *manifest = sl_path_join(options->dir, "manifest.jsonl");
+    SL_AUTO_FREE char *signs = sl_path_join(options->dir, "signs.jsonl"),
+                      *summary = sl_path_join(options->dir, "summary.json");
     if (videos == NULL || manifest == NULL || signs == NULL || summary == NULL)
         return sl_fail(err, SL_NO_MEMORY, "out of memory");
     SL_AUTO(sl_json_fini) struct sl_json rows, key, facts;
@@ -310,7 +348,27 @@ static enum sl_status run(const struct options *options, struct outcome *outcome
     return s == SL_OK ? sl_file_write_atomic(manifest, text, size, err) : s;
 }
 
-static enum sl_status report(const struct options *options, const struct outcome *outcome, struct sl_error *err)
+/* --summary: counts again what an earlier run has drawn. */
+static enum sl_status recall(struct options *options, struct outcome *outcome, struct sl_error *err)
+{
+    SL_AUTO_FREE char *path = sl_path_join(options->dir, "summary.json");
+    if (path == NULL)
+        return sl_fail(err, SL_NO_MEMORY, "out of memory");
+    int64_t version = 0;
+    enum sl_status s = read_summary(path, &options->seed, &options->clips, &version, err);
+    if (s == SL_NOT_FOUND)
+        return sl_fail(err, SL_USAGE, "%s does not exist: there are no clips of shelflife sample", path);
+    if (s == SL_OK && version != DP_VERSION)
+        s = sl_fail(err, SL_BAD_DATA,
+                "%s is of version %" PRId64 ", this program draws version %d; make the clips again", path,
+                version, DP_VERSION);
+    if (s == SL_OK)
+        outcome->catalogue = dp_catalogue_count(options->seed, options->clips);
+    return s;
+}
+
+static enum sl_status report(
+        const struct options *options, const struct outcome *outcome, struct sl_error *err)
 {
     if (options->json) {
         SL_AUTO(sl_json_fini) struct sl_json json;
@@ -323,7 +381,9 @@ static enum sl_status report(const struct options *options, const struct outcome
         printf("%s\n", text);
     } else {
         dp_catalogue_print(stdout, &outcome->catalogue);
-        printf("%d clips drawn, %d were there: %s/manifest.jsonl\n", outcome->drawn, options->clips - outcome->drawn, options->dir);
+        if (!options->summary)
+            printf("%d clips drawn, %d were there: %s/manifest.jsonl\n", outcome->drawn,
+                    options->clips - outcome->drawn, options->dir);
     }
     return fflush(stdout) == 0 ? SL_OK : sl_fail_errno(err, "cannot write to standard output");
 }
@@ -340,6 +400,8 @@ int main(int argc, char **argv)
     struct sl_error err = {0};
     struct options options;
     struct outcome outcome = {.signals = -1};
+    (void)signal(SIGXFSZ, SIG_IGN); /* a limit on file sizes is an error of write(), with its text */
+    (void)setlocale(LC_CTYPE, "");  /* for the progress bar */
     av_log_set_level(AV_LOG_FATAL); /* failures come back as codes, with their text */
     enum sl_status s = parse_options(&options, argc, argv, &err);
     if (s == SL_OK && options.help) {
@@ -349,7 +411,7 @@ int main(int argc, char **argv)
     if (s == SL_OK)
         s = sl_signals_open(&outcome.signals, &err);
     if (s == SL_OK)
-        s = run(&options, &outcome, &err);
+        s = options.summary ? recall(&options, &outcome, &err) : run(&options, &outcome, &err);
     if (s == SL_OK)
         s = report(&options, &outcome, &err);
     if (s != SL_OK)

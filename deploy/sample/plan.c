@@ -8,8 +8,8 @@
 
 #define SECONDS_MIN 3.0
 #define SECONDS_MAX 5.0
-#define SPLIT_GROUP 7           /* clips of a label: five to train, one to validate, one to test */
-#define FIRST_DAY_S 1735689600  /* 2025-01-01T00:00:00Z */
+#define SPLIT_GROUP 7          /* clips of a label: five to train, one to validate, one to test */
+#define FIRST_DAY_S 1735689600 /* 2025-01-01T00:00:00Z */
 #define DAYS 365
 #define SHARE_CHINESE 0.5
 #define TIE 1e-9 /* likelihoods this close are equal: they are products of the same few numbers */
@@ -70,11 +70,13 @@ struct dp_plan dp_plan_make(uint64_t seed, int clip)
     int label = order[clip % DP_LABELS];
 
     struct dp_dice dice = dp_dice_make(seed, (uint64_t)clip, DP_DICE_FACTS);
-    struct dp_plan plan = {.seed = seed, .clip = clip, .label = label, .split = draw_split(seed, label, group)};
+    struct dp_plan plan = {
+            .seed = seed, .clip = clip, .label = label, .split = draw_split(seed, label, group)};
     plan.text_sign = draw_sign(&dice, &dp_text_shares, label);
     plan.picture_sign = draw_sign(&dice, &dp_picture_shares, label);
     plan.chinese = dp_dice_chance(&dice, SHARE_CHINESE);
-    plan.frames = dp_dice_between(&dice, (int)(SECONDS_MIN * DP_FRAME_RATE), (int)(SECONDS_MAX * DP_FRAME_RATE));
+    plan.frames =
+            dp_dice_between(&dice, (int)(SECONDS_MIN * DP_FRAME_RATE), (int)(SECONDS_MAX * DP_FRAME_RATE));
     plan.published_s = FIRST_DAY_S + 60 * (int64_t)dp_dice_below(&dice, DAYS * 24 * 60);
     plan.published_offset_min = plan.chinese ? 8 * 60 : 0;
     return plan;

@@ -10,8 +10,8 @@
 
 #define NAME_MAX_SIZE 48
 
-static const struct dp_scenery *const sceneries[DP_LABELS] = {dp_hours_sceneries, dp_half_day_sceneries, dp_day_sceneries,
-        dp_three_days_sceneries, dp_week_sceneries, dp_evergreen_sceneries};
+static const struct dp_scenery *const sceneries[DP_LABELS] = {dp_hours_sceneries, dp_half_day_sceneries,
+        dp_day_sceneries, dp_three_days_sceneries, dp_week_sceneries, dp_evergreen_sceneries};
 
 /* Plain data: where the camera looks, and the format of the picture. */
 struct camera {
@@ -36,7 +36,8 @@ static struct dp_dice dice_of(const struct dp_plan *plan, enum dp_dice_purpose p
 
 static const struct dp_scenery *choose_scenery(const struct dp_plan *plan, struct dp_dice *dice)
 {
-    const struct dp_scenery *list = plan->picture_sign == DP_SIGN_NONE ? dp_plain_sceneries : sceneries[plan->picture_sign];
+    const struct dp_scenery *list =
+            plan->picture_sign == DP_SIGN_NONE ? dp_plain_sceneries : sceneries[plan->picture_sign];
     int count = 0;
     while (list[count].name != NULL)
         count++;
@@ -71,8 +72,10 @@ static struct camera draw_camera(struct dp_dice *dice)
 
 static void look_through(cairo_t *cr, const struct camera *camera, double seconds, double progress)
 {
-    double x = camera->from_x + (camera->to_x - camera->from_x) * progress + camera->shake * sin(camera->pace * seconds);
-    double y = camera->from_y + (camera->to_y - camera->from_y) * progress + camera->shake * cos(camera->pace * 1.3 * seconds);
+    double x = camera->from_x + (camera->to_x - camera->from_x) * progress +
+               camera->shake * sin(camera->pace * seconds);
+    double y = camera->from_y + (camera->to_y - camera->from_y) * progress +
+               camera->shake * cos(camera->pace * 1.3 * seconds);
     double zoom = camera->zoom + camera->zoom_speed * seconds;
     cairo_translate(cr, DP_WIDTH / 2.0, DP_HEIGHT / 2.0);
     cairo_scale(cr, zoom, zoom);
@@ -81,7 +84,8 @@ static void look_through(cairo_t *cr, const struct camera *camera, double second
 
 static void logo(cairo_t *cr, struct dp_dice *dice)
 {
-    double hue = dp_dice_float(dice), size = dp_dice_range(dice, 7, 13), alpha = dp_dice_range(dice, 0.4, 0.95);
+    double hue = dp_dice_float(dice), size = dp_dice_range(dice, 7, 13),
+           alpha = dp_dice_range(dice, 0.4, 0.95);
     int corner = dp_dice_below(dice, 4), shape = dp_dice_below(dice, 3);
     double x = corner % 2 == 0 ? 18 : DP_WIDTH - 18, y = corner / 2 == 0 ? 18 : DP_HEIGHT - 18;
     dp_set_alpha(cr, dp_hsv(hue, 0.6, 0.95), alpha);
@@ -97,7 +101,8 @@ static void logo(cairo_t *cr, struct dp_dice *dice)
 
 static void lower_third(cairo_t *cr, struct dp_dice *dice, double seconds)
 {
-    double hue = dp_dice_float(dice), value = dp_dice_range(dice, 0.2, 0.95), wide = dp_dice_range(dice, 110, 230);
+    double hue = dp_dice_float(dice), value = dp_dice_range(dice, 0.2, 0.95),
+           wide = dp_dice_range(dice, 110, 230);
     double y = dp_dice_range(dice, 128, 146), delay = dp_dice_range(dice, 0, 1);
     double slide = fmin(fmax((seconds - delay) * 2.5, 0), 1);
     dp_set_alpha(cr, dp_hsv(hue, 0.65, value), 0.9);
@@ -110,7 +115,8 @@ static void lower_third(cairo_t *cr, struct dp_dice *dice, double seconds)
 
 static void subtitle(cairo_t *cr, struct dp_dice *dice, double seconds)
 {
-    double wide = dp_dice_range(dice, 90, 200), y = dp_dice_range(dice, 158, 166), pace = dp_dice_range(dice, 0.6, 1.2);
+    double wide = dp_dice_range(dice, 90, 200), y = dp_dice_range(dice, 158, 166),
+           pace = dp_dice_range(dice, 0.6, 1.2);
     int line = (int)(seconds * pace);
     dice->index += (uint64_t)line * 1000; /* every line has words of its own */
     dp_set_alpha(cr, dp_black, 0.5);
@@ -139,7 +145,8 @@ static void inset(cairo_t *cr, struct dp_dice *dice, double seconds)
 static void distract(cairo_t *cr, const struct dp_plan *plan, double seconds, double progress)
 {
     struct dp_dice dice = dice_of(plan, DP_DICE_DISTRACTORS);
-    bool has_inset = dp_dice_chance(&dice, 0.12), has_logo = dp_dice_chance(&dice, 0.5), has_name = dp_dice_chance(&dice, 0.25);
+    bool has_inset = dp_dice_chance(&dice, 0.12), has_logo = dp_dice_chance(&dice, 0.5),
+         has_name = dp_dice_chance(&dice, 0.25);
     bool has_bar = dp_dice_chance(&dice, 0.1), has_subtitle = dp_dice_chance(&dice, 0.25);
     if (has_inset)
         inset(cr, &dice, seconds);
@@ -186,10 +193,13 @@ enum sl_status dp_scene_create(struct dp_scene **ret_scene, const struct dp_plan
     scene->scenery = choose_scenery(plan, &dice);
     scene->camera = draw_camera(&dice);
     snprintf(scene->name, sizeof scene->name, "%s/%s",
-            plan->picture_sign == DP_SIGN_NONE ? "plain" : dp_labels[plan->picture_sign].name, scene->scenery->name);
-    scene->sheet = cairo_image_surface_create(CAIRO_FORMAT_RGB24, DP_WIDTH + 2 * DP_MARGIN, DP_HEIGHT + 2 * DP_MARGIN);
+            plan->picture_sign == DP_SIGN_NONE ? "plain" : dp_labels[plan->picture_sign].name,
+            scene->scenery->name);
+    scene->sheet = cairo_image_surface_create(
+            CAIRO_FORMAT_RGB24, DP_WIDTH + 2 * DP_MARGIN, DP_HEIGHT + 2 * DP_MARGIN);
     scene->picture = cairo_image_surface_create(CAIRO_FORMAT_RGB24, DP_WIDTH, DP_HEIGHT);
-    if (cairo_surface_status(scene->sheet) != CAIRO_STATUS_SUCCESS || cairo_surface_status(scene->picture) != CAIRO_STATUS_SUCCESS)
+    if (cairo_surface_status(scene->sheet) != CAIRO_STATUS_SUCCESS ||
+            cairo_surface_status(scene->picture) != CAIRO_STATUS_SUCCESS)
         return sl_fail(err, SL_NO_MEMORY, "out of memory for a picture");
     paint_sheet(scene);
     *ret_scene = SL_TAKE(scene);
@@ -219,7 +229,8 @@ const uint32_t *dp_scene_draw(struct dp_scene *scene, int frame)
     cairo_t *cr = open_canvas(scene->picture);
     dp_set(cr, dp_black);
     cairo_paint(cr);
-    cairo_translate(cr, DP_WIDTH * (1 - scene->camera.squeeze_x) / 2, DP_HEIGHT * (1 - scene->camera.squeeze_y) / 2);
+    cairo_translate(
+            cr, DP_WIDTH * (1 - scene->camera.squeeze_x) / 2, DP_HEIGHT * (1 - scene->camera.squeeze_y) / 2);
     cairo_scale(cr, scene->camera.squeeze_x, scene->camera.squeeze_y);
     cairo_rectangle(cr, 0, 0, DP_WIDTH, DP_HEIGHT);
     cairo_clip(cr);

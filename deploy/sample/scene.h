@@ -17,7 +17,8 @@
 struct dp_scene;
 
 /* dp_scene_create paints the clip's backdrop. Owns: *ret_scene. Errors: NO_MEMORY. */
-SL_MUST_USE enum sl_status dp_scene_create(struct dp_scene **ret_scene, const struct dp_plan *plan, struct sl_error *err);
+SL_MUST_USE enum sl_status dp_scene_create(
+        struct dp_scene **ret_scene, const struct dp_plan *plan, struct sl_error *err);
 void dp_scene_destroy(struct dp_scene *scene);
 void dp_scene_destroy_auto(struct dp_scene **scene);
 

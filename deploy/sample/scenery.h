@@ -15,7 +15,6 @@
 #include "deploy/sample/plan.h"
 
 #define DP_MARGIN 24
-#define DP_SCENERIES_MAX 4
 
 typedef void dp_still_draw(cairo_t *cr, struct dp_dice *dice);
 typedef void dp_moving_draw(cairo_t *cr, struct dp_dice *dice, double seconds);
@@ -26,8 +25,8 @@ struct dp_scenery {
     dp_moving_draw *moving, *sign;
 };
 
-extern const struct dp_scenery dp_hours_sceneries[], dp_half_day_sceneries[], dp_day_sceneries[], dp_three_days_sceneries[],
-        dp_week_sceneries[], dp_evergreen_sceneries[], dp_plain_sceneries[];
+extern const struct dp_scenery dp_hours_sceneries[], dp_half_day_sceneries[], dp_day_sceneries[],
+        dp_three_days_sceneries[], dp_week_sceneries[], dp_evergreen_sceneries[], dp_plain_sceneries[];
 
 /* The backdrops that know no label: studios, streets, rooms, lights, crowds. Labelled scenes put their signs over them. */
 dp_still_draw dp_backdrop_still;

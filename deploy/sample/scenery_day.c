@@ -17,8 +17,12 @@ static struct theme draw_theme(struct dp_dice *dice)
     struct theme theme = {
             .ground = dark ? dp_hsv(hue, 0.5, 0.13) : dp_hsv(hue, 0.08, 0.95),
             .line = dark ? dp_hsv(hue, 0.2, 0.35) : dp_hsv(hue, 0.2, 0.75),
-            .up = pair == 0 ? green : pair == 1 ? red : dp_hsv(0.58, 0.8, 0.85),
-            .down = pair == 0 ? red : pair == 1 ? green : dp_hsv(0.08, 0.85, 0.9),
+            .up = pair == 0   ? green
+                  : pair == 1 ? red
+                              : dp_hsv(0.58, 0.8, 0.85),
+            .down = pair == 0   ? red
+                    : pair == 1 ? green
+                                : dp_hsv(0.08, 0.85, 0.9),
     };
     return theme;
 }
@@ -49,16 +53,18 @@ static double walk_step(struct dp_dice *dice, double level)
 
 static void candles_sign(cairo_t *cr, struct dp_dice *dice, double seconds)
 {
-    dp_panel(cr, dice, 0.6);
+    dp_panel(cr, dice, 0.7);
     struct theme theme = draw_theme(dice);
     grid(cr, dice, &theme);
-    double wide = dp_dice_range(dice, 9, 18), speed = dp_dice_range(dice, 5, 22), level = dp_dice_range(dice, 50, 130);
+    double wide = dp_dice_range(dice, 9, 18), speed = dp_dice_range(dice, 5, 22),
+           level = dp_dice_range(dice, 50, 130);
     int last = (int)(290 / wide) + (int)(speed * 5 / wide) + 1;
     double shift = speed * seconds;
     cairo_rectangle(cr, 0, 0, 288, DP_HEIGHT);
     cairo_clip(cr);
     for (int i = 0; i < last; i++) {
-        double next = walk_step(dice, level), high = dp_dice_range(dice, 2, 14), low = dp_dice_range(dice, 2, 14);
+        double next = walk_step(dice, level), high = dp_dice_range(dice, 2, 14),
+               low = dp_dice_range(dice, 2, 14);
         double x = i * wide - shift;
         double top = fmin(level, next), bottom = fmax(level, next);
         dp_set(cr, next < level ? theme.up : theme.down);
@@ -70,7 +76,7 @@ static void candles_sign(cairo_t *cr, struct dp_dice *dice, double seconds)
 
 static void curve_sign(cairo_t *cr, struct dp_dice *dice, double seconds)
 {
-    dp_panel(cr, dice, 0.6);
+    dp_panel(cr, dice, 0.7);
     struct theme theme = draw_theme(dice);
     grid(cr, dice, &theme);
     int curves = dp_dice_between(dice, 1, 3);
@@ -87,7 +93,7 @@ static void curve_sign(cairo_t *cr, struct dp_dice *dice, double seconds)
                 cairo_line_to(cr, x, level);
         }
         dp_set(cr, c == 0 ? theme.up : c == 1 ? theme.down : theme.line);
-        cairo_set_line_width(cr, 2.6);
+        cairo_set_line_width(cr, 3.4);
         cairo_stroke_preserve(cr);
         if (c == 0 && filled) {
             cairo_line_to(cr, x, DP_HEIGHT);
@@ -111,7 +117,7 @@ static void arrow(cairo_t *cr, double x, double y, double size, bool up)
 
 static void board_sign(cairo_t *cr, struct dp_dice *dice, double seconds)
 {
-    dp_panel(cr, dice, 0.6);
+    dp_panel(cr, dice, 0.7);
     struct theme theme = draw_theme(dice);
     dp_set(cr, theme.ground);
     dp_box(cr, 0, 0, DP_WIDTH, DP_HEIGHT);

@@ -6,7 +6,8 @@
 static void table(cairo_t *cr, struct dp_dice *dice)
 {
     bool wood = dp_dice_chance(dice, 0.6);
-    double hue = wood ? dp_dice_range(dice, 0.05, 0.1) : dp_dice_float(dice), value = dp_dice_range(dice, 0.4, 0.85);
+    double hue = wood ? dp_dice_range(dice, 0.05, 0.1) : dp_dice_float(dice),
+           value = dp_dice_range(dice, 0.4, 0.85);
     struct dp_colour ground = dp_hsv(hue, wood ? 0.5 : 0.12, value);
     dp_clear(cr, ground, dp_mix(ground, dp_black, 0.15));
     if (!wood)
@@ -18,10 +19,12 @@ static void table(cairo_t *cr, struct dp_dice *dice)
 
 static void cooking_still(cairo_t *cr, struct dp_dice *dice)
 {
-    double x = dp_dice_range(dice, 110, 210), y = dp_dice_range(dice, 80, 100), size = dp_dice_range(dice, 55, 78);
+    double x = dp_dice_range(dice, 110, 210), y = dp_dice_range(dice, 80, 100),
+           size = dp_dice_range(dice, 55, 78);
     table(cr, dice);
     for (int i = 0; i < 7; i++) { /* bowls and vegetables around the pan */
-        double angle = 2 * M_PI * i / 7, far = dp_dice_range(dice, 1.35, 1.9), radius = dp_dice_range(dice, 8, 19);
+        double angle = 2 * M_PI * i / 7, far = dp_dice_range(dice, 1.35, 1.9),
+               radius = dp_dice_range(dice, 8, 19);
         double px = x + far * size * cos(angle) * 1.2, py = y + far * size * sin(angle) * 0.8;
         bool bowl = dp_dice_chance(dice, 0.5);
         if (bowl) {
@@ -42,12 +45,14 @@ static void cooking_still(cairo_t *cr, struct dp_dice *dice)
 
 static void cooking_moving(cairo_t *cr, struct dp_dice *dice, double seconds)
 {
-    double x = dp_dice_range(dice, 110, 210), y = dp_dice_range(dice, 80, 100), size = dp_dice_range(dice, 55, 78);
+    double x = dp_dice_range(dice, 110, 210), y = dp_dice_range(dice, 80, 100),
+           size = dp_dice_range(dice, 55, 78);
     double sauce = dp_dice_range(dice, -0.02, 0.3), pace = dp_dice_range(dice, 0.8, 2.2);
     dp_set(cr, dp_hsv(sauce, 0.75, 0.6));
     dp_disc(cr, x, y, size * 0.78);
     for (int i = 0; i < 22; i++) {
-        double far = dp_dice_range(dice, 0.1, 0.68) * size, angle = dp_dice_range(dice, 0, 2 * M_PI), piece = dp_dice_range(dice, 4, 9);
+        double far = dp_dice_range(dice, 0.1, 0.68) * size, angle = dp_dice_range(dice, 0, 2 * M_PI),
+               piece = dp_dice_range(dice, 4, 9);
         double hue = dp_dice_range(dice, 0.0, 0.4), light = dp_dice_range(dice, 0.5, 1.0);
         angle += pace * seconds * 0.6;
         dp_set(cr, dp_hsv(hue, 0.7, light));
@@ -67,7 +72,8 @@ static void cooking_moving(cairo_t *cr, struct dp_dice *dice, double seconds)
 
 static void landscape_still(cairo_t *cr, struct dp_dice *dice)
 {
-    double sky = dp_dice_range(dice, 0.0, 1.0), ground = dp_dice_range(dice, 0.1, 0.42), light = dp_dice_range(dice, 0.6, 1.0);
+    double sky = dp_dice_range(dice, 0.0, 1.0), ground = dp_dice_range(dice, 0.1, 0.42),
+           light = dp_dice_range(dice, 0.6, 1.0);
     double sky_hue = sky < 0.3 ? dp_dice_range(dice, 0.02, 0.1) : dp_dice_range(dice, 0.52, 0.62);
     dp_clear(cr, dp_hsv(sky_hue, 0.5, light), dp_hsv(sky_hue + 0.05, 0.15, 1));
     if (sky < 0.5) {
@@ -83,7 +89,8 @@ static void landscape_still(cairo_t *cr, struct dp_dice *dice)
     bool lake = dp_dice_chance(dice, 0.5);
     double shore = dp_dice_range(dice, 128, 145);
     if (lake)
-        dp_gradient(cr, -DP_MARGIN, shore, DP_WIDTH + 2 * DP_MARGIN, 90, dp_hsv(sky_hue, 0.35, light), dp_hsv(sky_hue, 0.6, light * 0.6));
+        dp_gradient(cr, -DP_MARGIN, shore, DP_WIDTH + 2 * DP_MARGIN, 90, dp_hsv(sky_hue, 0.35, light),
+                dp_hsv(sky_hue, 0.6, light * 0.6));
     int trees = dp_dice_between(dice, 4, 14);
     for (int i = 0; i < trees; i++) {
         double x = dp_dice_range(dice, -20, 340), size = dp_dice_range(dice, 14, 34);
@@ -105,7 +112,8 @@ static void birds_moving(cairo_t *cr, struct dp_dice *dice, double seconds)
     double speed = dp_dice_range(dice, 8, 25);
     dp_set(cr, dp_hsv(0.6, 0.2, 0.2));
     for (int i = 0; i < count; i++) {
-        double x = dp_dice_range(dice, 0, 260) + speed * seconds, y = dp_dice_range(dice, 20, 70), flap = 4 * sin(seconds * 8 + i);
+        double x = dp_dice_range(dice, 0, 260) + speed * seconds, y = dp_dice_range(dice, 20, 70),
+               flap = 4 * sin(seconds * 8 + i);
         cairo_move_to(cr, x - 7, y - flap);
         cairo_line_to(cr, x, y);
         cairo_line_to(cr, x + 7, y - flap);
@@ -116,7 +124,8 @@ static void birds_moving(cairo_t *cr, struct dp_dice *dice, double seconds)
 
 static void paper_still(cairo_t *cr, struct dp_dice *dice)
 {
-    double x = dp_dice_range(dice, 60, 120), y = dp_dice_range(dice, 10, 30), tilt = dp_dice_range(dice, -0.15, 0.15);
+    double x = dp_dice_range(dice, 60, 120), y = dp_dice_range(dice, 10, 30),
+           tilt = dp_dice_range(dice, -0.15, 0.15);
     table(cr, dice);
     cairo_save(cr);
     cairo_translate(cr, x, y);
@@ -138,7 +147,8 @@ static void paper_still(cairo_t *cr, struct dp_dice *dice)
 static void paper_moving(cairo_t *cr, struct dp_dice *dice, double seconds)
 {
     double x = dp_dice_range(dice, 60, 120), y = dp_dice_range(dice, 10, 30);
-    double petals = dp_dice_between(dice, 3, 8), size = dp_dice_range(dice, 38, 56), hue = dp_dice_float(dice);
+    double petals = dp_dice_between(dice, 3, 8), size = dp_dice_range(dice, 38, 56),
+           hue = dp_dice_float(dice);
     double reach = 2 * M_PI * fmin(0.3 + seconds * 0.16, 1.0), px = 0, py = 0;
     struct dp_colour skin = dp_draw_skin(dice);
     x += 80;
@@ -171,7 +181,8 @@ static void reef_still(cairo_t *cr, struct dp_dice *dice)
         double x = dp_dice_range(dice, -10, 330), size = dp_dice_range(dice, 8, 22);
         dp_set(cr, dp_draw_colour(dice, 0.6, 0.8));
         for (int branch = -2; branch <= 2; branch++)
-            dp_line(cr, x, 182, x + branch * size * 0.5, 178 - size * (1.6 - 0.25 * branch * branch), size * 0.3);
+            dp_line(cr, x, 182, x + branch * size * 0.5, 178 - size * (1.6 - 0.25 * branch * branch),
+                    size * 0.3);
     }
 }
 
@@ -179,10 +190,12 @@ static void reef_moving(cairo_t *cr, struct dp_dice *dice, double seconds)
 {
     int count = dp_dice_between(dice, 4, 10);
     for (int i = 0; i < count; i++) {
-        double start = dp_dice_float(dice), y = dp_dice_range(dice, 20, 140), speed = dp_dice_range(dice, 10, 40);
+        double start = dp_dice_float(dice), y = dp_dice_range(dice, 20, 140),
+               speed = dp_dice_range(dice, 10, 40);
         double size = dp_dice_range(dice, 7, 18), side = dp_dice_chance(dice, 0.5) ? 1 : -1;
         double along = start * 400 + speed * seconds;
-        double x = side > 0 ? fmod(along, 400) - 40 : 360 - fmod(along, 400), wag = 0.25 * sin(seconds * 9 + i);
+        double x = side > 0 ? fmod(along, 400) - 40 : 360 - fmod(along, 400),
+               wag = 0.25 * sin(seconds * 9 + i);
         dp_set(cr, dp_draw_colour(dice, 0.8, 0.95));
         dp_oval(cr, x, y, size, size * 0.55);
         cairo_move_to(cr, x - side * size * 0.8, y);

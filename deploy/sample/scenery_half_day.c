@@ -6,7 +6,8 @@
 
 static void scoreboard(cairo_t *cr, struct dp_dice *dice, double seconds)
 {
-    double size = dp_dice_range(dice, 13, 20), home_hue = dp_dice_float(dice), away_hue = dp_dice_float(dice);
+    double size = dp_dice_range(dice, 15.5, 20), home_hue = dp_dice_float(dice),
+           away_hue = dp_dice_float(dice);
     int place = dp_dice_below(dice, 3), home = dp_dice_below(dice, 5), away = dp_dice_below(dice, 5);
     int minute = dp_dice_below(dice, 90), second = dp_dice_below(dice, 54);
     char names[2][4] = {"", ""};
@@ -44,9 +45,11 @@ static void scoreboard_often_sign(cairo_t *cr, struct dp_dice *dice, double seco
 
 static void players(cairo_t *cr, struct dp_dice *dice, double seconds, int count, double top, double bottom)
 {
-    double home_hue = dp_dice_float(dice), away = dp_dice_range(dice, 0.2, 0.8), size = dp_dice_range(dice, 4.5, 8);
+    double home_hue = dp_dice_float(dice), away = dp_dice_range(dice, 0.2, 0.8),
+           size = dp_dice_range(dice, 4.5, 8);
     for (int i = 0; i < count; i++) {
-        double x = dp_dice_range(dice, 20, 300), y = dp_dice_range(dice, top, bottom), phase = dp_dice_range(dice, 0, 2 * M_PI);
+        double x = dp_dice_range(dice, 20, 300), y = dp_dice_range(dice, top, bottom),
+               phase = dp_dice_range(dice, 0, 2 * M_PI);
         double reach = dp_dice_range(dice, 8, 40), pace = dp_dice_range(dice, 0.6, 2.0);
         x += reach * sin(pace * seconds + phase);
         y += 0.3 * reach * cos(pace * 0.8 * seconds + phase);
@@ -63,12 +66,14 @@ static void players(cairo_t *cr, struct dp_dice *dice, double seconds, int count
     }
     double ball = dp_dice_range(dice, 0, 2 * M_PI);
     dp_set(cr, dp_white);
-    dp_disc(cr, 160 + 110 * sin(seconds * 1.1 + ball), (top + bottom) / 2 + 30 * cos(seconds * 1.9 + ball), size * 0.4);
+    dp_disc(cr, 160 + 110 * sin(seconds * 1.1 + ball), (top + bottom) / 2 + 30 * cos(seconds * 1.9 + ball),
+            size * 0.4);
 }
 
 static void field_still(cairo_t *cr, struct dp_dice *dice)
 {
-    double hue = dp_dice_range(dice, 0.24, 0.38), value = dp_dice_range(dice, 0.4, 0.7), stands = dp_dice_range(dice, 20, 60);
+    double hue = dp_dice_range(dice, 0.24, 0.38), value = dp_dice_range(dice, 0.4, 0.7),
+           stands = dp_dice_range(dice, 20, 60);
     double tilt = dp_dice_range(dice, -25, 25);
     dp_clear(cr, dp_hsv(hue, 0.65, value), dp_hsv(hue, 0.65, value * 0.9));
     dp_set(cr, dp_hsv(hue, 0.6, value * 0.88));

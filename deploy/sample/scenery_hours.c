@@ -15,7 +15,8 @@ static void badge(cairo_t *cr, struct dp_dice *dice, double seconds)
 {
     struct dp_colour red = draw_red(dice);
     bool right = dp_dice_chance(dice, 0.5);
-    double size = dp_dice_range(dice, 12, 19), x = right ? 312 - size * 5.4 : 8, y = dp_dice_range(dice, 6, 14);
+    double size = dp_dice_range(dice, 12, 19), x = right ? 312 - size * 5.4 : 8,
+           y = dp_dice_range(dice, 6, 14);
     dp_set(cr, red);
     dp_round_box(cr, x, y, size * 5.4, size * 1.5, 3);
     dp_set_alpha(cr, dp_white, sin(seconds * 7) > 0 ? 1.0 : 0.35);
@@ -28,7 +29,8 @@ static void ticker(cairo_t *cr, struct dp_dice *dice, double seconds)
 {
     static const char *const heads[] = {"BREAKING", "ALERT", "JUST IN", "URGENT", "NEWS NOW"};
     struct dp_colour red = draw_red(dice);
-    double high = dp_dice_range(dice, 18, 28), y = 180 - high - dp_dice_range(dice, 0, 12), speed = dp_dice_range(dice, 35, 80);
+    double high = dp_dice_range(dice, 18, 28), y = 180 - high - dp_dice_range(dice, 0, 12),
+           speed = dp_dice_range(dice, 35, 80);
     const char *head = heads[dp_dice_below(dice, 5)];
     bool headline = dp_dice_chance(dice, 0.7);
     dp_set(cr, red);
@@ -68,7 +70,8 @@ static void siren_moving(cairo_t *cr, struct dp_dice *dice, double seconds)
 {
     int count = dp_dice_between(dice, 1, 3);
     for (int i = 0; i < count; i++) {
-        double x = dp_dice_range(dice, 30, 260), y = dp_dice_range(dice, 128, 150), pace = dp_dice_range(dice, 1.5, 3.0);
+        double x = dp_dice_range(dice, 30, 260), y = dp_dice_range(dice, 128, 150),
+               pace = dp_dice_range(dice, 1.5, 3.0);
         double body = dp_dice_range(dice, 0.5, 0.95), size = dp_dice_range(dice, 0.9, 1.5);
         bool red_on = sin(2 * M_PI * pace * seconds + i) > 0;
         dp_set(cr, dp_hsv(0.6, 0.1, body));
@@ -87,14 +90,16 @@ static void fire_moving(cairo_t *cr, struct dp_dice *dice, double seconds)
 {
     double x = dp_dice_range(dice, 60, 240), wide = dp_dice_range(dice, 25, 55);
     for (int i = 0; i < 14; i++) { /* smoke rises and spreads */
-        double phase = dp_dice_float(dice), side = dp_dice_range(dice, -1, 1), grey = dp_dice_range(dice, 0.1, 0.35);
+        double phase = dp_dice_float(dice), side = dp_dice_range(dice, -1, 1),
+               grey = dp_dice_range(dice, 0.1, 0.35);
         double life = phase + seconds * 0.3;
         life -= floor(life);
         dp_set_alpha(cr, dp_hsv(0, 0, grey), 0.55 * (1 - life));
         dp_disc(cr, x + side * wide * (0.5 + life), 110 - life * 130, 12 + 26 * life);
     }
     for (int i = 0; i < 16; i++) {
-        double place = dp_dice_range(dice, -1, 1), tall = dp_dice_range(dice, 25, 60), pace = dp_dice_range(dice, 6, 14);
+        double place = dp_dice_range(dice, -1, 1), tall = dp_dice_range(dice, 25, 60),
+               pace = dp_dice_range(dice, 6, 14);
         double hue = dp_dice_range(dice, 0.02, 0.13);
         double lick = tall * (0.7 + 0.3 * sin(pace * seconds + i));
         dp_set_alpha(cr, dp_hsv(hue, 0.95, 1), 0.8);
@@ -114,7 +119,8 @@ static void card_sign(cairo_t *cr, struct dp_dice *dice, double seconds)
     static const char *const words[] = {"BREAKING", "SPECIAL", "ALERT", "URGENT"};
     struct dp_colour red = draw_red(dice);
     const char *word = words[dp_dice_below(dice, 4)];
-    double slope = dp_dice_range(dice, 0.3, 1.0), speed = dp_dice_range(dice, 20, 60), height = dp_dice_range(dice, 26, 34);
+    double slope = dp_dice_range(dice, 0.3, 1.0), speed = dp_dice_range(dice, 20, 60),
+           height = dp_dice_range(dice, 26, 34);
     double cover = dp_dice_range(dice, 90, 180), top = dp_dice_range(dice, 0, 180 - cover);
     cairo_save(cr);
     cairo_rectangle(cr, 0, top, DP_WIDTH, cover);

@@ -5,7 +5,15 @@
 
 #define SHEET_WIDTH (DP_WIDTH + DP_MARGIN)
 
-enum backdrop { BACKDROP_STUDIO, BACKDROP_DAY_STREET, BACKDROP_NIGHT_STREET, BACKDROP_LIGHTS, BACKDROP_ROOM, BACKDROP_CROWD, BACKDROPS };
+enum backdrop {
+    BACKDROP_STUDIO,
+    BACKDROP_DAY_STREET,
+    BACKDROP_NIGHT_STREET,
+    BACKDROP_LIGHTS,
+    BACKDROP_ROOM,
+    BACKDROP_CROWD,
+    BACKDROPS
+};
 
 void dp_panel(cairo_t *cr, struct dp_dice *dice, double least)
 {
@@ -22,7 +30,8 @@ void dp_clear(cairo_t *cr, struct dp_colour top, struct dp_colour bottom)
 
 static void studio_still(cairo_t *cr, struct dp_dice *dice)
 {
-    double hue = dp_dice_float(dice), value = dp_dice_range(dice, 0.25, 0.8), saturation = dp_dice_range(dice, 0.1, 0.7);
+    double hue = dp_dice_float(dice), value = dp_dice_range(dice, 0.25, 0.8),
+           saturation = dp_dice_range(dice, 0.1, 0.7);
     dp_clear(cr, dp_hsv(hue, saturation, value), dp_hsv(hue, saturation, value * 0.5));
     int panels = dp_dice_between(dice, 2, 6);
     for (int i = 0; i < panels; i++) {
@@ -52,7 +61,8 @@ static void street_still(cairo_t *cr, struct dp_dice *dice, bool night)
 
 static void room_still(cairo_t *cr, struct dp_dice *dice)
 {
-    double hue = dp_dice_float(dice), value = dp_dice_range(dice, 0.5, 0.95), floor_line = dp_dice_range(dice, 120, 150);
+    double hue = dp_dice_float(dice), value = dp_dice_range(dice, 0.5, 0.95),
+           floor_line = dp_dice_range(dice, 120, 150);
     dp_clear(cr, dp_hsv(hue, 0.2, value), dp_hsv(hue, 0.3, value * 0.8));
     double wood = dp_dice_range(dice, 0.3, 0.6);
     dp_set(cr, dp_hsv(0.08, 0.5, wood));
@@ -81,8 +91,10 @@ static void crowd_moving(cairo_t *cr, struct dp_dice *dice, double seconds)
 {
     for (int row = 0; row < 4; row++) {
         for (int i = 0; i < 13; i++) {
-            double hue = dp_dice_float(dice), phase = dp_dice_float(dice), light = dp_dice_range(dice, 0.25, 0.8);
-            double x = -20 + i * 29 + (row % 2) * 14, y = 75 + row * 30 + 3 * sin(seconds * 3 + 2 * M_PI * phase);
+            double hue = dp_dice_float(dice), phase = dp_dice_float(dice),
+                   light = dp_dice_range(dice, 0.25, 0.8);
+            double x = -20 + i * 29 + (row % 2) * 14,
+                   y = 75 + row * 30 + 3 * sin(seconds * 3 + 2 * M_PI * phase);
             dp_set(cr, dp_hsv(hue, 0.5, light));
             dp_oval(cr, x, y + 20, 13, 15);
             dp_set(cr, dp_hsv(0.07, 0.45, light + 0.1));
@@ -95,8 +107,10 @@ static void lights_moving(cairo_t *cr, struct dp_dice *dice, double seconds)
 {
     int count = dp_dice_between(dice, 6, 12);
     for (int i = 0; i < count; i++) {
-        double x = dp_dice_range(dice, 0, DP_WIDTH), y = dp_dice_range(dice, 0, DP_HEIGHT), radius = dp_dice_range(dice, 8, 36);
-        double heading = dp_dice_range(dice, 0, 2 * M_PI), speed = dp_dice_range(dice, 3, 16), alpha = dp_dice_range(dice, 0.2, 0.6);
+        double x = dp_dice_range(dice, 0, DP_WIDTH), y = dp_dice_range(dice, 0, DP_HEIGHT),
+               radius = dp_dice_range(dice, 8, 36);
+        double heading = dp_dice_range(dice, 0, 2 * M_PI), speed = dp_dice_range(dice, 3, 16),
+               alpha = dp_dice_range(dice, 0.2, 0.6);
         dp_set_alpha(cr, dp_draw_colour(dice, 0.6, 1), alpha);
         dp_disc(cr, x + cos(heading) * speed * seconds, y + sin(heading) * speed * seconds, radius);
     }
@@ -173,8 +187,10 @@ static void shapes_sign(cairo_t *cr, struct dp_dice *dice, double seconds)
 {
     int count = dp_dice_between(dice, 3, 7);
     for (int i = 0; i < count; i++) {
-        double x = dp_dice_range(dice, 20, 300), y = dp_dice_range(dice, 10, 170), size = dp_dice_range(dice, 15, 50);
-        double turn = dp_dice_range(dice, -1, 1), drift = dp_dice_range(dice, -20, 20), alpha = dp_dice_range(dice, 0.4, 0.9);
+        double x = dp_dice_range(dice, 20, 300), y = dp_dice_range(dice, 10, 170),
+               size = dp_dice_range(dice, 15, 50);
+        double turn = dp_dice_range(dice, -1, 1), drift = dp_dice_range(dice, -20, 20),
+               alpha = dp_dice_range(dice, 0.4, 0.9);
         int corners = dp_dice_between(dice, 3, 6);
         dp_set_alpha(cr, dp_draw_colour(dice, 0.6, 0.8), alpha);
         dp_star(cr, x + drift * seconds, y, size, size * 0.8, corners, turn * seconds);
@@ -184,8 +200,10 @@ static void shapes_sign(cairo_t *cr, struct dp_dice *dice, double seconds)
 /* A box of lettering that says nothing, where a labelled scene has its sign. */
 static void caption_sign(cairo_t *cr, struct dp_dice *dice, double seconds)
 {
-    double x = dp_dice_range(dice, 10, 120), y = dp_dice_range(dice, 10, 130), wide = dp_dice_range(dice, 100, 190);
-    double hue = dp_dice_float(dice), high = dp_dice_range(dice, 14, 36), value = dp_dice_range(dice, 0.2, 0.95);
+    double x = dp_dice_range(dice, 10, 120), y = dp_dice_range(dice, 10, 130),
+           wide = dp_dice_range(dice, 100, 190);
+    double hue = dp_dice_float(dice), high = dp_dice_range(dice, 14, 36),
+           value = dp_dice_range(dice, 0.2, 0.95);
     double shift = fmin(seconds * 60, 30) - 30;
     dp_set(cr, dp_hsv(hue, 0.6, value));
     dp_box(cr, x + shift, y, wide, high);

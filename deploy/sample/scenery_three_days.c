@@ -6,7 +6,8 @@
 
 enum icon { ICON_SUN, ICON_CLOUD, ICON_RAIN, ICON_SNOW, ICONS };
 
-static void icon(cairo_t *cr, struct dp_dice *dice, enum icon kind, double x, double y, double size, double seconds)
+static void icon(
+        cairo_t *cr, struct dp_dice *dice, enum icon kind, double x, double y, double size, double seconds)
 {
     struct dp_dice own = *dice; /* every icon takes one draw from the caller's dice, whatever it shows */
     dp_dice_float(dice);
@@ -22,18 +23,22 @@ static void icon(cairo_t *cr, struct dp_dice *dice, enum icon kind, double x, do
         dp_set(cr, dp_white);
         for (int i = 0; i < 5; i++) {
             double fall = 0.2 * i + seconds * 0.5;
-            dp_disc(cr, x + (i - 2) * size * 0.22, y + size * (0.25 + 0.5 * (fall - floor(fall))), size * 0.07);
+            dp_disc(cr, x + (i - 2) * size * 0.22, y + size * (0.25 + 0.5 * (fall - floor(fall))),
+                    size * 0.07);
         }
     }
 }
 
 static void land(cairo_t *cr, struct dp_dice *dice)
 {
-    double sea_hue = dp_dice_range(dice, 0.52, 0.66), land_hue = dp_dice_range(dice, 0.12, 0.4), light = dp_dice_range(dice, 0.5, 0.9);
-    dp_gradient(cr, 0, 0, DP_WIDTH, DP_HEIGHT, dp_hsv(sea_hue, 0.5, light), dp_hsv(sea_hue, 0.6, light * 0.8));
+    double sea_hue = dp_dice_range(dice, 0.52, 0.66), land_hue = dp_dice_range(dice, 0.12, 0.4),
+           light = dp_dice_range(dice, 0.5, 0.9);
+    dp_gradient(
+            cr, 0, 0, DP_WIDTH, DP_HEIGHT, dp_hsv(sea_hue, 0.5, light), dp_hsv(sea_hue, 0.6, light * 0.8));
     int parts = dp_dice_between(dice, 1, 3);
     for (int i = 0; i < parts; i++) {
-        double x = dp_dice_range(dice, 30, 290), y = dp_dice_range(dice, 30, 150), size = dp_dice_range(dice, 40, 110);
+        double x = dp_dice_range(dice, 30, 290), y = dp_dice_range(dice, 30, 150),
+               size = dp_dice_range(dice, 40, 110);
         dp_blob(cr, dice, x, y, size, size * 0.7);
         dp_set(cr, dp_hsv(land_hue, 0.45, light * 0.9));
         cairo_fill_preserve(cr);
@@ -52,7 +57,8 @@ static void map_sign(cairo_t *cr, struct dp_dice *dice, double seconds)
     double drift = dp_dice_range(dice, -12, 12) * seconds;
     int centres = dp_dice_between(dice, 1, 2);
     for (int c = 0; c < centres; c++) { /* isobars around highs and lows */
-        double x = dp_dice_range(dice, 60, 260) + drift, y = dp_dice_range(dice, 40, 140), gap = dp_dice_range(dice, 12, 20);
+        double x = dp_dice_range(dice, 60, 260) + drift, y = dp_dice_range(dice, 40, 140),
+               gap = dp_dice_range(dice, 12, 20);
         bool high = dp_dice_chance(dice, 0.5);
         struct dp_dice shape = *dice;
         dp_dice_float(dice);
@@ -69,7 +75,8 @@ static void map_sign(cairo_t *cr, struct dp_dice *dice, double seconds)
     int icons = dp_dice_between(dice, 2, 4);
     for (int i = 0; i < icons; i++) {
         enum icon kind = (enum icon)dp_dice_below(dice, ICONS);
-        double x = dp_dice_range(dice, 25, 295), y = dp_dice_range(dice, 25, 155), size = dp_dice_range(dice, 24, 38);
+        double x = dp_dice_range(dice, 25, 295), y = dp_dice_range(dice, 25, 155),
+               size = dp_dice_range(dice, 24, 38);
         icon(cr, dice, kind, x + drift, y, size, seconds);
     }
 }
@@ -79,12 +86,14 @@ static void forecast_sign(cairo_t *cr, struct dp_dice *dice, double seconds)
     static const char *const days[] = {"MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN"};
     dp_panel(cr, dice, 0.65);
     int columns = dp_dice_between(dice, 3, 4), first = dp_dice_below(dice, 7);
-    double hue = dp_dice_range(dice, 0.5, 0.72), value = dp_dice_range(dice, 0.35, 0.8), wide = 320.0 / columns;
+    double hue = dp_dice_range(dice, 0.5, 0.72), value = dp_dice_range(dice, 0.35, 0.8),
+           wide = 320.0 / columns;
     for (int c = 0; c < columns; c++) {
         enum icon kind = (enum icon)dp_dice_below(dice, ICONS);
-        int warm = dp_dice_between(dice, -5, 38), range = dp_dice_between(dice, 4, 11);
+        int warm = dp_dice_between(dice, 2, 38), range = dp_dice_between(dice, 4, 11);
+        warm = kind == ICON_SNOW ? warm / 8 - 2 : warm;
         double x = c * wide + wide / 2, rise = 3 * sin(seconds * 2 + c);
-        char text[8];
+        char text[16];
         dp_gradient(cr, c * wide + 2, 4, wide - 4, 172, dp_hsv(hue, 0.6, value), dp_hsv(hue, 0.35, value));
         dp_set(cr, dp_white);
         dp_text_middle(cr, x, 14, 15, days[(first + c) % 7]);
@@ -139,7 +148,7 @@ static void degrees_sign(cairo_t *cr, struct dp_dice *dice, double seconds)
     bool shown = dp_dice_chance(dice, 0.6);
     if (!shown)
         return;
-    char text[8];
+    char text[16];
     snprintf(text, sizeof text, "%d*C", warm);
     dp_set(cr, dp_white);
     dp_text(cr, x, y, 28, text);
@@ -151,7 +160,8 @@ static void cyclone_sign(cairo_t *cr, struct dp_dice *dice, double seconds)
     cairo_rectangle(cr, 0, 0, DP_WIDTH, DP_HEIGHT);
     cairo_clip(cr);
     land(cr, dice);
-    double x = dp_dice_range(dice, 90, 230), y = dp_dice_range(dice, 70, 110), size = dp_dice_range(dice, 50, 85);
+    double x = dp_dice_range(dice, 90, 230), y = dp_dice_range(dice, 70, 110),
+           size = dp_dice_range(dice, 50, 85);
     double speed = dp_dice_range(dice, 0.6, 1.6), tight = dp_dice_range(dice, 2.2, 3.4);
     for (int arm = 0; arm < 3; arm++) {
         for (int i = 3; i < 24; i++) {

@@ -7,7 +7,8 @@
 static void confetti(cairo_t *cr, struct dp_dice *dice, double seconds, int count)
 {
     for (int i = 0; i < count; i++) {
-        double x = dp_dice_range(dice, 0, DP_WIDTH), phase = dp_dice_float(dice), speed = dp_dice_range(dice, 0.15, 0.5);
+        double x = dp_dice_range(dice, 0, DP_WIDTH), phase = dp_dice_float(dice),
+               speed = dp_dice_range(dice, 0.15, 0.5);
         double fall = phase + seconds * speed;
         dp_set(cr, dp_draw_colour(dice, 0.75, 0.95));
         dp_box(cr, x + 6 * sin(seconds * 3 + i), (fall - floor(fall)) * 190 - 6, 4, 5);
@@ -16,8 +17,9 @@ static void confetti(cairo_t *cr, struct dp_dice *dice, double seconds, int coun
 
 static void calendar_sign(cairo_t *cr, struct dp_dice *dice, double seconds)
 {
-    dp_panel(cr, dice, 0.65);
-    double hue = dp_dice_float(dice), paper = dp_dice_range(dice, 0.88, 1.0), x = dp_dice_range(dice, 50, 110), wide = 170;
+    dp_panel(cr, dice, 0.75);
+    double hue = dp_dice_float(dice), paper = dp_dice_range(dice, 0.88, 1.0),
+           x = dp_dice_range(dice, 50, 110), wide = 170;
     int first = dp_dice_below(dice, 7), marked = dp_dice_between(dice, 7, 26);
     bool strikes = dp_dice_chance(dice, 0.5);
     dp_set_alpha(cr, dp_black, 0.3);
@@ -34,7 +36,7 @@ static void calendar_sign(cairo_t *cr, struct dp_dice *dice, double seconds)
     for (int day = 1; day <= 30; day++) {
         int place = first + day - 1;
         double cx = x + 14 + (place % 7) * cell_x, cy = 56 + (place / 7) * cell_y;
-        char text[4];
+        char text[12];
         snprintf(text, sizeof text, "%d", day);
         dp_set(cr, place % 7 > 4 ? dp_hsv(hue, 0.8, 0.75) : dp_hsv(0, 0, 0.25));
         dp_text_middle(cr, cx + 1, cy - 4, 9, text);
@@ -50,9 +52,11 @@ static void calendar_sign(cairo_t *cr, struct dp_dice *dice, double seconds)
 static void countdown_sign(cairo_t *cr, struct dp_dice *dice, double seconds)
 {
     static const char *const units[] = {"DAYS", "HRS", "MIN", "SEC"};
-    dp_panel(cr, dice, 0.65);
-    double hue = dp_dice_float(dice), value = dp_dice_range(dice, 0.3, 0.95), tile = dp_dice_range(dice, 0.1, 0.35);
-    int days = dp_dice_between(dice, 2, 7), hours = dp_dice_below(dice, 24), minutes = dp_dice_below(dice, 60);
+    dp_panel(cr, dice, 0.75);
+    double hue = dp_dice_float(dice), value = dp_dice_range(dice, 0.3, 0.95),
+           tile = dp_dice_range(dice, 0.1, 0.35);
+    int days = dp_dice_between(dice, 2, 7), hours = dp_dice_below(dice, 24),
+        minutes = dp_dice_below(dice, 60);
     int left = dp_dice_between(dice, 10, 59);
     int values[] = {days, hours, minutes, left - (int)seconds};
     dp_gradient(cr, 0, 0, DP_WIDTH, DP_HEIGHT, dp_hsv(hue, 0.7, value), dp_hsv(hue + 0.12, 0.7, value * 0.8));
@@ -91,7 +95,8 @@ static void bunting(cairo_t *cr, struct dp_dice *dice, double seconds)
 static void sale_sign(cairo_t *cr, struct dp_dice *dice, double seconds)
 {
     double hue = dp_dice_float(dice), x = dp_dice_range(dice, 80, 240), y = dp_dice_range(dice, 85, 110);
-    double size = dp_dice_range(dice, 52, 76), pulse = 1 + 0.06 * sin(seconds * 6), turn = dp_dice_range(dice, -0.5, 0.5);
+    double size = dp_dice_range(dice, 60, 78), pulse = 1 + 0.06 * sin(seconds * 6),
+           turn = dp_dice_range(dice, -0.5, 0.5);
     int percent = dp_dice_between(dice, 2, 8) * 10, points = dp_dice_between(dice, 10, 18);
     char text[8];
     bunting(cr, dice, seconds);
@@ -122,13 +127,15 @@ static void festival_moving(cairo_t *cr, struct dp_dice *dice, double seconds)
         for (int s = 0; s < 18; s++) {
             double a = 2 * M_PI * s / 18, r = reach * sqrt(life);
             dp_set_alpha(cr, dp_hsv(hue, 0.6, 1), 1 - 0.8 * life);
-            dp_line(cr, x + r * 0.55 * cos(a), y + r * 0.55 * sin(a) + 8 * life, x + r * cos(a), y + r * sin(a) + 12 * life, 2);
+            dp_line(cr, x + r * 0.55 * cos(a), y + r * 0.55 * sin(a) + 8 * life, x + r * cos(a),
+                    y + r * sin(a) + 12 * life, 2);
         }
     }
     int lanterns = dp_dice_between(dice, 3, 6);
     double hue = dp_dice_range(dice, -0.03, 0.14);
     for (int i = 0; i < lanterns; i++) {
-        double x = 20 + i * 300.0 / lanterns, y = dp_dice_range(dice, 70, 140), size = dp_dice_range(dice, 12, 20);
+        double x = 20 + i * 300.0 / lanterns, y = dp_dice_range(dice, 70, 140),
+               size = dp_dice_range(dice, 12, 20);
         double sway = 4 * sin(seconds * 1.5 + i);
         dp_glow(cr, x + sway, y, size * 2.2, dp_hsv(hue + 0.05, 0.8, 1), 0.6);
         dp_set(cr, dp_hsv(hue, 0.9, 0.9));

@@ -49,8 +49,8 @@ static void append_number(struct writer *writer, const char *range)
 
 static void append_date(struct writer *writer)
 {
-    static const char *const months[] = {
-            "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"};
+    static const char *const months[] = {"January", "February", "March", "April", "May", "June", "July",
+            "August", "September", "October", "November", "December"};
     time_t local = (time_t)(writer->plan->published_s + 60 * writer->plan->published_offset_min);
     struct tm day;
     gmtime_r(&local, &day);
@@ -68,7 +68,7 @@ static void append_rule(struct writer *writer, const char *name, size_t size, in
             return;
         }
     }
-    assert(!"the grammar names a rule that it does not have");
+    assert(false && "the grammar names a rule that it does not have");
 }
 
 static void expand(struct writer *writer, const char *text, int depth)
@@ -99,10 +99,12 @@ static void expand(struct writer *writer, const char *text, int depth)
 void dp_title_make(const struct dp_plan *plan, char ret_title[DP_TITLE_MAX])
 {
     char title[DP_TITLE_MAX] = "";
-    struct writer inner = {
-            .plan = plan, .dice = dp_dice_make(plan->seed, (uint64_t)plan->clip, DP_DICE_TITLE), .text = title};
-    const char *const *titles = plan->text_sign == DP_SIGN_NONE ? dp_grammar_plain[plan->chinese]
-                                                                : dp_grammar_titles[plan->text_sign][plan->chinese];
+    struct writer inner = {.plan = plan,
+            .dice = dp_dice_make(plan->seed, (uint64_t)plan->clip, DP_DICE_TITLE),
+            .text = title};
+    const char *const *titles = plan->text_sign == DP_SIGN_NONE
+                                        ? dp_grammar_plain[plan->chinese]
+                                        : dp_grammar_titles[plan->text_sign][plan->chinese];
     expand(&inner, pick(&inner, titles), 0);
     if (title[0] >= 'a' && title[0] <= 'z') /* a title may open with a lower-case noun */
         title[0] = (char)(title[0] - 'a' + 'A');

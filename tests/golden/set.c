@@ -191,16 +191,22 @@ float *golden_params(const struct golden_set *set, const char *name)
     return params;
 }
 
+double golden_norm(const float *values, size_t count)
+{
+    double squares = 0.0;
+    for (size_t i = 0; i < count; i++)
+        squares += (double)values[i] * (double)values[i];
+    return sqrt(squares);
+}
+
 double golden_relative(const float *a, const float *b, size_t count, double least)
 {
-    double difference = 0.0, norm = 0.0;
+    double squares = 0.0;
     for (size_t i = 0; i < count; i++) {
         double d = (double)a[i] - (double)b[i];
-        difference += d * d;
-        norm += (double)b[i] * (double)b[i];
+        squares += d * d;
     }
-    norm = sqrt(norm);
-    return sqrt(difference) / (norm > least ? norm : least);
+    return sqrt(squares) / fmax(golden_norm(b, count), least);
 }
 
 /* ---- batches ---- */

@@ -34,6 +34,8 @@ float *golden_tensor(const struct sl_safetensors *file, size_t *ret_count, const
 /* golden_batch reads FOLDER/batch<index>.safetensors: masked items are left out. Owns: wk_batch_destroy it. */
 struct wk_batch *golden_batch(const struct golden_set *set, int index);
 
+double golden_norm(const float *values, size_t count);
+
 /* golden_relative is ‖a − b‖ / max(‖b‖, least). */
 double golden_relative(const float *a, const float *b, size_t count, double least);
 

@@ -19,7 +19,7 @@
 #include <unistd.h>
 
 #define SLACK_MS 10000 /* the decoder kills a late child itself; this long after that it counts as stuck */
-#define EXIT_MS 2000 /* for the process to end by itself when its socket closes */
+#define EXIT_MS 2000   /* for the process to end by itself when its socket closes */
 
 extern char **environ;
 
@@ -76,8 +76,8 @@ static enum sl_status spawn(struct wk_decoder *decoder, int child_end, struct sl
     (void)posix_spawnattr_init(&attributes);
     (void)posix_spawn_file_actions_adddup2(&actions, child_end, STDIN_FILENO);
     (void)posix_spawn_file_actions_adddup2(&actions, child_end, STDOUT_FILENO);
-    (void)posix_spawnattr_setflags(&attributes,
-            POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+    (void)posix_spawnattr_setflags(
+            &attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
     (void)posix_spawnattr_setpgroup(&attributes, 0);
     (void)posix_spawnattr_setsigmask(&attributes, &none);
     (void)posix_spawnattr_setsigdefault(&attributes, &defaults);
@@ -88,7 +88,8 @@ static enum sl_status spawn(struct wk_decoder *decoder, int child_end, struct sl
     (void)posix_spawnattr_destroy(&attributes);
     if (rc != 0)
         return sl_fail(err, SL_FAILED,
-                "cannot start the video decoder %s: %s; build shelflife-decode beside this program or set SHELFLIFE_DECODE to it",
+                "cannot start the video decoder %s: %s; build shelflife-decode beside this program or set "
+                "SHELFLIFE_DECODE to it",
                 decoder->executable, strerror(rc));
     decoder->process = process;
     return SL_OK;
@@ -112,7 +113,8 @@ static int or_default(int value, int standard)
     return value > 0 ? value : standard;
 }
 
-enum sl_status wk_decoder_create(struct wk_decoder **ret_decoder, const struct wk_decoder_limits *limits, struct sl_error *err)
+enum sl_status wk_decoder_create(
+        struct wk_decoder **ret_decoder, const struct wk_decoder_limits *limits, struct sl_error *err)
 {
     SL_AUTO(wk_decoder_destroy_auto) struct wk_decoder *decoder = sl_alloc(1, sizeof(*decoder));
     if (decoder == NULL)
@@ -187,15 +189,17 @@ static bool receive_all(int socket, void *bytes, size_t size, int64_t deadline_u
 }
 
 /* One request and its answer. False when the process died on the way or its answer makes no sense: then it is of no more use. */
-static bool exchange(struct wk_decoder *decoder, const struct wk_decode_request *request, const char *path, struct wk_clip *clip)
+static bool exchange(struct wk_decoder *decoder, const struct wk_decode_request *request, const char *path,
+        struct wk_clip *clip)
 {
     int64_t deadline = sl_clock_monotonic_us() + (int64_t)(request->wall_ms + SLACK_MS) * 1000;
     struct wk_decode_reply *reply = &decoder->reply;
-    if (!send_all(decoder->socket, request, sizeof(*request)) || !send_all(decoder->socket, path, request->path_size) ||
+    if (!send_all(decoder->socket, request, sizeof(*request)) ||
+            !send_all(decoder->socket, path, request->path_size) ||
             !receive_all(decoder->socket, reply, sizeof(*reply), deadline))
         return false;
-    if (reply->magic != WK_DECODE_MAGIC || reply->status > WK_DECODE_REJECTED || reply->frames > request->frames ||
-            (reply->status == WK_DECODE_OK) != (reply->frames > 0))
+    if (reply->magic != WK_DECODE_MAGIC || reply->status > WK_DECODE_REJECTED ||
+            reply->frames > request->frames || (reply->status == WK_DECODE_OK) != (reply->frames > 0))
         return false;
     reply->reason[WK_DECODE_REASON_MAX - 1] = reply->codec[WK_DECODE_NAME_MAX - 1] = '\0';
     reply->container[WK_DECODE_NAME_MAX - 1] = '\0';
@@ -204,7 +208,8 @@ static bool exchange(struct wk_decoder *decoder, const struct wk_decode_request 
     size_t size = (size_t)reply->frames * request->image * request->image * 3;
     clip->frames = sl_alloc(size, 1);
     clip->time_us = sl_alloc(reply->frames, sizeof(*clip->time_us));
-    return clip->frames != NULL && clip->time_us != NULL && receive_all(decoder->socket, clip->frames, size, deadline);
+    return clip->frames != NULL && clip->time_us != NULL &&
+           receive_all(decoder->socket, clip->frames, size, deadline);
 }
 
 /* Control characters from a file's own texts must not reach a terminal or a log. */
@@ -231,15 +236,17 @@ static void describe(struct wk_clip *clip, struct wk_decode_reply *reply)
     (void)snprintf(clip->container, sizeof(clip->container), "%s", reply->container);
 }
 
-enum sl_status wk_decoder_run(struct wk_decoder *decoder, const char *path, int image, int frames, struct wk_clip *ret_clip,
-        struct sl_error *err)
+enum sl_status wk_decoder_run(struct wk_decoder *decoder, const char *path, int image, int frames,
+        struct wk_clip *ret_clip, struct sl_error *err)
 {
     size_t length = strlen(path);
     if (length >= WK_DECODE_PATH_MAX)
         return sl_fail(err, SL_BAD_DATA, "its path is longer than %d bytes", WK_DECODE_PATH_MAX - 1);
     if (image < 1 || image > WK_DECODE_IMAGE_MAX || frames < 1 || frames > WK_DECODE_FRAMES_MAX ||
-            (uint64_t)image * (uint64_t)image * 3 * (uint64_t)frames + sizeof(struct wk_decode_reply) > WK_DECODE_PIXELS_MAX)
-        return sl_fail(err, SL_USAGE, "%d frames of %dx%d pixels are more than the decoder gives", frames, image, image);
+            (uint64_t)image * (uint64_t)image * 3 * (uint64_t)frames + sizeof(struct wk_decode_reply) >
+                    WK_DECODE_PIXELS_MAX)
+        return sl_fail(err, SL_USAGE, "%d frames of %dx%d pixels are more than the decoder gives", frames,
+                image, image);
     struct wk_decode_request request = {.magic = WK_DECODE_MAGIC,
             .path_size = (uint32_t)length,
             .image = (uint32_t)image,
@@ -263,10 +270,11 @@ enum sl_status wk_decoder_run(struct wk_decoder *decoder, const char *path, int 
             return SL_OK;
         }
         wk_clip_fini(&clip);
-        stop_process(decoder); /* it never reads the video itself, so its end says nothing about the file: once more */
+        stop_process(
+                decoder); /* it never reads the video itself, so its end says nothing about the file: once more */
     }
-    return sl_fail(err, SL_FAILED, "the video decoder %s died twice without an answer; does `%s FILE` work?", decoder->executable,
-            decoder->executable);
+    return sl_fail(err, SL_FAILED, "the video decoder %s died twice without an answer; does `%s FILE` work?",
+            decoder->executable, decoder->executable);
 }
 
 void wk_clip_fini(struct wk_clip *clip)

@@ -20,19 +20,19 @@ struct wk_decoder;
 
 /* Of the process that decodes one file. A zero means the default. */
 struct wk_decoder_limits {
-    int cpu_s; /* 60 */
-    int wall_ms; /* 120000 */
-    int memory_mb; /* 2048, of address space */
+    int cpu_s;          /* 60 */
+    int wall_ms;        /* 120000 */
+    int memory_mb;      /* 2048, of address space */
     int max_megapixels; /* 40, of one picture */
 };
 
 /* What a video gave. Zero it to begin; wk_clip_fini frees it. */
 struct wk_clip {
-    int items; /* frames: 1 … as many as were asked for */
-    uint8_t *frames; /* (items, image, image, 3), R G B */
-    int64_t *time_us; /* (items,) from the first picture */
+    int items;         /* frames: 1 … as many as were asked for */
+    uint8_t *frames;   /* (items, image, image, 3), R G B */
+    int64_t *time_us;  /* (items,) from the first picture */
     int width, height; /* pixels, as coded */
-    int rotation; /* degrees clockwise that were applied */
+    int rotation;      /* degrees clockwise that were applied */
     int64_t duration_us;
     double fps; /* 0 = not known */
     char codec[WK_CLIP_NAME_MAX], container[WK_CLIP_NAME_MAX];
@@ -40,8 +40,8 @@ struct wk_clip {
 
 /* wk_decoder_create finds the executable and starts it. limits NULL = defaults. Owns: *ret_decoder. Errors: FAILED when it is missing or
  * does not start. */
-SL_MUST_USE enum sl_status wk_decoder_create(struct wk_decoder **ret_decoder, const struct wk_decoder_limits *limits,
-        struct sl_error *err);
+SL_MUST_USE enum sl_status wk_decoder_create(
+        struct wk_decoder **ret_decoder, const struct wk_decoder_limits *limits, struct sl_error *err);
 void wk_decoder_destroy(struct wk_decoder *decoder);
 void wk_decoder_destroy_auto(struct wk_decoder **decoder);
 

@@ -9,7 +9,8 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char *const row_keys[] = {"id", "video", "title", "ocr", "asr", "label", "published", "split", "features"};
+static const char *const row_keys[] = {
+        "id", "video", "title", "ocr", "asr", "label", "published", "split", "features"};
 static const char *const text_keys[WK_TEXT_FIELDS] = {"title", "ocr", "asr"};
 static const char *const split_names[WK_SPLITS] = {"train", "validation", "test"};
 
@@ -99,8 +100,8 @@ static enum sl_status copy_text(char **ret_text, const char *key, const json_t *
     return SL_OK;
 }
 
-static enum sl_status check_keys(const json_t *object, const char *const *names, size_t count, const char *where,
-        struct sl_error *err)
+static enum sl_status check_keys(
+        const json_t *object, const char *const *names, size_t count, const char *where, struct sl_error *err)
 {
     const char *key = NULL;
     json_t *value = NULL;
@@ -114,8 +115,10 @@ static enum sl_status check_keys(const json_t *object, const char *const *names,
         char buffer[64];
         const char *near = nearest(key, names, count);
         if (near != NULL)
-            return sl_fail(err, SL_BAD_DATA, "unknown key \"%s\"%s; is \"%s\" meant?", shown(buffer, key), where, near);
-        return sl_fail(err, SL_BAD_DATA, "unknown key \"%s\"%s; a key of your own begins with \"_\"", shown(buffer, key), where);
+            return sl_fail(err, SL_BAD_DATA, "unknown key \"%s\"%s; is \"%s\" meant?", shown(buffer, key),
+                    where, near);
+        return sl_fail(err, SL_BAD_DATA, "unknown key \"%s\"%s; a key of your own begins with \"_\"",
+                shown(buffer, key), where);
     }
     return SL_OK;
 }
@@ -132,8 +135,8 @@ static enum sl_status take_id(struct wk_manifest_row *row, const json_t *object,
     return SL_OK;
 }
 
-static enum sl_status take_label(struct wk_manifest_row *row, const json_t *object, const struct sl_config *config,
-        struct sl_error *err)
+static enum sl_status take_label(struct wk_manifest_row *row, const json_t *object,
+        const struct sl_config *config, struct sl_error *err)
 {
     SL_AUTO_FREE char *name = NULL;
     row->label = WK_LABEL_NONE;
@@ -149,7 +152,8 @@ static enum sl_status take_label(struct wk_manifest_row *row, const json_t *obje
     char buffer[64];
     const char *near = nearest(name, names, (size_t)config->label_count);
     if (near != NULL)
-        return sl_fail(err, SL_BAD_DATA, "label \"%s\" is not in the config; is \"%s\" meant?", shown(buffer, name), near);
+        return sl_fail(err, SL_BAD_DATA, "label \"%s\" is not in the config; is \"%s\" meant?",
+                shown(buffer, name), near);
     return sl_fail(err, SL_BAD_DATA, "label \"%s\" is not in the config's labels", shown(buffer, name));
 }
 
@@ -182,14 +186,16 @@ static enum sl_status take_published(struct wk_manifest_row *row, const json_t *
     return SL_OK;
 }
 
-static enum sl_status take_array(struct wk_manifest_array *array, const char *name, const json_t *value, struct sl_error *err)
+static enum sl_status take_array(
+        struct wk_manifest_array *array, const char *name, const json_t *value, struct sl_error *err)
 {
     static const char *const keys[] = {"path", "row", "name"};
     array->row = -1;
     if (json_is_string(value))
         return copy_text(&array->path, name, value, err);
     if (!json_is_object(value))
-        return sl_fail(err, SL_BAD_DATA, "features.%s is neither a path nor {\"path\", \"row\" or \"name\"}", name);
+        return sl_fail(
+                err, SL_BAD_DATA, "features.%s is neither a path nor {\"path\", \"row\" or \"name\"}", name);
     enum sl_status status = check_keys(value, keys, COUNT_OF(keys), " in features", err);
     if (status == SL_OK)
         status = copy_text(&array->path, "path", json_object_get(value, "path"), err);
@@ -208,8 +214,8 @@ static enum sl_status take_array(struct wk_manifest_array *array, const char *na
     return SL_OK;
 }
 
-static enum sl_status take_features(struct wk_manifest_row *row, const json_t *object, const struct sl_config *config,
-        struct sl_error *err)
+static enum sl_status take_features(struct wk_manifest_row *row, const json_t *object,
+        const struct sl_config *config, struct sl_error *err)
 {
     const json_t *features = json_object_get(object, "features");
     for (int m = 0; m < SL_MODALITIES_MAX; m++)
@@ -227,9 +233,11 @@ static enum sl_status take_features(struct wk_manifest_row *row, const json_t *o
         char buffer[64];
         int m = sl_config_find_modality(config, key);
         if (m < 0)
-            return sl_fail(err, SL_BAD_DATA, "features.%s: the config has no modality of that name", shown(buffer, key));
+            return sl_fail(err, SL_BAD_DATA, "features.%s: the config has no modality of that name",
+                    shown(buffer, key));
         if (config->modalities[m].kind != SL_KIND_FEATURES)
-            return sl_fail(err, SL_BAD_DATA, "features.%s: the config's modality is not of kind `features`", key);
+            return sl_fail(
+                    err, SL_BAD_DATA, "features.%s: the config's modality is not of kind `features`", key);
         enum sl_status status = take_array(&row->arrays[m], config->modalities[m].name, value, err);
         if (status != SL_OK)
             return status;
@@ -237,8 +245,8 @@ static enum sl_status take_features(struct wk_manifest_row *row, const json_t *o
     return SL_OK;
 }
 
-static enum sl_status take_row(struct wk_manifest_row *row, const json_t *object, const struct sl_config *config,
-        struct sl_error *err)
+static enum sl_status take_row(struct wk_manifest_row *row, const json_t *object,
+        const struct sl_config *config, struct sl_error *err)
 {
     enum sl_status status = check_keys(object, row_keys, COUNT_OF(row_keys), "", err);
     if (status == SL_OK)
@@ -267,7 +275,8 @@ enum sl_status wk_manifest_parse(struct wk_manifest_row *ret_row, char *ret_id, 
     if (ret_id != NULL)
         ret_id[0] = '\0';
     if (size > WK_MANIFEST_LINE_MAX)
-        return sl_fail(err, SL_BAD_DATA, "the line has %zu bytes, at most %d are read", size, WK_MANIFEST_LINE_MAX);
+        return sl_fail(
+                err, SL_BAD_DATA, "the line has %zu bytes, at most %d are read", size, WK_MANIFEST_LINE_MAX);
     json_error_t problem;
     SL_AUTO(release_json) json_t *object = json_loadb(line, size, JSON_REJECT_DUPLICATES, &problem);
     if (object == NULL)
@@ -292,7 +301,8 @@ static bool is_blank(const char *text)
     return text == NULL || text[strspn(text, " \t\r\n")] == '\0';
 }
 
-enum sl_status wk_manifest_check_inputs(const struct wk_manifest_row *row, const struct sl_config *config, struct sl_error *err)
+enum sl_status wk_manifest_check_inputs(
+        const struct wk_manifest_row *row, const struct sl_config *config, struct sl_error *err)
 {
     for (int m = 0; m < config->modality_count; m++) {
         const struct sl_modality_config *modality = &config->modalities[m];
@@ -302,7 +312,8 @@ enum sl_status wk_manifest_check_inputs(const struct wk_manifest_row *row, const
             there = !is_blank(row->video);
             what = "\"video\" is missing";
         } else if (modality->kind == SL_KIND_BERT) {
-            there = !is_blank(row->texts[WK_TEXT_TITLE]) || !is_blank(row->texts[WK_TEXT_OCR]) || !is_blank(row->texts[WK_TEXT_ASR]);
+            there = !is_blank(row->texts[WK_TEXT_TITLE]) || !is_blank(row->texts[WK_TEXT_OCR]) ||
+                    !is_blank(row->texts[WK_TEXT_ASR]);
             what = "no text: title, ocr and asr are missing or empty";
         } else {
             there = row->arrays[m].path != NULL;

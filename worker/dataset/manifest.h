@@ -17,7 +17,7 @@
 #include <stdint.h>
 
 #define WK_MANIFEST_LINE_MAX (1 << 20) /* bytes of a line */
-#define WK_MANIFEST_ID_MAX 255 /* bytes of an id */
+#define WK_MANIFEST_ID_MAX 255         /* bytes of an id */
 
 enum wk_split { WK_SPLIT_TRAIN, WK_SPLIT_VALIDATION, WK_SPLIT_TEST };
 #define WK_SPLITS 3
@@ -27,30 +27,30 @@ enum wk_text_field { WK_TEXT_TITLE, WK_TEXT_OCR, WK_TEXT_ASR };
 
 /* Where the array of a `features` modality lies. */
 struct wk_manifest_array {
-    char *path; /* NULL = not given */
-    char *name; /* of the tensor in a safetensors file, or NULL */
+    char *path;  /* NULL = not given */
+    char *name;  /* of the tensor in a safetensors file, or NULL */
     int64_t row; /* of a stacked .npy, or -1 = the whole array */
 };
 
 struct wk_manifest_row {
     char *id;
-    char *video; /* NULL when not given; relative to the manifest's folder unless absolute */
+    char *video;                 /* NULL when not given; relative to the manifest's folder unless absolute */
     char *texts[WK_TEXT_FIELDS]; /* NULL when not given; no 0 inside */
-    int label; /* index into the config's labels, or WK_LABEL_NONE when not given */
-    int64_t published_s; /* unix time, INT64_MIN when not given */
+    int label;                   /* index into the config's labels, or WK_LABEL_NONE when not given */
+    int64_t published_s;         /* unix time, INT64_MIN when not given */
     enum wk_split split;
     struct wk_manifest_array arrays[SL_MODALITIES_MAX]; /* by modality */
 };
 
 /* wk_manifest_parse reads one line (without its newline). Owns: wk_manifest_row_fini(ret_row). Errors: BAD_DATA with what is wrong and,
  * where it can be told, what to do; if the line has a readable id, ret_id (may be NULL; WK_MANIFEST_ID_MAX + 1 bytes) gets it, else "". */
-SL_MUST_USE enum sl_status wk_manifest_parse(struct wk_manifest_row *ret_row, char *ret_id, const char *line, size_t size,
-        const struct sl_config *config, struct sl_error *err);
+SL_MUST_USE enum sl_status wk_manifest_parse(struct wk_manifest_row *ret_row, char *ret_id, const char *line,
+        size_t size, const struct sl_config *config, struct sl_error *err);
 
 /* wk_manifest_check_inputs tells whether the row names what every modality of the config needs: a video for vit, some text for bert, an array for features.
  * Errors: BAD_DATA. */
-SL_MUST_USE enum sl_status wk_manifest_check_inputs(const struct wk_manifest_row *row, const struct sl_config *config,
-        struct sl_error *err);
+SL_MUST_USE enum sl_status wk_manifest_check_inputs(
+        const struct wk_manifest_row *row, const struct sl_config *config, struct sl_error *err);
 
 void wk_manifest_row_fini(struct wk_manifest_row *row);
 

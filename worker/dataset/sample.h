@@ -9,7 +9,7 @@
 
 /* One modality of one sample; which fields are used follows from the modality's kind in the config. */
 struct wk_sample_input {
-    int items; /* frames, tokens or feature rows that are present: >= 1 */
+    int items;       /* frames, tokens or feature rows that are present: >= 1 */
     uint8_t *frames; /* vit: (items, image, image, 3), R G B */
     int32_t *tokens; /* bert: (items,), [CLS] first, [SEP] last */
     float *features; /* features: (items, input) */
@@ -17,10 +17,10 @@ struct wk_sample_input {
 
 struct wk_sample {
     char *id;
-    char *title; /* what was tokenised, for people; may be "" */
-    int label; /* index into the config's labels, or WK_LABEL_NONE */
+    char *title;         /* what was tokenised, for people; may be "" */
+    int label;           /* index into the config's labels, or WK_LABEL_NONE */
     int64_t published_s; /* unix time, INT64_MIN when unknown */
-    uint64_t index; /* of the sample in its dataset: the key of its random numbers */
+    uint64_t index;      /* of the sample in its dataset: the key of its random numbers */
     struct wk_sample_input inputs[SL_MODALITIES_MAX];
 };
 

@@ -1,4 +1,5 @@
-/* Counting words and characters, choosing the characters that get tokens, and writing vocab.txt. The joining of pairs is vocab_join.c's. */
+/* Counting words and characters, choosing the characters that get tokens, and writing vocab.txt. The joining of pairs
+ * is vocab_join.c's. */
 #include "worker/dataset/vocab_build.h"
 #include "common/memory.h"
 #include "worker/dataset/strings.h"
@@ -183,7 +184,8 @@ static int by_point(const void *a, const void *b)
     return x->point < y->point ? -1 : x->point > y->point;
 }
 
-/* choose_characters takes ASCII whether it occurs or not, so that no later title is unknown for a letter, then the most frequent others. */
+/* choose_characters takes ASCII whether it occurs or not, so that no later title is unknown for a letter, then the
+ * most frequent others. */
 static bool choose_characters(const struct wk_vocab_builder *builder, struct alphabet *alphabet)
 {
     int found = 0;

@@ -1,5 +1,6 @@
-/* Byte-pair encoding with counts that are kept up to date: each pair knows the words that hold it, so that a join looks at these alone,
- * and a heap knows the most frequent pair. Entries of the heap are never changed but outdated ones are put back when they come up. */
+/* Byte-pair encoding with counts that are kept up to date: each pair knows the words that hold it, so that a join
+ * looks at these alone, and a heap knows the most frequent pair. Entries of the heap are never changed; one that is
+ * outdated is put right when it comes up. */
 #include "worker/dataset/vocab_join.h"
 #include "common/memory.h"
 #include "common/random.h"
@@ -246,7 +247,8 @@ static int32_t pop_best(struct wk_join *join, int64_t min_count, bool *ok)
     return -1;
 }
 
-/* join_in_word replaces each left, right of a word by joined, from the left, and keeps the counts of the pairs around it right. */
+/* join_in_word replaces each left, right of a word by joined, from the left, and keeps the counts of the pairs
+ * around it right. */
 static bool join_in_word(struct wk_join *join, int32_t w, int32_t left, int32_t right, int32_t joined)
 {
     struct word *word = &join->words[w];

@@ -5,18 +5,6 @@
 
 #define CHUNK_FLOATS ((size_t)256 * 1024) /* 1 MiB: half of a common level 2 cache */
 #define CHUNK_LEAST 256 /* rows: below, packing the weights for each chunk costs more than the cache saves */
-#define OPENBLAS_BY_OPENMP 2
-
-void wk_blas_single(void)
-{
-    /* the OpenMP build keeps its thread count per calling thread, the others per process */
-    static _Thread_local bool done;
-    if (done)
-        return;
-    if (openblas_get_parallel() == OPENBLAS_BY_OPENMP || openblas_get_num_threads() != 1)
-        openblas_set_num_threads(1);
-    done = true;
-}
 
 size_t wk_chunk(size_t width)
 {

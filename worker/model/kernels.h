@@ -1,17 +1,14 @@
 #pragma once
-/* Matrix products, the only place that calls BLAS. A linear layer is y = x Wᵀ + b with W (out, in), as PyTorch has it; the three
+/* Matrix products with weights (the small ones of attention are in attention.c). A linear layer is y = x Wᵀ + b with W (out, in), as PyTorch has it; the three
  * products of its forward and backward are named after what they yield. Rows of a matrix may be any distance ≥ its width apart.
  *
  * Products over many rows are cut into chunks of wk_chunk rows where an elementwise kernel follows, so that the kernel finds the rows in cache.
- * BLAS runs on one thread: the bits would depend on the thread count otherwise, and the program's own threads already fill the cores.
+ * BLAS must be on one thread: see blas.h.
  */
+#include "worker/model/blas.h"
 #include "worker/model/run.h"
 
 #include <stddef.h>
-
-/* wk_blas_single makes BLAS use one thread, for the whole process where its threading allows that, else for the calling thread.
- * Cheap after the first call on a thread. */
-void wk_blas_single(void);
 
 /* wk_chunk is the number of rows to work on at a time for rows of `width` floats: enough that packing the weights is cheap, few enough
  * that the rows stay in a level 2 cache. */

@@ -1,0 +1,405 @@
+/* The server's process: see loop.h. Nothing is decided here; the cores decide, this file carries out: messages to the socket or to the other core,
+ * records to metrics.jsonl and the terminal, snapshots to the archive. */
+#include "ps/loop.h"
+
+#include "common/clock.h"
+#include "common/file.h"
+#include "common/log.h"
+#include "common/memory.h"
+#include "common/progress.h"
+#include "common/signals.h"
+#include "common/transport.h"
+#include "ps/archive.h"
+#include "ps/coordinator.h"
+#include "ps/metrics.h"
+#include "ps/server.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+struct process {
+    const struct ps_run_options *options;
+    struct sl_layout *layout;
+    struct ps_table *table;
+    struct ps_archive *archive;
+    struct ps_metrics *metrics;
+    struct ps_server *server;
+    struct ps_coordinator *coordinator;
+    struct sl_transport *transport;
+    struct sl_socket *socket;
+    struct ps_updates updates;
+    struct sl_outbox answers; /* of the server's core */
+    struct sl_outbox local; /* messages between the two cores, in order */
+    struct sl_progress progress;
+    bool progress_begun, finished;
+    enum sl_status finish_status;
+    char finish_text[SL_MESSAGE_TEXT_MAX];
+    int signal_number;
+};
+
+static enum sl_status advance(struct process *p, struct ps_event *event, struct sl_error *err);
+
+/* ---- open and close ---- */
+
+/* Nothing listens beyond this machine unless the config says so: there is no encryption yet. */
+static enum sl_status check_endpoint(const struct sl_config *config, struct sl_error *err)
+{
+    static const char *const local[] = {"tcp://127.", "tcp://localhost:", "tcp://[::1]:", "ipc://", "inproc://"};
+    for (size_t i = 0; i < sizeof(local) / sizeof(local[0]); i++)
+        if (strncmp(config->cluster.coordinator, local[i], strlen(local[i])) == 0)
+            return SL_OK;
+    if (config->cluster.insecure)
+        return SL_OK;
+    return sl_fail(err, SL_KEYS, "cluster.coordinator %s can be reached from other machines, unencrypted: use a loopback address, or set cluster.insecure: true in a network that you trust",
+            config->cluster.coordinator);
+}
+
+static enum sl_status write_config(const struct sl_config *config, struct sl_error *err)
+{
+    SL_AUTO_FREE char *text = NULL;
+    SL_AUTO_FREE char *path = sl_path_join(config->snapshots.dir, "config.resolved.yaml");
+    if (path == NULL)
+        return sl_fail(err, SL_NO_MEMORY, "out of memory for a path");
+    enum sl_status status = sl_config_dump(&text, config, err);
+    return status == SL_OK ? sl_file_write_atomic(path, text, strlen(text), err) : status;
+}
+
+static enum sl_status open_state(struct process *p, struct ps_training *ret_training, struct sl_error *err)
+{
+    const struct sl_config *config = p->options->config;
+    struct ps_optimiser optimiser = ps_optimiser_from_config(config);
+    enum sl_status status = sl_layout_create(&p->layout, config, SL_BLOCK_FLOATS, err);
+    if (status == SL_OK)
+        status = ps_table_create(&p->table, p->layout, &optimiser, NULL, 0, err);
+    if (status == SL_OK)
+        status = ps_archive_open(&p->archive, config, p->layout, err);
+    if (status == SL_OK)
+        status = ps_archive_resume(p->archive, p->options->resume, p->table, ret_training, err);
+    if (status == SL_OK)
+        status = write_config(config, err);
+    if (status == SL_OK)
+        status = ps_metrics_open(&p->metrics, config, ret_training->step, err);
+    return status;
+}
+
+static enum sl_status open_cores(struct process *p, const struct ps_training *training, struct sl_error *err)
+{
+    struct ps_coordinator_options options = {.config = p->options->config, .layout = p->layout, .training = *training};
+    if (getrandom(&options.cluster, sizeof(options.cluster), 0) != sizeof(options.cluster))
+        return sl_fail_errno(err, "cannot draw a random number");
+    enum sl_status status = sl_config_hash(&options.config_hash, p->options->config, err);
+    if (status == SL_OK)
+        status = ps_coordinator_create(&p->coordinator, &options, err);
+    if (status == SL_OK)
+        status = ps_server_create(&p->server, p->options->config, p->layout, p->table, options.cluster, err);
+    return status;
+}
+
+static enum sl_status open_socket(struct process *p, struct sl_error *err)
+{
+    enum sl_status status = sl_transport_create(&p->transport, err);
+    if (status == SL_OK)
+        status = sl_socket_bind(&p->socket, p->transport, p->options->config->cluster.coordinator, err);
+    if (status != SL_OK)
+        return status;
+    const char *endpoint = sl_socket_endpoint(p->socket);
+    sl_log(SL_LOG_INFO, "server", "listening", "endpoint=%s parameters=%zu blocks=%d", endpoint, p->layout->trained, p->layout->block_count);
+    if (p->options->ready_fd < 0)
+        return SL_OK;
+    char line[512];
+    int size = snprintf(line, sizeof(line), "%s\n", endpoint);
+    status = sl_file_write_all(p->options->ready_fd, line, (size_t)size, "the launcher's pipe", err);
+    (void)close(p->options->ready_fd);
+    return status;
+}
+
+static void close_process(struct process *p)
+{
+    sl_socket_close(p->socket);
+    sl_outbox_fini(&p->updates.outbox);
+    sl_outbox_fini(&p->answers);
+    sl_outbox_fini(&p->local);
+    sl_transport_destroy(p->transport); /* after it nothing holds parameters any more */
+    ps_coordinator_destroy(p->coordinator);
+    ps_server_destroy(p->server);
+    ps_archive_close(p->archive);
+    ps_metrics_close(p->metrics);
+    ps_table_destroy(p->table);
+    sl_layout_destroy(p->layout);
+}
+
+/* ---- the terminal ---- */
+
+static void show_step(struct process *p, const struct ps_step_record *r)
+{
+    const struct sl_config *config = p->options->config;
+    if (!p->progress_begun) {
+        sl_progress_begin(&p->progress, &(struct sl_progress_options){.title = "train", .unit = "samples",
+                .scale = (double)config->batch.slots * config->batch.slot_size, .total = ps_coordinator_total_steps(p->coordinator),
+                .done = r->step - 1});
+        p->progress_begun = true;
+    }
+    char note[SL_PROGRESS_NOTE_MAX];
+    int used = snprintf(note, sizeof(note), "epoch %" PRId64 "/%d loss", r->epoch + 1, config->epochs);
+    for (int b = 0; b <= config->modality_count && used > 0 && (size_t)used < sizeof(note); b++)
+        used += snprintf(note + used, sizeof(note) - (size_t)used, " %s %.3f", sl_config_branch_name(config, b), r->loss[b]);
+    sl_progress_update(&p->progress, r->step, "%s", note);
+}
+
+static void show_validation(struct process *p, const struct ps_action *action, int64_t epoch, bool best)
+{
+    const struct sl_config *config = p->options->config;
+    char text[1024];
+    int used = 0;
+    for (int b = 0; b <= config->modality_count && (size_t)used < sizeof(text); b++)
+        used += snprintf(text + used, sizeof(text) - (size_t)used, " %s.loss=%.4f %s.accuracy=%.4f", sl_config_branch_name(config, b),
+                sl_evaluation_metric(action->evaluation, b, SL_METRIC_LOSS), sl_config_branch_name(config, b),
+                sl_evaluation_metric(action->evaluation, b, SL_METRIC_ACCURACY));
+    sl_log(SL_LOG_INFO, "train", "validation", "epoch=%" PRId64 "%s best=%s", epoch, text, best ? "yes" : "no");
+}
+
+/* ---- actions ---- */
+
+static void note_event(struct process *p, enum sl_log_level level, const char *event, const char *text)
+{
+    char quoted[SL_MESSAGE_TEXT_MAX * 2];
+    struct sl_error problem = {0};
+    sl_log(level, "train", event, "text=%s", sl_log_quote(quoted, sizeof(quoted), text));
+    if (ps_metrics_event(p->metrics, ps_coordinator_training(p->coordinator)->step, event, text, &problem) != SL_OK)
+        sl_log(SL_LOG_WARN, "train", "metrics-failed", "reason=%s", sl_log_quote(quoted, sizeof(quoted), problem.text));
+}
+
+static enum sl_status save(struct process *p, bool best, struct sl_error *err)
+{
+    struct sl_error problem = {0};
+    enum sl_status status = ps_archive_save(p->archive, p->table, ps_coordinator_training(p->coordinator), best, &problem);
+    if (status == SL_OK)
+        return SL_OK;
+    struct ps_event event = {.kind = PS_EVENT_SNAPSHOT_WRITTEN, .status = status, .text = problem.text};
+    return advance(p, &event, err);
+}
+
+static enum sl_status act(struct process *p, const struct ps_action *action, bool best, struct sl_error *err)
+{
+    const struct ps_training *training = ps_coordinator_training(p->coordinator);
+    int64_t epoch = training->train_count > 0 ? training->step / ps_coordinator_steps_per_epoch(p->coordinator) : 0;
+    switch (action->kind) {
+    case PS_ACTION_STEP:
+        show_step(p, &action->record);
+        return ps_metrics_step(p->metrics, &action->record, err);
+    case PS_ACTION_VALIDATION:
+        show_validation(p, action, epoch, best);
+        return ps_metrics_validation(p->metrics, training->step, epoch, action->seconds, best, action->evaluation, err);
+    case PS_ACTION_JOINED:
+        note_event(p, SL_LOG_INFO, "worker-joined", action->text);
+        return SL_OK;
+    case PS_ACTION_LOST:
+        note_event(p, SL_LOG_WARN, "worker-lost", action->text);
+        return SL_OK;
+    case PS_ACTION_REFUSED:
+        note_event(p, SL_LOG_WARN, "peer-refused", action->text);
+        return SL_OK;
+    case PS_ACTION_WARN:
+        note_event(p, SL_LOG_WARN, "warning", action->text);
+        return SL_OK;
+    case PS_ACTION_FINISH:
+        p->finished = true;
+        p->finish_status = action->status;
+        (void)snprintf(p->finish_text, sizeof(p->finish_text), "%s", action->text);
+        return SL_OK;
+    case PS_ACTION_SNAPSHOT:
+        break; /* after the others: see carry_out */
+    }
+    return SL_OK;
+}
+
+/* Sends a message, or keeps it for the core beside. A worker that is gone is the coordinator's business. */
+static enum sl_status dispatch(struct process *p, struct sl_outgoing *item, struct sl_error *err)
+{
+    if (item->to.role == SL_ROLE_SERVER)
+        return sl_outbox_add(&p->local, item->to, SL_TAKE(item->message), err);
+    struct sl_error problem = {0};
+    enum sl_status status = sl_socket_send(p->socket, item->to.id, item->message, &problem);
+    if (status == SL_NOT_FOUND) {
+        struct sl_message *gone = sl_message_create(SL_MESSAGE_BYE);
+        if (gone != NULL) { /* comes back to the coordinator as an event, after what is under way */
+            gone->incarnation = item->to.id;
+            (void)snprintf(gone->text, sizeof(gone->text), "its connection is gone");
+        }
+        return sl_outbox_add(&p->local, (struct sl_address){SL_ROLE_WORKER, item->to.id}, gone, err);
+    }
+    return status == SL_OK ? SL_OK : sl_fail(err, status, "%s", problem.text);
+}
+
+static enum sl_status dispatch_all(struct process *p, struct sl_outbox *outbox, struct sl_error *err)
+{
+    enum sl_status status = SL_OK;
+    for (int i = 0; i < outbox->count && status == SL_OK; i++)
+        status = dispatch(p, &outbox->items[i], err);
+    sl_outbox_clear(outbox);
+    return status;
+}
+
+/* One event of the coordinator, and what follows from it. A snapshot comes last, because it may be the next event at once. */
+static enum sl_status advance(struct process *p, struct ps_event *event, struct sl_error *err)
+{
+    event->now_us = sl_clock_monotonic_us();
+    enum sl_status status = ps_coordinator_step(p->coordinator, event, &p->updates, err);
+    if (status == SL_OK)
+        status = dispatch_all(p, &p->updates.outbox, err);
+    bool snapshot = false, best = false;
+    for (int i = 0; i < p->updates.action_count; i++) {
+        snapshot |= p->updates.actions[i].kind == PS_ACTION_SNAPSHOT;
+        best |= p->updates.actions[i].kind == PS_ACTION_SNAPSHOT && p->updates.actions[i].best;
+    }
+    for (int i = 0; i < p->updates.action_count && status == SL_OK; i++)
+        status = act(p, &p->updates.actions[i], best, err);
+    return status == SL_OK && snapshot ? save(p, best, err) : status;
+}
+
+static bool is_data(enum sl_message_kind kind)
+{
+    return kind == SL_MESSAGE_PUSH || kind == SL_MESSAGE_PULL || kind == SL_MESSAGE_COMMIT;
+}
+
+/* A message to the core that it is for. */
+static enum sl_status deliver(struct process *p, struct sl_address from, struct sl_message *message, struct sl_error *err)
+{
+    if (!is_data(message->kind)) {
+        struct ps_event event = {.kind = PS_EVENT_MESSAGE, .from = from, .message = message};
+        return advance(p, &event, err);
+    }
+    enum sl_status status = ps_server_step(p->server, from, message, &p->answers, err);
+    return status == SL_OK ? dispatch_all(p, &p->answers, err) : status;
+}
+
+/* Messages between the cores, until there are none. */
+static enum sl_status deliver_local(struct process *p, struct sl_error *err)
+{
+    enum sl_status status = SL_OK;
+    while (p->local.count > 0 && status == SL_OK) {
+        struct sl_outbox now = p->local;
+        p->local = (struct sl_outbox){0};
+        for (int i = 0; i < now.count && status == SL_OK; i++) {
+            struct sl_message *message = now.items[i].message;
+            if (message->kind == SL_MESSAGE_BYE) {
+                struct ps_event event = {.kind = PS_EVENT_GONE, .from = now.items[i].to};
+                status = advance(p, &event, err);
+            } else {
+                status = deliver(p, (struct sl_address){SL_ROLE_SERVER, 0}, message, err);
+            }
+        }
+        sl_outbox_fini(&now);
+    }
+    return status;
+}
+
+/* ---- the loop ---- */
+
+static enum sl_status receive_all(struct process *p, struct sl_error *err)
+{
+    while (!p->finished) {
+        SL_AUTO(sl_message_destroy_auto) struct sl_message *message = NULL;
+        struct sl_error problem = {0};
+        uint64_t peer = 0;
+        enum sl_status status = sl_socket_receive(p->socket, &peer, &message, &problem);
+        if (status == SL_AGAIN)
+            return SL_OK;
+        if (status == SL_BAD_DATA || status == SL_MISMATCH) {
+            char quoted[SL_ERROR_TEXT_MAX];
+            sl_log(SL_LOG_WARN, "server", "message-dropped", "reason=%s", sl_log_quote(quoted, sizeof(quoted), problem.text));
+            continue;
+        }
+        if (status != SL_OK)
+            return sl_fail(err, status, "%s", problem.text);
+        status = deliver(p, (struct sl_address){SL_ROLE_WORKER, peer}, message, err);
+        if (status == SL_OK)
+            status = deliver_local(p, err);
+        if (status != SL_OK)
+            return status;
+    }
+    return SL_OK;
+}
+
+static enum sl_status take_snapshot(struct process *p, struct sl_error *err)
+{
+    struct ps_written written;
+    if (ps_archive_take(p->archive, &written) != SL_OK)
+        return SL_OK;
+    if (written.status == SL_OK)
+        sl_log(SL_LOG_INFO, "snapshot", "snapshot-written", "step=%" PRId64 " best=%s bytes=%" PRIu64 " pause_ms=%.1f write_ms=%.1f", written.step,
+                written.best ? "yes" : "no", written.size, written.pause_seconds * 1e3, written.write_seconds * 1e3);
+    struct ps_event event = {.kind = PS_EVENT_SNAPSHOT_WRITTEN, .status = written.status, .text = written.error.text};
+    return advance(p, &event, err);
+}
+
+static enum sl_status take_signal(struct process *p, struct sl_error *err)
+{
+    int number = p->options->signal_fd >= 0 ? sl_signals_take(p->options->signal_fd) : 0;
+    if (number == 0)
+        return SL_OK;
+    const char *text = NULL;
+    p->signal_number = number;
+    (void)sl_signals_exit_code(number, &text);
+    sl_log(SL_LOG_INFO, "server", "stopping", "signal=%s", text);
+    struct ps_event event = {.kind = PS_EVENT_STOP, .status = SL_STOPPED, .text = text};
+    return advance(p, &event, err);
+}
+
+static enum sl_status run_loop(struct process *p, struct sl_error *err)
+{
+    enum sl_status status = SL_OK;
+    while (status == SL_OK && !p->finished) {
+        int fds[2] = {ps_archive_fd(p->archive), p->options->signal_fd};
+        int64_t left_ms = (p->updates.wake_us - sl_clock_monotonic_us()) / 1000 + 1;
+        uint64_t ready = 0;
+        status = sl_transport_wait(&p->socket, 1, fds, p->options->signal_fd >= 0 ? 2 : 1, left_ms < 0 ? 0 : left_ms, &ready, err);
+        if (status == SL_OK)
+            status = receive_all(p, err);
+        if (status == SL_OK)
+            status = take_snapshot(p, err);
+        if (status == SL_OK)
+            status = take_signal(p, err);
+        struct ps_event tick = {.kind = PS_EVENT_TICK};
+        if (status == SL_OK)
+            status = advance(p, &tick, err);
+        if (status == SL_OK)
+            status = deliver_local(p, err);
+    }
+    return status;
+}
+
+static enum sl_status finish(struct process *p, struct sl_error *err)
+{
+    if (p->progress_begun)
+        sl_progress_end(&p->progress);
+    char quoted[SL_MESSAGE_TEXT_MAX * 2];
+    sl_log(p->finish_status == SL_OK || p->finish_status == SL_STOPPED ? SL_LOG_INFO : SL_LOG_ERROR, "server", "finished", "status=%s reason=%s",
+            sl_status_name(p->finish_status), sl_log_quote(quoted, sizeof(quoted), p->finish_text));
+    if (p->finish_status == SL_OK)
+        return SL_OK;
+    return sl_fail(err, p->finish_status, "%s", p->finish_text);
+}
+
+enum sl_status ps_run(const struct ps_run_options *options, int *ret_signal, struct sl_error *err)
+{
+    struct process p = {.options = options};
+    struct ps_training training;
+    enum sl_status status = check_endpoint(options->config, err);
+    if (status == SL_OK)
+        status = open_state(&p, &training, err);
+    if (status == SL_OK)
+        status = open_cores(&p, &training, err);
+    if (status == SL_OK)
+        status = open_socket(&p, err);
+    if (status == SL_OK)
+        status = run_loop(&p, err);
+    if (status == SL_OK)
+        status = finish(&p, err);
+    *ret_signal = p.signal_number;
+    close_process(&p);
+    return status;
+}

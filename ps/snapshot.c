@@ -1,0 +1,419 @@
+/* Capturing a snapshot and writing it to disk: see snapshot.h. Reading is in saved.c. */
+#include "ps/snapshot.h"
+
+#include "common/file.h"
+#include "common/memory.h"
+#include "common/safetensors.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#define DISK_SLACK (1U << 20) /* bytes that headers, manifest and folders take besides tensors */
+#define NAME_MAX_M (SL_PARAM_NAME_MAX + 2)
+
+struct attachment {
+    char name[PS_MANIFEST_NAME_MAX];
+    char *bytes;
+    size_t size;
+};
+
+struct ps_snapshot {
+    const struct sl_layout *layout;
+    struct ps_manifest manifest;
+    float *params, *m, *v; /* (layout->count,); v NULL without a second moment */
+    struct attachment attachments[PS_MANIFEST_FILES_MAX];
+    int attachment_count;
+};
+
+void ps_snapshot_name(char *name, int64_t step)
+{
+    (void)snprintf(name, PS_SNAPSHOT_NAME_MAX, "step-%08" PRId64, step);
+}
+
+/* capture */
+
+static enum sl_status copy_attachments(
+        struct ps_snapshot *snapshot, const struct ps_snapshot_source *source, struct sl_error *err)
+{
+    /* the manifest's list has two more places to fill: model and optimiser */
+    if (source->attachment_count > PS_MANIFEST_FILES_MAX - 2)
+        return sl_fail(err, SL_USAGE, "a snapshot takes at most %d more files", PS_MANIFEST_FILES_MAX - 2);
+    for (int i = 0; i < source->attachment_count; i++) {
+        const struct ps_attachment *from = &source->attachments[i];
+        struct attachment *to = &snapshot->attachments[i];
+        if (strlen(from->name) >= sizeof(to->name) || strchr(from->name, '/') != NULL ||
+                from->name[0] == '.' || from->name[0] == '\0')
+            return sl_fail(err, SL_USAGE,
+                    "\"%s\" cannot be a file of a snapshot: its name is too long or a path", from->name);
+        (void)snprintf(to->name, sizeof(to->name), "%s", from->name);
+        to->bytes = sl_alloc(from->size, 1);
+        if (to->bytes == NULL)
+            return sl_fail(err, SL_NO_MEMORY, "out of memory for %s of a snapshot", from->name);
+        if (from->size > 0)
+            memcpy(to->bytes, from->bytes, from->size);
+        to->size = from->size;
+        snapshot->attachment_count = i + 1;
+    }
+    return SL_OK;
+}
+
+static enum sl_status copy_tensors(
+        struct ps_snapshot *snapshot, const struct ps_snapshot_source *source, struct sl_error *err)
+{
+    size_t count = source->layout->count;
+    bool second = ps_table_has_second(source->table);
+    snapshot->params = sl_alloc_aligned(count, sizeof(float));
+    snapshot->m = sl_alloc_aligned(count, sizeof(float));
+    snapshot->v = second ? sl_alloc_aligned(count, sizeof(float)) : NULL;
+    if (snapshot->params == NULL || snapshot->m == NULL || (second && snapshot->v == NULL))
+        return sl_fail(err, SL_NO_MEMORY, "out of memory for a snapshot: %zu bytes",
+                count * sizeof(float) * (second ? 3 : 2));
+    ps_table_copy(source->table, snapshot->params, snapshot->m, snapshot->v);
+    return SL_OK;
+}
+
+enum sl_status ps_snapshot_capture(
+        struct ps_snapshot **ret_snapshot, const struct ps_snapshot_source *source, struct sl_error *err)
+{
+    for (int b = 0; b < source->layout->block_count; b++)
+        assert(ps_table_owns(source->table, b) &&
+                ps_table_version(source->table, b) == source->manifest->training.step);
+    SL_AUTO(ps_snapshot_destroy_auto) struct ps_snapshot *snapshot = sl_alloc(1, sizeof(*snapshot));
+    if (snapshot == NULL)
+        return sl_fail(err, SL_NO_MEMORY, "out of memory for a snapshot");
+    snapshot->layout = source->layout;
+    snapshot->manifest = *source->manifest;
+    snapshot->manifest.file_count = 0;
+    snapshot->manifest.state = NULL;
+    if (source->manifest->state != NULL) {
+        snapshot->manifest.state = sl_strdup(source->manifest->state);
+        if (snapshot->manifest.state == NULL)
+            return sl_fail(err, SL_NO_MEMORY, "out of memory for a snapshot");
+    }
+    /* a state that cannot be written must show now and not in the writing thread */
+    SL_AUTO_FREE char *text = NULL;
+    size_t size = 0;
+    enum sl_status s = ps_manifest_write(&text, &size, &snapshot->manifest, err);
+    if (s == SL_OK)
+        s = copy_attachments(snapshot, source, err);
+    if (s == SL_OK)
+        s = copy_tensors(snapshot, source, err);
+    if (s == SL_OK)
+        *ret_snapshot = SL_TAKE(snapshot);
+    return s;
+}
+
+void ps_snapshot_destroy(struct ps_snapshot *snapshot)
+{
+    if (snapshot == NULL)
+        return;
+    for (int i = 0; i < PS_MANIFEST_FILES_MAX; i++)
+        sl_free(snapshot->attachments[i].bytes);
+    ps_manifest_fini(&snapshot->manifest);
+    sl_free(snapshot->params);
+    sl_free(snapshot->m);
+    sl_free(snapshot->v);
+    sl_free(snapshot);
+}
+
+void ps_snapshot_destroy_auto(struct ps_snapshot **snapshot)
+{
+    ps_snapshot_destroy(*snapshot);
+}
+
+int64_t ps_snapshot_step(const struct ps_snapshot *snapshot)
+{
+    return snapshot->manifest.training.step;
+}
+
+uint64_t ps_snapshot_size(const struct ps_snapshot *snapshot)
+{
+    uint64_t size = (uint64_t)snapshot->layout->trained * sizeof(float) * (snapshot->v != NULL ? 3 : 2);
+    for (int i = 0; i < snapshot->attachment_count; i++)
+        size += snapshot->attachments[i].size;
+    return size;
+}
+
+/* writing one file: bytes go to the descriptor and into the checksum that the manifest will hold. Small tensors gather in a buffer, since a
+ * model has hundreds of biases. */
+
+#define BUFFER_SIZE (16U << 10)
+
+struct writer {
+    const char *path;
+    int fd;
+    uint64_t size;
+    XXH3_state_t *hash;
+    size_t buffered;
+    char buffer[BUFFER_SIZE];
+};
+
+static void free_hash(XXH3_state_t **hash)
+{
+    (void)XXH3_freeState(*hash);
+}
+
+static enum sl_status flush(struct writer *writer, struct sl_error *err)
+{
+    size_t size = writer->buffered;
+    writer->buffered = 0;
+    return sl_file_write_all(writer->fd, writer->buffer, size, writer->path, err);
+}
+
+static enum sl_status write_bytes(void *context, const void *bytes, size_t size, struct sl_error *err)
+{
+    struct writer *writer = context;
+    (void)XXH3_128bits_update(writer->hash, bytes, size);
+    writer->size += size;
+    enum sl_status s = SL_OK;
+    if (size > BUFFER_SIZE - writer->buffered)
+        s = flush(writer, err);
+    if (s == SL_OK && size > BUFFER_SIZE)
+        return sl_file_write_all(writer->fd, bytes, size, writer->path, err);
+    if (s != SL_OK || size == 0)
+        return s;
+    memcpy(writer->buffer + writer->buffered, bytes, size);
+    writer->buffered += size;
+    return SL_OK;
+}
+
+typedef enum sl_status (*fill_function)(const struct ps_snapshot *snapshot, const struct sl_sink *sink,
+        const void *what, struct sl_error *err);
+
+/* write_file makes folder/name from what fill puts into the sink, syncs it, and enters it into the manifest. */
+static enum sl_status write_file(const struct ps_snapshot *snapshot, const char *folder, const char *name,
+        fill_function fill, const void *what, struct ps_manifest *manifest, struct sl_error *err)
+{
+    SL_AUTO_FREE char *path = sl_path_join(folder, name);
+    SL_AUTO(free_hash) XXH3_state_t *hash = XXH3_createState();
+    if (path == NULL || hash == NULL)
+        return sl_fail(err, SL_NO_MEMORY, "out of memory for %s of a snapshot", name);
+    (void)XXH3_128bits_reset(hash);
+    SL_AUTO_CLOSE int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    if (fd < 0)
+        return sl_fail_errno(err, "cannot create %s", path);
+    struct writer writer = {.path = path, .fd = fd, .hash = hash};
+    struct sl_sink sink = {write_bytes, &writer};
+    enum sl_status s = fill(snapshot, &sink, what, err);
+    if (s == SL_OK)
+        s = flush(&writer, err);
+    if (s == SL_OK && fsync(fd) != 0)
+        s = sl_fail_errno(err, "cannot sync %s", path);
+    if (s != SL_OK)
+        return s;
+    int closing = fd;
+    fd = -1; /* whatever close says, the descriptor is gone */
+    if (close(closing) != 0)
+        return sl_fail_errno(err, "cannot close %s", path);
+    XXH128_hash_t digest = XXH3_128bits_digest(hash);
+    struct ps_manifest_file *file = &manifest->files[manifest->file_count++];
+    (void)snprintf(file->name, sizeof(file->name), "%s", name);
+    file->size = writer.size;
+    file->hash = (struct ps_hash){digest.high64, digest.low64};
+    return SL_OK;
+}
+
+/* the three kinds of content */
+
+static struct sl_tensor_view view_of(const struct sl_param *param, const char *name, const float *flat)
+{
+    struct sl_tensor_view view = {
+            .name = name, .dtype = SL_DTYPE_F32, .rank = param->rank, .data = flat + param->offset};
+    for (int i = 0; i < param->rank; i++)
+        view.shape[i] = param->shape[i];
+    return view;
+}
+
+static enum sl_status write_tensors(const struct ps_snapshot *snapshot, const struct sl_sink *sink,
+        const struct sl_tensor_view *views, int count, struct sl_error *err)
+{
+    char step[32], config[32], layout[32];
+    (void)snprintf(step, sizeof(step), "%" PRId64, ps_snapshot_step(snapshot));
+    (void)snprintf(config, sizeof(config), "%016" PRIx64, snapshot->manifest.config_hash);
+    (void)snprintf(layout, sizeof(layout), "%016" PRIx64, snapshot->manifest.layout_hash);
+    const struct sl_metadata metadata[] = {
+            {"format", "pt"}, {"step", step}, {"config_hash", config}, {"layout_hash", layout}};
+    return sl_safetensors_write(sink, views, count, metadata, 4, err);
+}
+
+static enum sl_status fill_model(const struct ps_snapshot *snapshot, const struct sl_sink *sink,
+        const void *what, struct sl_error *err)
+{
+    (void)what;
+    const struct sl_layout *layout = snapshot->layout;
+    SL_AUTO_FREE struct sl_tensor_view *views = sl_alloc((size_t)layout->param_count, sizeof(*views));
+    if (views == NULL)
+        return sl_fail(err, SL_NO_MEMORY, "out of memory for a snapshot");
+    for (int p = 0; p < layout->param_count; p++)
+        views[p] = view_of(&layout->params[p], layout->params[p].name, snapshot->params);
+    return write_tensors(snapshot, sink, views, layout->param_count, err);
+}
+
+static enum sl_status fill_optimiser(const struct ps_snapshot *snapshot, const struct sl_sink *sink,
+        const void *what, struct sl_error *err)
+{
+    (void)what;
+    const struct sl_layout *layout = snapshot->layout;
+    const float *const moments[] = {snapshot->m, snapshot->v};
+    int kinds = snapshot->v != NULL ? 2 : 1, count = 0;
+    SL_AUTO_FREE struct sl_tensor_view *views =
+            sl_alloc((size_t)(kinds * layout->param_count), sizeof(*views));
+    SL_AUTO_FREE char *names = sl_alloc((size_t)(kinds * layout->param_count), NAME_MAX_M);
+    if (views == NULL || names == NULL)
+        return sl_fail(err, SL_NO_MEMORY, "out of memory for a snapshot");
+    for (int k = 0; k < kinds; k++) {
+        for (int p = 0; p < layout->param_count; p++, count++) {
+            char *name = names + (size_t)count * NAME_MAX_M;
+            (void)snprintf(name, NAME_MAX_M, "%c.%s", "mv"[k], layout -> params[p].name);
+            views[count] = view_of(&layout->params[p], name, moments[k]);
+        }
+    }
+    return write_tensors(snapshot, sink, views, count, err);
+}
+
+static enum sl_status fill_bytes(const struct ps_snapshot *snapshot, const struct sl_sink *sink,
+        const void *what, struct sl_error *err)
+{
+    (void)snapshot;
+    const struct attachment *bytes = what;
+    return sink->write(sink->context, bytes->bytes, bytes->size, err);
+}
+
+/* write_files fills the temporary folder; the manifest comes last. */
+static enum sl_status write_files(
+        const struct ps_snapshot *snapshot, const char *folder, struct sl_error *err)
+{
+    struct ps_manifest manifest = snapshot->manifest;
+    enum sl_status s = write_file(snapshot, folder, "model.safetensors", fill_model, NULL, &manifest, err);
+    if (s == SL_OK)
+        s = write_file(snapshot, folder, "optimiser.safetensors", fill_optimiser, NULL, &manifest, err);
+    for (int i = 0; s == SL_OK && i < snapshot->attachment_count; i++)
+        s = write_file(snapshot, folder, snapshot->attachments[i].name, fill_bytes, &snapshot->attachments[i],
+                &manifest, err);
+    if (s != SL_OK)
+        return s;
+    struct attachment text = {0};
+    s = ps_manifest_write(&text.bytes, &text.size, &manifest, err);
+    SL_AUTO_FREE char *owned = text.bytes;
+    struct ps_manifest itself = {0};
+    if (s == SL_OK)
+        s = write_file(snapshot, folder, "manifest.json", fill_bytes, &text, &itself, err);
+    return s == SL_OK ? sl_file_sync_directory(folder, err) : s;
+}
+
+/* putting the folder into its place */
+
+static enum sl_status check_room(const char *dir, uint64_t size, struct sl_error *err)
+{
+    struct statvfs info;
+    if (statvfs(dir, &info) != 0)
+        return sl_fail_errno(err, "cannot ask %s for its free space", dir);
+    uint64_t room = (uint64_t)info.f_bavail * info.f_frsize, wanted = size + DISK_SLACK;
+    if (room >= wanted)
+        return SL_OK;
+    return sl_fail(err, SL_DISK,
+            "%s: a snapshot needs %" PRIu64 " MiB and %" PRIu64
+            " MiB are free: make room or lower snapshots.keep",
+            dir, wanted >> 20, room >> 20);
+}
+
+/* replace_without_exchange is for file systems that cannot let two folders change places (NFS): a whole snapshot of the step stays, since
+ * the same step of a run has the same bits, and a crash between two renames could lose both; a damaged one goes. */
+static enum sl_status replace_without_exchange(const char *temporary, const char *path, struct sl_error *err)
+{
+    struct ps_saved *there = NULL;
+    enum sl_status s = ps_saved_open(&there, path, err);
+    ps_saved_close(there);
+    if (s != SL_BAD_DATA)
+        return s;
+    s = sl_file_remove_tree(path, err);
+    if (s == SL_OK && rename(temporary, path) != 0)
+        s = sl_fail_errno(err, "cannot rename %s to %s", temporary, path);
+    return s;
+}
+
+/* move_into_place renames temporary to path. An older snapshot of that step changes places with it in one step of the file system and is
+ * removed by the caller under the temporary name. */
+static enum sl_status move_into_place(const char *temporary, const char *path, struct sl_error *err)
+{
+    if (rename(temporary, path) == 0)
+        return SL_OK;
+    if (errno != ENOTEMPTY && errno != EEXIST)
+        return sl_fail_errno(err, "cannot rename %s to %s", temporary, path);
+    if (renameat2(AT_FDCWD, temporary, AT_FDCWD, path, RENAME_EXCHANGE) == 0)
+        return SL_OK;
+    if (errno != EINVAL && errno != ENOSYS && errno != ENOTSUP)
+        return sl_fail_errno(err, "cannot exchange %s and %s", temporary, path);
+    return replace_without_exchange(temporary, path, err);
+}
+
+static enum sl_status write_folder(
+        const struct ps_snapshot *snapshot, const char *dir, const char *name, struct sl_error *err)
+{
+    SL_AUTO_FREE char *path = sl_path_join(dir, name);
+    SL_AUTO_FREE char *temporary = sl_strdup_printf("%s/%s.tmp-XXXXXX", dir, name);
+    if (path == NULL || temporary == NULL)
+        return sl_fail(err, SL_NO_MEMORY, "out of memory");
+    if (mkdtemp(temporary) == NULL)
+        return sl_fail_errno(err, "cannot make a folder in %s", dir);
+    enum sl_status s = SL_OK;
+    if (chmod(temporary, 0755) != 0)
+        s = sl_fail_errno(err, "cannot set the mode of %s", temporary);
+    if (s == SL_OK)
+        s = write_files(snapshot, temporary, err);
+    if (s == SL_OK)
+        s = move_into_place(temporary, path, err);
+    /* on success the name is gone or holds the snapshot that was replaced; a failure to remove it is met again by the next write */
+    enum sl_status removed = sl_file_remove_tree(temporary, NULL);
+    (void)removed;
+    return s;
+}
+
+enum sl_status ps_snapshot_write(const struct ps_snapshot *snapshot, const char *dir, struct sl_error *err)
+{
+    char name[PS_SNAPSHOT_NAME_MAX];
+    ps_snapshot_name(name, ps_snapshot_step(snapshot));
+    enum sl_status s = sl_file_make_directories(dir, err);
+    if (s == SL_OK)
+        s = ps_snapshot_clean(dir, err);
+    if (s == SL_OK)
+        s = check_room(dir, ps_snapshot_size(snapshot), err);
+    if (s == SL_OK)
+        s = write_folder(snapshot, dir, name, err);
+    if (s == SL_OK)
+        s = sl_file_sync_directory(dir, err);
+    if (s == SL_OK)
+        s = ps_snapshot_link(dir, "latest", ps_snapshot_step(snapshot), err);
+    return s == SL_OK ? SL_OK : sl_error_context(err, "snapshot %s", name);
+}
+
+enum sl_status ps_snapshot_link(const char *dir, const char *name, int64_t step, struct sl_error *err)
+{
+    char target[PS_SNAPSHOT_NAME_MAX];
+    ps_snapshot_name(target, step);
+    SL_AUTO_FREE char *path = sl_path_join(dir, name);
+    SL_AUTO_FREE char *temporary = sl_strdup_printf("%s/.%s.tmp-%ld", dir, name, (long)getpid());
+    if (path == NULL || temporary == NULL)
+        return sl_fail(err, SL_NO_MEMORY, "out of memory");
+    (void)unlink(temporary);
+    if (symlink(target, temporary) != 0) {
+        if (errno == EPERM || errno == ENOSYS || errno == ENOTSUP)
+            return SL_OK;
+        return sl_fail_errno(err, "cannot make the link %s", path);
+    }
+    if (rename(temporary, path) != 0) {
+        enum sl_status s = sl_fail_errno(err, "cannot make the link %s", path);
+        (void)unlink(temporary);
+        return s;
+    }
+    return sl_file_sync_directory(dir, err);
+}

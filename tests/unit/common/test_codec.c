@@ -1,0 +1,188 @@
+/* Headers: what goes in comes out; what is out of range is refused by name. */
+#include "common/codec.h"
+#include "common/memory.h"
+#include "proto/cluster.pb-c.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static struct sl_message *round_trip(const struct sl_message *message)
+{
+    unsigned char bytes[SL_HEADER_SIZE_MAX];
+    size_t size = 0;
+    struct sl_error err = {0};
+    struct sl_message *back = NULL;
+    assert_int_equal(sl_codec_encode(message, bytes, &size, &err), SL_OK);
+    assert_int_equal(sl_codec_decode(&back, bytes, size, &err), SL_OK);
+    return back;
+}
+
+static void test_every_kind_comes_back(void **unused)
+{
+    (void)unused;
+    for (int kind = 1; kind < SL_MESSAGE_KIND_COUNT; kind++) {
+        struct sl_message m = {.kind = (enum sl_message_kind)kind, .cluster = 1, .incarnation = UINT64_MAX, .sequence = 3, .step = 1 << 20,
+                .slots = 8, .node = {1, 2}, .begin = 4, .end = 6, .block = 9, .text = "why"};
+        struct sl_message *back = round_trip(&m);
+        assert_int_equal(back->kind, m.kind);
+        assert_true(back->incarnation == m.incarnation && back->cluster == 1 && back->sequence == 3 && back->step == m.step);
+        assert_true(back->slots == 8 && sl_tree_equal(back->node, m.node) && back->begin == 4 && back->end == 6 && back->block == 9);
+        assert_string_equal(back->text, "why");
+        sl_message_destroy(back);
+    }
+}
+
+static void test_parts_come_back(void **unused)
+{
+    (void)unused;
+    struct sl_message m = {.kind = SL_MESSAGE_HELLO};
+    m.hello = (struct sl_hello){SL_ROLE_WORKER, 1, 2, 3, 4, 5, 6, 7, 8, "host"};
+    struct sl_message *back = round_trip(&m);
+    assert_memory_equal(&back->hello, &m.hello, sizeof(m.hello));
+    sl_message_destroy(back);
+    m = (struct sl_message){.kind = SL_MESSAGE_STATS, .slots = 1, .compute_us = 12};
+    m.stats = (struct sl_step_stats){.count = 5, .weight_sum = 0.1, .loss = {1.5, 2.5}, .score = {0.25}, .correct = {3, 0, 4}};
+    back = round_trip(&m);
+    assert_memory_equal(&back->stats, &m.stats, sizeof(m.stats));
+    assert_int_equal(back->compute_us, 12);
+    sl_message_destroy(back);
+    m = (struct sl_message){.kind = SL_MESSAGE_COMMIT};
+    m.commit = (struct sl_commit){0.125, 0.5, 1e-3, {1.0, 0.75}};
+    back = round_trip(&m);
+    assert_memory_equal(&back->commit, &m.commit, sizeof(m.commit));
+    sl_message_destroy(back);
+}
+
+static void refused(const struct sl_message *m, enum sl_status status, const char *word)
+{
+    unsigned char bytes[SL_HEADER_SIZE_MAX];
+    size_t size = 0;
+    struct sl_error err = {0};
+    struct sl_message *back = NULL;
+    assert_int_equal(sl_codec_encode(m, bytes, &size, &err), SL_OK);
+    assert_int_equal(sl_codec_decode(&back, bytes, size, &err), status);
+    assert_non_null(strstr(err.text, word));
+    assert_null(back);
+}
+
+static void test_out_of_range_is_refused(void **unused)
+{
+    (void)unused;
+    refused(&(struct sl_message){.kind = (enum sl_message_kind)99}, SL_BAD_DATA, "unknown kind 99");
+    refused(&(struct sl_message){.kind = SL_MESSAGE_PULL, .step = -1}, SL_BAD_DATA, "step");
+    refused(&(struct sl_message){.kind = SL_MESSAGE_PUSH, .slots = 4, .node = {0, 4}}, SL_BAD_DATA, "node (0, 4)");
+    refused(&(struct sl_message){.kind = SL_MESSAGE_PUSH, .slots = 4, .node = {3, 0}}, SL_BAD_DATA, "node (3, 0)");
+    refused(&(struct sl_message){.kind = SL_MESSAGE_PUSH, .slots = 0}, SL_BAD_DATA, "of 0 slots");
+    refused(&(struct sl_message){.kind = SL_MESSAGE_PUSH, .slots = SL_SLOTS_MAX + 1}, SL_BAD_DATA, "slots");
+    refused(&(struct sl_message){.kind = SL_MESSAGE_ASSIGN, .slots = 4, .begin = 2, .end = 2}, SL_BAD_DATA, "[2, 2)");
+    refused(&(struct sl_message){.kind = SL_MESSAGE_ASSIGN, .slots = 4, .begin = 2, .end = 5}, SL_BAD_DATA, "[2, 5)");
+    struct sl_message m = {.kind = SL_MESSAGE_PULL};
+    m.phase = (enum sl_phase)7;
+    refused(&m, SL_BAD_DATA, "phase");
+    m = (struct sl_message){.kind = SL_MESSAGE_HELLO};
+    m.hello.role = (enum sl_role)9;
+    refused(&m, SL_BAD_DATA, "role");
+    m = (struct sl_message){.kind = SL_MESSAGE_STATS, .slots = 1};
+    m.stats.count = -1;
+    refused(&m, SL_BAD_DATA, "count");
+}
+
+static void test_other_versions_are_a_mismatch(void **unused)
+{
+    (void)unused;
+    Shelflife__Cluster__Header header = SHELFLIFE__CLUSTER__HEADER__INIT;
+    unsigned char bytes[64];
+    struct sl_error err = {0};
+    struct sl_message *back = NULL;
+    header.has_protocol = 1;
+    header.protocol = SL_PROTOCOL_VERSION + 1;
+    header.has_kind = 1;
+    header.kind = SL_MESSAGE_PULL;
+    size_t size = shelflife__cluster__header__pack(&header, bytes);
+    assert_int_equal(sl_codec_decode(&back, bytes, size, &err), SL_MISMATCH);
+    assert_non_null(strstr(err.text, "protocol version"));
+}
+
+static void test_too_long_lists_and_texts_are_refused(void **unused)
+{
+    (void)unused;
+    Shelflife__Cluster__Header header = SHELFLIFE__CLUSTER__HEADER__INIT;
+    Shelflife__Cluster__Commit commit = SHELFLIFE__CLUSTER__COMMIT__INIT;
+    double coefficients[SL_MODALITIES_MAX + 1] = {0};
+    char text[SL_MESSAGE_TEXT_MAX + 2];
+    unsigned char bytes[SL_HEADER_SIZE_MAX];
+    struct sl_error err = {0};
+    struct sl_message *back = NULL;
+    header.has_protocol = header.has_kind = 1;
+    header.protocol = SL_PROTOCOL_VERSION;
+    header.kind = SL_MESSAGE_COMMIT;
+    header.commit = &commit;
+    commit.n_coefficient = SL_MODALITIES_MAX + 1;
+    commit.coefficient = coefficients;
+    assert_int_equal(sl_codec_decode(&back, bytes, shelflife__cluster__header__pack(&header, bytes), &err), SL_BAD_DATA);
+    assert_non_null(strstr(err.text, "commit.coefficient"));
+    memset(text, 'x', sizeof(text) - 1);
+    text[sizeof(text) - 1] = 0;
+    header.commit = NULL;
+    header.text = text;
+    assert_int_equal(sl_codec_decode(&back, bytes, shelflife__cluster__header__pack(&header, bytes), &err), SL_BAD_DATA);
+    assert_non_null(strstr(err.text, "text"));
+    assert_int_equal(sl_codec_decode(&back, bytes, SL_HEADER_SIZE_MAX + 1, &err), SL_BAD_DATA);
+    assert_int_equal(sl_codec_decode(&back, (const unsigned char *)"\xff\xff\xff", 3, &err), SL_BAD_DATA);
+    assert_int_equal(sl_codec_decode(&back, bytes, 0, &err), SL_MISMATCH);
+}
+
+static void test_memory_is_capped(void **unused)
+{
+    (void)unused;
+    /* many empty sub-messages: two bytes each on the wire, much more in memory; only the last one counts, but all are unpacked */
+    unsigned char bytes[SL_HEADER_SIZE_MAX];
+    struct sl_error err = {0};
+    struct sl_message *back = NULL;
+    for (size_t i = 0; i + 1 < sizeof(bytes); i += 2) {
+        bytes[i] = (17 << 3) | 2; /* stats, first byte of a two-byte tag… */
+        bytes[i + 1] = 0;
+    }
+    enum sl_status status = sl_codec_decode(&back, bytes, sizeof(bytes), &err);
+    assert_true(status == SL_BAD_DATA || status == SL_MISMATCH);
+    sl_memory_fail_after(1);
+    struct sl_message m = {.kind = SL_MESSAGE_PULL};
+    size_t size = 0;
+    assert_int_equal(sl_codec_encode(&m, bytes, &size, &err), SL_OK);
+    status = sl_codec_decode(&back, bytes, size, &err);
+    sl_memory_fail_after(0);
+    assert_true(status == SL_BAD_DATA || status == SL_NO_MEMORY);
+    assert_null(back);
+}
+
+static void test_frames_fit_the_kind(void **unused)
+{
+    (void)unused;
+    struct sl_error err = {0};
+    assert_int_equal(sl_codec_check_frames(&(struct sl_message){.kind = SL_MESSAGE_PARAMS, .frame_count = 1}, &err), SL_OK);
+    assert_int_equal(sl_codec_check_frames(&(struct sl_message){.kind = SL_MESSAGE_PARAMS}, &err), SL_BAD_DATA);
+    assert_int_equal(sl_codec_check_frames(&(struct sl_message){.kind = SL_MESSAGE_PUSH, .frame_count = 3}, &err), SL_BAD_DATA);
+    assert_int_equal(sl_codec_check_frames(&(struct sl_message){.kind = SL_MESSAGE_ACK, .frame_count = 1}, &err), SL_BAD_DATA);
+    assert_string_equal(sl_message_name(SL_MESSAGE_PUSH), "push");
+    assert_string_equal(sl_message_name((enum sl_message_kind)77), "unknown");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+            cmocka_unit_test(test_every_kind_comes_back),
+            cmocka_unit_test(test_parts_come_back),
+            cmocka_unit_test(test_out_of_range_is_refused),
+            cmocka_unit_test(test_other_versions_are_a_mismatch),
+            cmocka_unit_test(test_too_long_lists_and_texts_are_refused),
+            cmocka_unit_test(test_memory_is_capped),
+            cmocka_unit_test(test_frames_fit_the_kind),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
