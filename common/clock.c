@@ -10,7 +10,7 @@
 
 #define DAY_S 86400
 #define FIRST_S (-62167219200LL) /* 0000-01-01T00:00:00Z */
-#define LAST_S 253402300799LL /* 9999-12-31T23:59:59Z */
+#define LAST_S 253402300799LL    /* 9999-12-31T23:59:59Z */
 
 static int64_t clock_us(clockid_t clock)
 {
@@ -53,7 +53,8 @@ static struct civil civil_from_days(int64_t days)
     int64_t year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36524 - day_of_era / 146096) / 365;
     int64_t day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     int64_t month = (5 * day_of_year + 2) / 153;
-    struct civil date = {0, (int)(month < 10 ? month + 3 : month - 9), (int)(day_of_year - (153 * month + 2) / 5 + 1)};
+    struct civil date = {
+            0, (int)(month < 10 ? month + 3 : month - 9), (int)(day_of_year - (153 * month + 2) / 5 + 1)};
     date.year = (int)(year_of_era + era * 400 + (date.month <= 2 ? 1 : 0));
     return date;
 }
@@ -123,7 +124,8 @@ static bool take_zone(const char **text, int64_t *ret_offset_s)
     if (take_any(text, "Zz"))
         return true;
     int sign = **text == '-' ? -1 : 1, hour = 0, minute = 0;
-    if (!take_any(text, "+-") || !take_number(text, 2, &hour) || !take_any(text, ":") || !take_number(text, 2, &minute))
+    if (!take_any(text, "+-") || !take_number(text, 2, &hour) || !take_any(text, ":") ||
+            !take_number(text, 2, &minute))
         return false;
     if (hour > 23 || minute > 59)
         return false;
@@ -136,9 +138,10 @@ enum sl_status sl_time_parse_rfc3339(int64_t *ret_seconds, const char *text, str
     const char *rest = text;
     struct civil date = {0, 0, 0};
     int64_t clock = 0, offset = 0;
-    if (!take_date(&rest, &date) || !take_any(&rest, "Tt ") || !take_clock(&rest, &clock) || !take_zone(&rest, &offset) ||
-            *rest != 0)
-        return sl_fail(err, SL_BAD_DATA, "\"%.40s\" is not a time; expected the form 2026-11-23T08:31:02+08:00", text);
+    if (!take_date(&rest, &date) || !take_any(&rest, "Tt ") || !take_clock(&rest, &clock) ||
+            !take_zone(&rest, &offset) || *rest != 0)
+        return sl_fail(err, SL_BAD_DATA,
+                "\"%.40s\" is not a time; expected the form 2026-11-23T08:31:02+08:00", text);
     *ret_seconds = days_from_civil(date) * DAY_S + clock - offset;
     return SL_OK;
 }
@@ -155,7 +158,8 @@ static struct broken_time break_time(int64_t seconds)
         rest += DAY_S;
         days--;
     }
-    struct broken_time broken = {civil_from_days(days), (int)(rest / 3600), (int)(rest / 60 % 60), (int)(rest % 60)};
+    struct broken_time broken = {
+            civil_from_days(days), (int)(rest / 3600), (int)(rest / 60 % 60), (int)(rest % 60)};
     return broken;
 }
 
@@ -166,8 +170,8 @@ enum sl_status sl_time_format(char *text, size_t size, int64_t seconds, struct s
     if (seconds < FIRST_S || seconds > LAST_S)
         return sl_fail(err, SL_BAD_DATA, "time %lld is outside the years 0000 to 9999", (long long)seconds);
     struct broken_time t = break_time(seconds);
-    (void)snprintf(text, size, "%04d-%02d-%02dT%02d:%02d:%02dZ", t.date.year, t.date.month, t.date.day, t.hour, t.minute,
-            t.second);
+    (void)snprintf(text, size, "%04d-%02d-%02dT%02d:%02d:%02dZ", t.date.year, t.date.month, t.date.day,
+            t.hour, t.minute, t.second);
     return SL_OK;
 }
 
@@ -183,6 +187,6 @@ void sl_time_format_us(char *text, size_t size, int64_t microseconds)
         return;
     }
     struct broken_time t = break_time(seconds);
-    (void)snprintf(text, size, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", t.date.year, t.date.month, t.date.day, t.hour,
-            t.minute, t.second, (int)(rest / 1000));
+    (void)snprintf(text, size, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", t.date.year, t.date.month, t.date.day,
+            t.hour, t.minute, t.second, (int)(rest / 1000));
 }

@@ -22,7 +22,8 @@ int64_t sl_clock_wall_us(void);
 
 /* sl_time_parse_rfc3339 reads "YYYY-MM-DDThh:mm:ss[.fraction](Z|+hh:mm|-hh:mm)"; t, z and a space for T are accepted, the fraction is
  * cut off, second 60 counts as 59. Units: seconds of unix time. Errors: BAD_DATA, with what is expected. */
-SL_MUST_USE enum sl_status sl_time_parse_rfc3339(int64_t *ret_seconds, const char *text, struct sl_error *err);
+SL_MUST_USE enum sl_status sl_time_parse_rfc3339(
+        int64_t *ret_seconds, const char *text, struct sl_error *err);
 
 /* sl_time_format writes "YYYY-MM-DDThh:mm:ssZ". Errors: BAD_DATA outside the years 0000 to 9999; then text is "". */
 SL_MUST_USE enum sl_status sl_time_format(char *text, size_t size, int64_t seconds, struct sl_error *err);

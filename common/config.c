@@ -40,14 +40,15 @@ static void join_path(char *path, size_t size, const char *parent, const char *k
     (void)snprintf(path, size, "%.120s%s%.120s", parent, parent[0] != 0 ? "." : "", key);
 }
 
-static enum sl_status fail_unknown(const struct sl_config_reader *reader, const struct sl_yaml_node *member, const char *parent,
-        const struct key_list *list)
+static enum sl_status fail_unknown(const struct sl_config_reader *reader, const struct sl_yaml_node *member,
+        const char *parent, const struct key_list *list)
 {
     char path[PATH_WORDS_MAX], known[512] = "";
     join_path(path, sizeof(path), parent, member->key);
     const char *nearest = sl_nearest_word(member->key, list->keys, list->count);
     if (nearest != NULL)
-        return sl_yaml_fail(reader->err, &member->key_place, path, "unknown key; did you mean \"%s\"?", nearest);
+        return sl_yaml_fail(
+                reader->err, &member->key_place, path, "unknown key; did you mean \"%s\"?", nearest);
     for (int i = 0; i < list->count; i++) {
         size_t used = strlen(known);
         (void)snprintf(known + used, sizeof(known) - used, "%s%s", i > 0 ? ", " : "", list->keys[i]);
@@ -56,12 +57,13 @@ static enum sl_status fail_unknown(const struct sl_config_reader *reader, const 
 }
 
 /* refuses the first member of the map that the list does not hold */
-static enum sl_status check_keys(const struct sl_config_reader *reader, const struct sl_yaml_node *map, const char *parent,
-        const struct key_list *list)
+static enum sl_status check_keys(const struct sl_config_reader *reader, const struct sl_yaml_node *map,
+        const char *parent, const struct key_list *list)
 {
     if (map->kind != SL_YAML_MAP) {
         char found[160];
-        return sl_yaml_fail(reader->err, &map->place, parent, "found %s; expected a map with keys such as \"%s: ...\"",
+        return sl_yaml_fail(reader->err, &map->place, parent,
+                "found %s; expected a map with keys such as \"%s: ...\"",
                 sl_yaml_show(found, sizeof(found), map), list->keys[0]);
     }
     for (const struct sl_yaml_node *member = map->first; member != NULL; member = member->next) {
@@ -75,8 +77,8 @@ static enum sl_status check_keys(const struct sl_config_reader *reader, const st
 }
 
 /* one value of a map, or its default; map may be NULL */
-static enum sl_status read_field(const struct sl_field *field, void *base, const struct sl_yaml_node *map, const char *parent,
-        const struct sl_config_reader *reader)
+static enum sl_status read_field(const struct sl_field *field, void *base, const struct sl_yaml_node *map,
+        const char *parent, const struct sl_config_reader *reader)
 {
     char path[PATH_WORDS_MAX], expected[256];
     const struct sl_yaml_node *node = sl_yaml_get(map, field->key);
@@ -84,14 +86,17 @@ static enum sl_status read_field(const struct sl_field *field, void *base, const
     if (node != NULL)
         return sl_field_read(field, base, node, path, reader);
     if (field->fallback == NULL && field->derived == NULL)
-        return sl_config_fail(reader, path, "is missing; expected %s", sl_field_describe(field, expected, sizeof(expected)));
+        return sl_config_fail(reader, path, "is missing; expected %s",
+                sl_field_describe(field, expected, sizeof(expected)));
     sl_field_read_default(field, base);
     return SL_OK;
 }
 
-static enum sl_status read_map(const struct sl_section *section, struct sl_config *config, const struct sl_config_reader *reader)
+static enum sl_status read_map(
+        const struct sl_section *section, struct sl_config *config, const struct sl_config_reader *reader)
 {
-    const struct sl_yaml_node *map = section->key[0] == 0 ? reader->root : sl_yaml_get(reader->root, section->key);
+    const struct sl_yaml_node *map =
+            section->key[0] == 0 ? reader->root : sl_yaml_get(reader->root, section->key);
     enum sl_status s = SL_OK;
     if (map != NULL && map != reader->root) {
         struct key_list list = {.count = 0};
@@ -103,7 +108,8 @@ static enum sl_status read_map(const struct sl_section *section, struct sl_confi
     return s;
 }
 
-static enum sl_status read_loss(const struct sl_section *section, struct sl_config *config, const struct sl_config_reader *reader)
+static enum sl_status read_loss(
+        const struct sl_section *section, struct sl_config *config, const struct sl_config_reader *reader)
 {
     const struct sl_yaml_node *map = sl_yaml_get(reader->root, section->key);
     struct key_list list = {.count = 0};
@@ -133,15 +139,16 @@ static enum sl_status check_kind_keys(const struct sl_section *section, const st
             continue;
         char whole[PATH_WORDS_MAX];
         join_path(whole, sizeof(whole), path, field->key);
-        return sl_yaml_fail(reader->err, &member->key_place, whole, "modalities of kind %s have no such key; remove it",
-                kinds[kind]);
+        return sl_yaml_fail(reader->err, &member->key_place, whole,
+                "modalities of kind %s have no such key; remove it", kinds[kind]);
     }
     return SL_OK;
 }
 
 /* fields of kind `kinds` (0 = all) of one item */
-static enum sl_status read_item_fields(const struct sl_section *section, void *base, const struct sl_yaml_node *item,
-        const char *path, unsigned kinds, const struct sl_config_reader *reader)
+static enum sl_status read_item_fields(const struct sl_section *section, void *base,
+        const struct sl_yaml_node *item, const char *path, unsigned kinds,
+        const struct sl_config_reader *reader)
 {
     for (int i = 0; i < section->field_count; i++) {
         const struct sl_field *field = &section->fields[i];
@@ -154,8 +161,8 @@ static enum sl_status read_item_fields(const struct sl_section *section, void *b
     return SL_OK;
 }
 
-static enum sl_status read_label(const struct sl_section *section, struct sl_config *config, const struct sl_yaml_node *item,
-        const struct sl_config_reader *reader)
+static enum sl_status read_label(const struct sl_section *section, struct sl_config *config,
+        const struct sl_yaml_node *item, const struct sl_config_reader *reader)
 {
     char path[PATH_WORDS_MAX];
     (void)snprintf(path, sizeof(path), "labels.%d", config->label_count);
@@ -166,20 +173,21 @@ static enum sl_status read_label(const struct sl_section *section, struct sl_con
     if (s == SL_OK)
         s = read_item_fields(section, label, item, path, 0, reader);
     if (s == SL_OK && sl_config_find_label(config, label->name) >= 0)
-        return sl_config_fail(reader, strcat(path, ".name"), "\"%s\" is the name of an earlier label; give each its own",
-                label->name);
+        return sl_config_fail(reader, strcat(path, ".name"),
+                "\"%s\" is the name of an earlier label; give each its own", label->name);
     config->label_count += s == SL_OK ? 1 : 0;
     return s;
 }
 
 static bool is_reserved(const char *name)
 {
-    return strcmp(name, "fused") == 0 || strcmp(name, "label_smoothing") == 0 || strcmp(name, "class_weights") == 0;
+    return strcmp(name, "fused") == 0 || strcmp(name, "label_smoothing") == 0 ||
+           strcmp(name, "class_weights") == 0;
 }
 
 /* name and kind come first: the name stands in every error after it, and the kind says which keys there are */
-static enum sl_status read_modality(const struct sl_section *section, struct sl_config *config, const struct sl_yaml_node *item,
-        const struct sl_config_reader *reader)
+static enum sl_status read_modality(const struct sl_section *section, struct sl_config *config,
+        const struct sl_yaml_node *item, const struct sl_config_reader *reader)
 {
     char path[PATH_WORDS_MAX];
     (void)snprintf(path, sizeof(path), "modalities.%d", config->modality_count);
@@ -192,10 +200,11 @@ static enum sl_status read_modality(const struct sl_section *section, struct sl_
     if (s != SL_OK)
         return s;
     if (is_reserved(modality->name))
-        return sl_config_fail(reader, strcat(path, ".name"), "\"%s\" is reserved; choose another name", modality->name);
+        return sl_config_fail(
+                reader, strcat(path, ".name"), "\"%s\" is reserved; choose another name", modality->name);
     if (sl_config_find_modality(config, modality->name) >= 0)
-        return sl_config_fail(reader, strcat(path, ".name"), "\"%s\" is the name of an earlier modality; give each its own",
-                modality->name);
+        return sl_config_fail(reader, strcat(path, ".name"),
+                "\"%s\" is the name of an earlier modality; give each its own", modality->name);
     (void)snprintf(path, sizeof(path), "modalities.%s", modality->name);
     s = read_field(&section->fields[1], modality, item, path, reader);
     if (s == SL_OK)
@@ -206,20 +215,24 @@ static enum sl_status read_modality(const struct sl_section *section, struct sl_
     return s;
 }
 
-static enum sl_status read_list(const struct sl_section *section, struct sl_config *config, const struct sl_config_reader *reader)
+static enum sl_status read_list(
+        const struct sl_section *section, struct sl_config *config, const struct sl_config_reader *reader)
 {
     const struct sl_yaml_node *list = sl_yaml_get(reader->root, section->key);
     char found[160] = "nothing";
     if (list == NULL)
-        return sl_config_fail(reader, section->key, "is missing; expected a list of 2 to %d", section->items_max);
+        return sl_config_fail(
+                reader, section->key, "is missing; expected a list of 2 to %d", section->items_max);
     if (list->kind != SL_YAML_SEQUENCE)
         return sl_config_fail(reader, section->key, "found %s; expected a list of 2 to %d",
                 sl_yaml_show(found, sizeof(found), list), section->items_max);
     if (list->count < 2 || list->count > section->items_max)
-        return sl_config_fail(reader, section->key, "has %d items; expected 2 to %d", list->count, section->items_max);
+        return sl_config_fail(
+                reader, section->key, "has %d items; expected 2 to %d", list->count, section->items_max);
     bool labels = strcmp(section->key, "labels") == 0;
     for (const struct sl_yaml_node *item = list->first; item != NULL; item = item->next) {
-        enum sl_status s = labels ? read_label(section, config, item, reader) : read_modality(section, config, item, reader);
+        enum sl_status s = labels ? read_label(section, config, item, reader)
+                                  : read_modality(section, config, item, reader);
         if (s != SL_OK)
             return s;
     }
@@ -255,10 +268,12 @@ static enum sl_status read_sections(struct sl_config *config, const struct sl_co
 }
 
 enum sl_status sl_config_parse(struct sl_config **ret_config, const char *text, size_t size, const char *name,
-        const char *base_dir, const char *const *overrides, int override_count, bool resolve, struct sl_error *err)
+        const char *base_dir, const char *const *overrides, int override_count, bool resolve,
+        struct sl_error *err)
 {
     if (base_dir != NULL && !sl_utf8_is_text(base_dir, strlen(base_dir)))
-        return sl_fail(err, SL_USAGE, "%s: its folder's name is not clean UTF-8; move the config to another folder", name);
+        return sl_fail(err, SL_USAGE,
+                "%s: its folder's name is not clean UTF-8; move the config to another folder", name);
     SL_AUTO(sl_config_destroy_auto) struct sl_config *config = sl_alloc(1, sizeof(*config));
     if (config == NULL)
         return sl_fail(err, SL_NO_MEMORY, "out of memory while reading %s", name);
@@ -319,8 +334,8 @@ static bool folder_of(char folder[PATH_MAX], const char *path)
     return true;
 }
 
-enum sl_status sl_config_load(struct sl_config **ret_config, const char *path, const char *const *overrides, int override_count,
-        struct sl_error *err)
+enum sl_status sl_config_load(struct sl_config **ret_config, const char *path, const char *const *overrides,
+        int override_count, struct sl_error *err)
 {
     SL_AUTO_FREE char *text = NULL;
     size_t size = 0;
@@ -329,7 +344,8 @@ enum sl_status sl_config_load(struct sl_config **ret_config, const char *path, c
         return s;
     char folder[PATH_MAX] = "";
     if (!folder_of(folder, path))
-        folder[0] = 0; /* not a file with a place, such as a pipe: paths are relative to the current directory */
+        folder[0] =
+                0; /* not a file with a place, such as a pipe: paths are relative to the current directory */
     return sl_config_parse(ret_config, text, size, path, folder, overrides, override_count, true, err);
 }
 
@@ -350,7 +366,8 @@ struct writer {
     bool for_hash;
 };
 
-static void write_field(const struct writer *writer, const struct sl_field *field, const void *base, const char *indent)
+static void write_field(
+        const struct writer *writer, const struct sl_field *field, const void *base, const char *indent)
 {
     sl_text_printf(writer->out, "%s%s: ", indent, field->key);
     sl_field_write(field, base, writer->out);
@@ -368,8 +385,10 @@ static void write_list(const struct writer *writer, const struct sl_section *sec
         const char *indent = "  - ";
         for (int i = 0; i < section->field_count; i++) {
             const struct sl_field *field = &section->fields[i];
-            bool unknown = !labels && strcmp(field->key, "vocab_size") == 0 && writer->config->modalities[item].vocab_size == 0;
-            if ((kinds != 0 && (field->kinds & kinds) == 0) || (writer->for_hash && !field->result) || unknown)
+            bool unknown = !labels && strcmp(field->key, "vocab_size") == 0 &&
+                           writer->config->modalities[item].vocab_size == 0;
+            if ((kinds != 0 && (field->kinds & kinds) == 0) || (writer->for_hash && !field->result) ||
+                    unknown)
                 continue;
             write_field(writer, field, base, indent);
             indent = "    ";
@@ -390,7 +409,8 @@ static void write_section(const struct writer *writer, const struct sl_section *
         write_list(writer, section);
         return;
     }
-    for (int branch = 0; section->shape == SL_SECTION_LOSS && branch <= writer->config->modality_count; branch++) {
+    for (int branch = 0; section->shape == SL_SECTION_LOSS && branch <= writer->config->modality_count;
+            branch++) {
         struct sl_field field = sl_config_weight_field;
         field.key = sl_config_branch_name(writer->config, branch);
         write_field(writer, &field, &writer->config->loss.weight[branch], "  ");
@@ -455,7 +475,8 @@ int sl_config_find_modality(const struct sl_config *config, const char *name)
     return -1;
 }
 
-bool sl_config_find_metric(const struct sl_config *config, const char *text, int *ret_branch, enum sl_metric *ret_metric)
+bool sl_config_find_metric(
+        const struct sl_config *config, const char *text, int *ret_branch, enum sl_metric *ret_metric)
 {
     static const char *const metrics[] = {"accuracy", "macro_f1", "loss"};
     for (int branch = 0; branch <= config->modality_count; branch++) {

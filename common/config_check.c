@@ -24,8 +24,8 @@ static const char *divisor_hint(char *text, size_t size, int n, int wanted)
     return text;
 }
 
-static enum sl_status check_divides(const struct sl_config_reader *reader, const char *parent, const char *key, int value,
-        const char *other_key, int other)
+static enum sl_status check_divides(const struct sl_config_reader *reader, const char *parent,
+        const char *key, int value, const char *other_key, int other)
 {
     if (other % value == 0)
         return SL_OK;
@@ -44,22 +44,27 @@ static enum sl_status check_labels(const struct sl_config *config, const struct 
             continue;
         char path[PATH_BYTES];
         (void)snprintf(path, sizeof(path), "labels.%d.duration", i);
-        return sl_config_fail(reader, path, "is not longer than that of the label before it, \"%s\"; list labels from the shortest to the longest",
+        return sl_config_fail(reader, path,
+                "is not longer than that of the label before it, \"%s\"; list labels from the shortest to "
+                "the longest",
                 config->labels[i - 1].name);
     }
     return SL_OK;
 }
 
-static enum sl_status check_file(const struct sl_config_reader *reader, const char *parent, const char *key, const char *file)
+static enum sl_status check_file(
+        const struct sl_config_reader *reader, const char *parent, const char *key, const char *file)
 {
     if (file[0] == 0 || access(file, R_OK) == 0)
         return SL_OK;
     char path[PATH_BYTES];
     (void)snprintf(path, sizeof(path), "%.*s.%s", PARENT_BYTES, parent, key);
-    return sl_config_fail(reader, path, "there is no readable file %.600s; paths are relative to the config's folder", file);
+    return sl_config_fail(reader, path,
+            "there is no readable file %.600s; paths are relative to the config's folder", file);
 }
 
-static enum sl_status check_vit(struct sl_modality_config *modality, const char *path, const struct sl_config_reader *reader)
+static enum sl_status check_vit(
+        struct sl_modality_config *modality, const char *path, const struct sl_config_reader *reader)
 {
     enum sl_status s = check_divides(reader, path, "patch", modality->patch, "image", modality->image);
     if (s == SL_OK)
@@ -67,8 +72,8 @@ static enum sl_status check_vit(struct sl_modality_config *modality, const char 
     return s;
 }
 
-static enum sl_status check_bert(struct sl_modality_config *modality, const char *path, const struct sl_config_reader *reader,
-        bool resolve)
+static enum sl_status check_bert(struct sl_modality_config *modality, const char *path,
+        const struct sl_config_reader *reader, bool resolve)
 {
     enum sl_status s = check_divides(reader, path, "heads", modality->heads, "hidden", modality->hidden);
     if (s != SL_OK)
@@ -84,7 +89,8 @@ static enum sl_status check_bert(struct sl_modality_config *modality, const char
     return resolve ? sl_config_check_vocabulary(modality, reader) : SL_OK;
 }
 
-static enum sl_status check_modalities(struct sl_config *config, const struct sl_config_reader *reader, bool resolve)
+static enum sl_status check_modalities(
+        struct sl_config *config, const struct sl_config_reader *reader, bool resolve)
 {
     for (int m = 0; m < config->modality_count; m++) {
         struct sl_modality_config *modality = &config->modalities[m];
@@ -117,16 +123,19 @@ static enum sl_status check_loss(const struct sl_config *config, const struct sl
     for (int branch = 0; branch <= config->modality_count; branch++)
         if (config->loss.weight[branch] > 0.0F)
             return SL_OK;
-    return sl_config_fail(reader, "loss", "every weight is 0, so nothing would be learned; give one branch a weight above 0");
+    return sl_config_fail(reader, "loss",
+            "every weight is 0, so nothing would be learned; give one branch a weight above 0");
 }
 
 static enum sl_status check_steps(const struct sl_config *config, const struct sl_config_reader *reader)
 {
     if (config->modulation.end >= 0 && config->modulation.end <= config->modulation.start)
-        return sl_config_fail(reader, "modulation.end", "%lld is not after start %lld; the window [start, end) would be empty",
+        return sl_config_fail(reader, "modulation.end",
+                "%lld is not after start %lld; the window [start, end) would be empty",
                 (long long)config->modulation.end, (long long)config->modulation.start);
     if (config->max_steps > 0 && config->optimiser.warmup_steps >= config->max_steps)
-        return sl_config_fail(reader, "optimiser.warmup_steps", "%lld is not less than max_steps %lld; training would end while warming up",
+        return sl_config_fail(reader, "optimiser.warmup_steps",
+                "%lld is not less than max_steps %lld; training would end while warming up",
                 (long long)config->optimiser.warmup_steps, (long long)config->max_steps);
     return SL_OK;
 }
@@ -143,13 +152,15 @@ static enum sl_status check_metric(const struct sl_config *config, const struct 
             (void)snprintf(branches + used, sizeof(branches) - used, ", %s", config->modalities[m].name);
         }
         return sl_config_fail(reader, "snapshots.keep_best",
-                "\"%s\" names no branch and metric; expected BRANCH.METRIC with one of %s and one of accuracy, macro_f1, loss", text,
-                branches);
+                "\"%s\" names no branch and metric; expected BRANCH.METRIC with one of %s and one of "
+                "accuracy, macro_f1, loss",
+                text, branches);
     }
     if (config->early_stopping.patience == 0)
         return SL_OK;
     if (text[0] == 0)
-        return sl_config_fail(reader, "early_stopping.patience", "needs a metric to watch; set snapshots.keep_best");
+        return sl_config_fail(
+                reader, "early_stopping.patience", "needs a metric to watch; set snapshots.keep_best");
     if (config->dataset.validation[0] == 0)
         return sl_config_fail(reader, "early_stopping.patience", "needs validations; set dataset.validation");
     return SL_OK;

@@ -13,7 +13,8 @@
 #define FLOATS_MAX 4
 #define DURATION_MAX_S (INT64_C(100) * 366 * 86400) /* a century */
 
-enum sl_status sl_config_fail(const struct sl_config_reader *reader, const char *path, const char *format, ...)
+enum sl_status sl_config_fail(
+        const struct sl_config_reader *reader, const char *path, const char *format, ...)
 {
     char message[SL_ERROR_TEXT_MAX];
     va_list args;
@@ -37,8 +38,8 @@ static const void *value_in(const struct sl_field *field, const void *base)
 
 static bool is_number_type(enum sl_field_type type)
 {
-    return type == SL_FIELD_INT || type == SL_FIELD_INT64 || type == SL_FIELD_UINT64 || type == SL_FIELD_FLOAT ||
-           type == SL_FIELD_DOUBLE;
+    return type == SL_FIELD_INT || type == SL_FIELD_INT64 || type == SL_FIELD_UINT64 ||
+           type == SL_FIELD_FLOAT || type == SL_FIELD_DOUBLE;
 }
 
 static void store_number(const struct sl_field *field, void *place, double value)
@@ -105,11 +106,13 @@ static bool read_number(const struct sl_field *field, const char *text, void *pl
     double value = 0.0;
     if (field->type == SL_FIELD_UINT64)
         return read_uint64(text, place);
-    bool real = field->type == SL_FIELD_FLOAT || field->type == SL_FIELD_DOUBLE || field->type == SL_FIELD_FLOATS;
+    bool real =
+            field->type == SL_FIELD_FLOAT || field->type == SL_FIELD_DOUBLE || field->type == SL_FIELD_FLOATS;
     if (!(real ? read_real(text, &value) : read_int(text, &value)))
         return false;
     /* a float may round out of an open range: 0.99999999 to 1 */
-    double stored = field->type == SL_FIELD_FLOAT || field->type == SL_FIELD_FLOATS ? (double)(float)value : value;
+    double stored =
+            field->type == SL_FIELD_FLOAT || field->type == SL_FIELD_FLOATS ? (double)(float)value : value;
     if (!in_range(field, value) || !in_range(field, stored))
         return false;
     store_number(field, place, value);
@@ -155,7 +158,8 @@ static bool read_duration(const char *text, void *place)
 
 static bool is_name(const char *text)
 {
-    return text[0] >= 'a' && text[0] <= 'z' && strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789_") == strlen(text);
+    return text[0] >= 'a' && text[0] <= 'z' &&
+           strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789_") == strlen(text);
 }
 
 static bool is_label(const char *text)
@@ -197,7 +201,8 @@ static bool read_text(const struct sl_field *field, const char *text, void *plac
     return length > 0 && (size_t)length < text_size(field);
 }
 
-static bool read_scalar(const struct sl_field *field, void *place, const struct sl_yaml_node *node, const char *base_dir)
+static bool read_scalar(
+        const struct sl_field *field, void *place, const struct sl_yaml_node *node, const char *base_dir)
 {
     const char *text = node->text;
     if (field->none && !node->quoted && strcmp(text, "none") == 0) {
@@ -231,7 +236,10 @@ static bool read_floats(const struct sl_field *field, void *place, const struct 
     assert(field->count <= FLOATS_MAX);
     if (node->count != field->count)
         return false;
-    const struct sl_field item = {.type = SL_FIELD_FLOAT, .min = field->min, .max = field->max, .above = field->above,
+    const struct sl_field item = {.type = SL_FIELD_FLOAT,
+            .min = field->min,
+            .max = field->max,
+            .above = field->above,
             .below = field->below};
     int i = 0;
     for (const struct sl_yaml_node *child = node->first; child != NULL; child = child->next)
@@ -247,7 +255,8 @@ static bool read_patterns(struct sl_modality_config *modality, const struct sl_y
         return false;
     int i = 0;
     for (const struct sl_yaml_node *child = node->first; child != NULL; child = child->next) {
-        if (child->kind != SL_YAML_SCALAR || child->text[0] == 0 || strlen(child->text) >= sizeof(modality->freeze[0]))
+        if (child->kind != SL_YAML_SCALAR || child->text[0] == 0 ||
+                strlen(child->text) >= sizeof(modality->freeze[0]))
             return false;
         (void)snprintf(modality->freeze[i++], sizeof(modality->freeze[0]), "%s", child->text);
     }
@@ -260,19 +269,21 @@ static bool is_list_type(enum sl_field_type type)
     return type == SL_FIELD_FLOATS || type == SL_FIELD_PATTERNS;
 }
 
-enum sl_status sl_field_read(const struct sl_field *field, void *base, const struct sl_yaml_node *node, const char *path,
-        const struct sl_config_reader *reader)
+enum sl_status sl_field_read(const struct sl_field *field, void *base, const struct sl_yaml_node *node,
+        const char *path, const struct sl_config_reader *reader)
 {
     bool sound = false;
     if (!is_list_type(field->type))
-        sound = node->kind == SL_YAML_SCALAR && read_scalar(field, place_in(field, base), node, reader->base_dir);
+        sound = node->kind == SL_YAML_SCALAR &&
+                read_scalar(field, place_in(field, base), node, reader->base_dir);
     else if (node->kind == SL_YAML_SEQUENCE)
-        sound = field->type == SL_FIELD_FLOATS ? read_floats(field, place_in(field, base), node) : read_patterns(base, node);
+        sound = field->type == SL_FIELD_FLOATS ? read_floats(field, place_in(field, base), node)
+                                               : read_patterns(base, node);
     if (sound)
         return SL_OK;
     char found[160], expected[256];
-    return sl_yaml_fail(reader->err, &node->place, path, "found %s; expected %s", sl_yaml_show(found, sizeof(found), node),
-            sl_field_describe(field, expected, sizeof(expected)));
+    return sl_yaml_fail(reader->err, &node->place, path, "found %s; expected %s",
+            sl_yaml_show(found, sizeof(found), node), sl_field_describe(field, expected, sizeof(expected)));
 }
 
 void sl_field_read_default(const struct sl_field *field, void *base)
@@ -282,7 +293,8 @@ void sl_field_read_default(const struct sl_field *field, void *base)
     assert(field->fallback != NULL);
     char text[64];
     (void)snprintf(text, sizeof(text), "%s", field->fallback);
-    struct sl_yaml_node items[FLOATS_MAX] = {0}, node = {.kind = SL_YAML_SCALAR, .text = text, .first = &items[0]};
+    struct sl_yaml_node items[FLOATS_MAX] = {0},
+                        node = {.kind = SL_YAML_SCALAR, .text = text, .first = &items[0]};
     bool sound = false;
     if (field->type != SL_FIELD_FLOATS) {
         sound = read_scalar(field, place_in(field, base), &node, NULL);
@@ -432,7 +444,10 @@ static void describe_range(const struct sl_field *field, const char *noun, char 
     (void)snprintf(low, sizeof(low), whole ? "%.0f" : "%.6g", field->min);
     (void)snprintf(high, sizeof(high), whole ? "%.0f" : "%.6g", field->max);
     (void)snprintf(text, size, "%s %s %s %s %s", noun, field->above ? "above" : "from", low,
-            field->below ? "to below" : field->above ? "up to" : "to", high);
+            field->below   ? "to below"
+            : field->above ? "up to"
+                           : "to",
+            high);
 }
 
 static void describe_words(const struct sl_field *field, char *text, size_t size)
@@ -444,11 +459,14 @@ static void describe_words(const struct sl_field *field, char *text, size_t size
 
 const char *sl_field_describe(const struct sl_field *field, char *text, size_t size)
 {
-    static const char *const texts[] = {[SL_FIELD_BOOL] = "true or false", [SL_FIELD_UINT64] = "an integer from 0 to 18446744073709551615",
+    static const char *const texts[] = {[SL_FIELD_BOOL] = "true or false",
+            [SL_FIELD_UINT64] = "an integer from 0 to 18446744073709551615",
             [SL_FIELD_NAME] = "a name of a-z, 0-9 and _ that begins with a letter",
             [SL_FIELD_LABEL] = "a text of at most 63 bytes without blanks at its ends",
-            [SL_FIELD_METRIC] = "BRANCH.METRIC, such as fused.accuracy", [SL_FIELD_ENDPOINT] = "tcp://HOST:PORT",
-            [SL_FIELD_PATH] = "a path", [SL_FIELD_DURATION] = "a duration such as 90m, 24h, 7d, 2w or inf",
+            [SL_FIELD_METRIC] = "BRANCH.METRIC, such as fused.accuracy",
+            [SL_FIELD_ENDPOINT] = "tcp://HOST:PORT",
+            [SL_FIELD_PATH] = "a path",
+            [SL_FIELD_DURATION] = "a duration such as 90m, 24h, 7d, 2w or inf",
             [SL_FIELD_PATTERNS] = "a list of at most 16 name patterns"};
     char noun[40];
     switch (field->type) {

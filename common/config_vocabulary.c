@@ -52,11 +52,13 @@ static void close_file(FILE **file)
         (void)fclose(*file);
 }
 
-static enum sl_status scan_file(struct scan *scan, const char *vocab, const char *path, const struct sl_config_reader *reader)
+static enum sl_status scan_file(
+        struct scan *scan, const char *vocab, const char *path, const struct sl_config_reader *reader)
 {
     SL_AUTO(close_file) FILE *file = fopen(vocab, "rbe");
     if (file == NULL)
-        return sl_config_fail(reader, path, "cannot open %.600s: %s; `shelflife vocab` makes a vocabulary from a manifest", vocab,
+        return sl_config_fail(reader, path,
+                "cannot open %.600s: %s; `shelflife vocab` makes a vocabulary from a manifest", vocab,
                 strerror(errno));
     char bytes[16384];
     int64_t total = 0;
@@ -64,8 +66,9 @@ static enum sl_status scan_file(struct scan *scan, const char *vocab, const char
     while ((size = fread(bytes, 1, sizeof(bytes), file)) > 0) {
         total += (int64_t)size;
         if (total > SIZE_MAX_BYTES || scan->lines > LINES_MAX)
-            return sl_config_fail(reader, path, "%.600s has more than %d lines or %lld bytes and is no vocabulary", vocab,
-                    LINES_MAX, (long long)SIZE_MAX_BYTES);
+            return sl_config_fail(reader, path,
+                    "%.600s has more than %d lines or %lld bytes and is no vocabulary", vocab, LINES_MAX,
+                    (long long)SIZE_MAX_BYTES);
         scan_bytes(scan, bytes, size);
     }
     if (ferror(file))
@@ -75,7 +78,8 @@ static enum sl_status scan_file(struct scan *scan, const char *vocab, const char
     return SL_OK;
 }
 
-enum sl_status sl_config_check_vocabulary(struct sl_modality_config *modality, const struct sl_config_reader *reader)
+enum sl_status sl_config_check_vocabulary(
+        struct sl_modality_config *modality, const struct sl_config_reader *reader)
 {
     char path[SL_NAME_MAX + 32];
     (void)snprintf(path, sizeof(path), "modalities.%s.vocab", modality->name);
@@ -85,13 +89,15 @@ enum sl_status sl_config_check_vocabulary(struct sl_modality_config *modality, c
         return s;
     for (int i = 0; i < SPECIALS; i++)
         if (!scan.found[i])
-            return sl_config_fail(reader, path, "%.600s has no line %s; a BERT vocabulary has [PAD], [UNK], [CLS] and [SEP]",
+            return sl_config_fail(reader, path,
+                    "%.600s has no line %s; a BERT vocabulary has [PAD], [UNK], [CLS] and [SEP]",
                     modality->vocab, specials[i]);
     if (modality->vocab_size == 0)
         modality->vocab_size = scan.lines;
     (void)snprintf(path, sizeof(path), "modalities.%s.vocab_size", modality->name);
     if (modality->vocab_size != scan.lines)
-        return sl_config_fail(reader, path, "%d does not fit the %d lines of %.600s; leave vocab_size out or choose the other vocabulary",
+        return sl_config_fail(reader, path,
+                "%d does not fit the %d lines of %.600s; leave vocab_size out or choose the other vocabulary",
                 modality->vocab_size, scan.lines, modality->vocab);
     return SL_OK;
 }

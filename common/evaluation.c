@@ -41,8 +41,8 @@ size_t sl_evaluation_double_count(int branches, int classes)
 
 /* Where the sums of one branch lie. */
 struct view {
-    int64_t *confusion; /* (K, K) true class, prediction */
-    int64_t *bin_count; /* (BINS,) */
+    int64_t *confusion;   /* (K, K) true class, prediction */
+    int64_t *bin_count;   /* (BINS,) */
     int64_t *bin_correct; /* (BINS,) */
     double *loss;
     double *bin_confidence; /* (BINS,) */
@@ -62,7 +62,8 @@ static struct view view_of(const struct sl_evaluation *evaluation, int branch)
     return view_arrays(evaluation->ints, evaluation->doubles, evaluation->classes, branch);
 }
 
-enum sl_status sl_evaluation_create(struct sl_evaluation **ret_evaluation, int branches, int classes, struct sl_error *err)
+enum sl_status sl_evaluation_create(
+        struct sl_evaluation **ret_evaluation, int branches, int classes, struct sl_error *err)
 {
     assert(branches >= 1 && branches <= SL_BRANCHES_MAX && classes >= 1 && classes <= SL_LABELS_MAX);
     SL_AUTO(sl_evaluation_destroy_auto) struct sl_evaluation *evaluation = sl_alloc(1, sizeof(*evaluation));
@@ -94,7 +95,8 @@ void sl_evaluation_destroy_auto(struct sl_evaluation **evaluation)
 
 void sl_evaluation_clear(struct sl_evaluation *evaluation)
 {
-    memset(evaluation->ints, 0, sl_evaluation_int_count(evaluation->branches, evaluation->classes) * sizeof(int64_t));
+    memset(evaluation->ints, 0,
+            sl_evaluation_int_count(evaluation->branches, evaluation->classes) * sizeof(int64_t));
     memset(evaluation->doubles, 0,
             sl_evaluation_double_count(evaluation->branches, evaluation->classes) * sizeof(double));
 }
@@ -114,7 +116,8 @@ static double on_grid(double x)
 }
 
 /* counts one sample whose probabilities are known to be sound */
-static void count_sample(struct sl_evaluation *evaluation, int branch, int label, int predicted, double confidence, double loss)
+static void count_sample(struct sl_evaluation *evaluation, int branch, int label, int predicted,
+        double confidence, double loss)
 {
     struct view v = view_of(evaluation, branch);
     int bin = bin_of(confidence);
@@ -125,14 +128,15 @@ static void count_sample(struct sl_evaluation *evaluation, int branch, int label
     *v.loss += loss;
 }
 
-enum sl_status sl_evaluation_add(struct sl_evaluation *evaluation, int branch, const float *probabilities, int label,
-        struct sl_error *err)
+enum sl_status sl_evaluation_add(struct sl_evaluation *evaluation, int branch, const float *probabilities,
+        int label, struct sl_error *err)
 {
     assert(label >= 0 && label < evaluation->classes);
     int best = 0;
     for (int k = 0; k < evaluation->classes; k++) {
         if (!(probabilities[k] >= 0.0F && probabilities[k] <= 1.0F))
-            return sl_fail(err, SL_DIVERGED, "probability %g of class %d is not within 0 and 1", (double)probabilities[k], k);
+            return sl_fail(err, SL_DIVERGED, "probability %g of class %d is not within 0 and 1",
+                    (double)probabilities[k], k);
         if (probabilities[k] > probabilities[best])
             best = k;
     }
@@ -142,8 +146,8 @@ enum sl_status sl_evaluation_add(struct sl_evaluation *evaluation, int branch, c
     return SL_OK;
 }
 
-enum sl_status sl_evaluation_add_logits(struct sl_evaluation *evaluation, int branch, const float *logits, int label,
-        struct sl_error *err)
+enum sl_status sl_evaluation_add_logits(
+        struct sl_evaluation *evaluation, int branch, const float *logits, int label, struct sl_error *err)
 {
     assert(label >= 0 && label < evaluation->classes);
     int best = 0;
@@ -161,11 +165,13 @@ enum sl_status sl_evaluation_add_logits(struct sl_evaluation *evaluation, int br
     return SL_OK;
 }
 
-enum sl_status sl_evaluation_merge(struct sl_evaluation *evaluation, const struct sl_evaluation *other, struct sl_error *err)
+enum sl_status sl_evaluation_merge(
+        struct sl_evaluation *evaluation, const struct sl_evaluation *other, struct sl_error *err)
 {
     if (evaluation->branches != other->branches || evaluation->classes != other->classes)
-        return sl_fail(err, SL_MISMATCH, "cannot add an evaluation of %d branches and %d classes to one of %d and %d",
-                other->branches, other->classes, evaluation->branches, evaluation->classes);
+        return sl_fail(err, SL_MISMATCH,
+                "cannot add an evaluation of %d branches and %d classes to one of %d and %d", other->branches,
+                other->classes, evaluation->branches, evaluation->classes);
     size_t ints = sl_evaluation_int_count(evaluation->branches, evaluation->classes);
     for (size_t i = 0; i < ints; i++)
         evaluation->ints[i] += other->ints[i];
@@ -199,7 +205,8 @@ static bool branch_is_sound(const struct view *v, int classes)
         correct += i / classes == i % classes ? v->confusion[i] : 0;
     }
     for (int b = 0; b < BINS; b++) {
-        if (v->bin_count[b] < 0 || v->bin_count[b] > total || v->bin_correct[b] < 0 || v->bin_correct[b] > v->bin_count[b])
+        if (v->bin_count[b] < 0 || v->bin_count[b] > total || v->bin_correct[b] < 0 ||
+                v->bin_correct[b] > v->bin_count[b])
             return false;
         double most = (double)v->bin_count[b] * (1.0 + 1e-6);
         if (!(v->bin_confidence[b] >= 0.0 && v->bin_confidence[b] <= most))
@@ -210,14 +217,15 @@ static bool branch_is_sound(const struct view *v, int classes)
     return bins == total && bins_correct == correct && isfinite(*v->loss);
 }
 
-enum sl_status sl_evaluation_load(struct sl_evaluation *evaluation, const int64_t *ints, size_t int_count, const double *doubles,
-        size_t double_count, struct sl_error *err)
+enum sl_status sl_evaluation_load(struct sl_evaluation *evaluation, const int64_t *ints, size_t int_count,
+        const double *doubles, size_t double_count, struct sl_error *err)
 {
     size_t want_ints = sl_evaluation_int_count(evaluation->branches, evaluation->classes);
     size_t want_doubles = sl_evaluation_double_count(evaluation->branches, evaluation->classes);
     if (int_count != want_ints || double_count != want_doubles)
-        return sl_fail(err, SL_BAD_DATA, "evaluation has %zu integers and %zu numbers; expected %zu and %zu for %d classes",
-                int_count, double_count, want_ints, want_doubles, evaluation->classes);
+        return sl_fail(err, SL_BAD_DATA,
+                "evaluation has %zu integers and %zu numbers; expected %zu and %zu for %d classes", int_count,
+                double_count, want_ints, want_doubles, evaluation->classes);
     for (int branch = 0; branch < evaluation->branches; branch++) {
         /* the view only reads here; it has no const twin */
         struct view v = view_arrays((int64_t *)ints, (double *)doubles, evaluation->classes, branch);
@@ -300,7 +308,8 @@ static void report_calibration(const struct view *v, struct sl_evaluation_report
     report->calibration_error = ratio(error, report->count);
 }
 
-void sl_evaluation_report(const struct sl_evaluation *evaluation, int branch, struct sl_evaluation_report *ret_report)
+void sl_evaluation_report(
+        const struct sl_evaluation *evaluation, int branch, struct sl_evaluation_report *ret_report)
 {
     struct view v = view_of(evaluation, branch);
     memset(ret_report, 0, sizeof(*ret_report));

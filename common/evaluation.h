@@ -29,10 +29,10 @@ struct sl_evaluation; /* sums */
 /* One branch in figures. Means over nothing are NaN. */
 struct sl_evaluation_report {
     int64_t count; /* samples */
-    int classes; /* K */
+    int classes;   /* K */
     double loss, accuracy, macro_f1, calibration_error, class_distance;
     double precision[SL_LABELS_MAX], recall[SL_LABELS_MAX], f1[SL_LABELS_MAX]; /* (K,) */
-    int64_t support[SL_LABELS_MAX]; /* (K,) samples whose true class it is */
+    int64_t support[SL_LABELS_MAX];   /* (K,) samples whose true class it is */
     int64_t predicted[SL_LABELS_MAX]; /* (K,) samples that were said to be it */
     struct {
         int64_t count;
@@ -41,23 +41,23 @@ struct sl_evaluation_report {
 };
 
 /* sl_evaluation_create makes one with all sums zero; branches 1..SL_BRANCHES_MAX, classes 1..SL_LABELS_MAX (asserted). Owns: *ret_evaluation. */
-SL_MUST_USE enum sl_status sl_evaluation_create(struct sl_evaluation **ret_evaluation, int branches, int classes,
-        struct sl_error *err);
+SL_MUST_USE enum sl_status sl_evaluation_create(
+        struct sl_evaluation **ret_evaluation, int branches, int classes, struct sl_error *err);
 void sl_evaluation_destroy(struct sl_evaluation *evaluation);
 void sl_evaluation_destroy_auto(struct sl_evaluation **evaluation);
 void sl_evaluation_clear(struct sl_evaluation *evaluation); /* all sums zero again */
 
 /* sl_evaluation_add counts one sample. Shapes: probabilities (K,), which sum to 1. label 0..K-1. Errors: DIVERGED when a probability is not
  * finite or not within 0..1; then nothing is counted. */
-SL_MUST_USE enum sl_status sl_evaluation_add(struct sl_evaluation *evaluation, int branch, const float *probabilities, int label,
-        struct sl_error *err);
+SL_MUST_USE enum sl_status sl_evaluation_add(struct sl_evaluation *evaluation, int branch,
+        const float *probabilities, int label, struct sl_error *err);
 /* sl_evaluation_add_logits does the same from logits, with a softmax in double precision. Shapes: logits (K,). Errors: DIVERGED. */
-SL_MUST_USE enum sl_status sl_evaluation_add_logits(struct sl_evaluation *evaluation, int branch, const float *logits, int label,
-        struct sl_error *err);
+SL_MUST_USE enum sl_status sl_evaluation_add_logits(
+        struct sl_evaluation *evaluation, int branch, const float *logits, int label, struct sl_error *err);
 
 /* sl_evaluation_merge adds other's sums. Errors: MISMATCH when branches or classes differ. */
-SL_MUST_USE enum sl_status sl_evaluation_merge(struct sl_evaluation *evaluation, const struct sl_evaluation *other,
-        struct sl_error *err);
+SL_MUST_USE enum sl_status sl_evaluation_merge(
+        struct sl_evaluation *evaluation, const struct sl_evaluation *other, struct sl_error *err);
 
 /* The sums as plain arrays, for messages: sizes follow from branches and classes. Owns: the evaluation's. */
 size_t sl_evaluation_int_count(int branches, int classes);
@@ -65,8 +65,8 @@ size_t sl_evaluation_double_count(int branches, int classes);
 const int64_t *sl_evaluation_ints(const struct sl_evaluation *evaluation);
 const double *sl_evaluation_doubles(const struct sl_evaluation *evaluation);
 /* sl_evaluation_load replaces the sums by arrays from elsewhere. Errors: BAD_DATA when sizes differ or sums contradict each other; then nothing has changed. */
-SL_MUST_USE enum sl_status sl_evaluation_load(struct sl_evaluation *evaluation, const int64_t *ints, size_t int_count,
-        const double *doubles, size_t double_count, struct sl_error *err);
+SL_MUST_USE enum sl_status sl_evaluation_load(struct sl_evaluation *evaluation, const int64_t *ints,
+        size_t int_count, const double *doubles, size_t double_count, struct sl_error *err);
 
 int sl_evaluation_branches(const struct sl_evaluation *evaluation);
 int sl_evaluation_classes(const struct sl_evaluation *evaluation);
@@ -74,15 +74,16 @@ int64_t sl_evaluation_count(const struct sl_evaluation *evaluation, int branch);
 int64_t sl_evaluation_confusion(const struct sl_evaluation *evaluation, int branch, int label, int predicted);
 
 /* sl_evaluation_report computes the figures of one branch. */
-void sl_evaluation_report(const struct sl_evaluation *evaluation, int branch, struct sl_evaluation_report *ret_report);
+void sl_evaluation_report(
+        const struct sl_evaluation *evaluation, int branch, struct sl_evaluation_report *ret_report);
 
 /* sl_evaluation_metric gives the figure that snapshots.keep_best names. */
 double sl_evaluation_metric(const struct sl_evaluation *evaluation, int branch, enum sl_metric metric);
 
 /* sl_evaluation_print writes tables: figures per branch, then per class and the confusion matrix of the last branch.
  * Shapes: branch_names (branches,), class_names (K,). */
-void sl_evaluation_print(const struct sl_evaluation *evaluation, FILE *stream, const char *const *branch_names,
-        const char *const *class_names);
+void sl_evaluation_print(const struct sl_evaluation *evaluation, FILE *stream,
+        const char *const *branch_names, const char *const *class_names);
 
 /* sl_evaluation_json writes one object: {"visual": {"count", "loss", "accuracy", "macro_f1", "calibration_error", "class_distance", "classes": [...],
  * "confusion": [[...]], "calibration": [...]}, …}. key as in json.h. */

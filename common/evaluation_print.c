@@ -38,7 +38,8 @@ static void print_branches(const struct sl_evaluation *evaluation, FILE *stream,
 {
     int branches = sl_evaluation_branches(evaluation), columns = widest(names, branches, 10);
     print_name(stream, "branch", columns);
-    (void)fprintf(stream, "%10s%10s%10s%10s%10s%10s\n", "samples", "accuracy", "macro-F1", "loss", "ECE", "distance");
+    (void)fprintf(stream, "%10s%10s%10s%10s%10s%10s\n", "samples", "accuracy", "macro-F1", "loss", "ECE",
+            "distance");
     for (int branch = 0; branch < branches; branch++) {
         struct sl_evaluation_report report;
         sl_evaluation_report(evaluation, branch, &report);
@@ -53,7 +54,8 @@ static void print_branches(const struct sl_evaluation *evaluation, FILE *stream,
     }
 }
 
-static void print_classes(const struct sl_evaluation_report *report, FILE *stream, const char *const *names, int columns)
+static void print_classes(
+        const struct sl_evaluation_report *report, FILE *stream, const char *const *names, int columns)
 {
     print_name(stream, "class", columns);
     (void)fprintf(stream, "%10s%10s%10s%10s\n", "samples", "precision", "recall", "F1");
@@ -75,8 +77,8 @@ static int digits_of(int64_t value)
     return digits;
 }
 
-static void print_confusion(const struct sl_evaluation *evaluation, const struct sl_evaluation_report *report, FILE *stream,
-        const char *const *names, int columns)
+static void print_confusion(const struct sl_evaluation *evaluation, const struct sl_evaluation_report *report,
+        FILE *stream, const char *const *names, int columns)
 {
     int last = sl_evaluation_branches(evaluation) - 1, width = digits_of(report->count) + 2;
     width = width < 7 ? 7 : width;
@@ -94,8 +96,8 @@ static void print_confusion(const struct sl_evaluation *evaluation, const struct
     }
 }
 
-void sl_evaluation_print(const struct sl_evaluation *evaluation, FILE *stream, const char *const *branch_names,
-        const char *const *class_names)
+void sl_evaluation_print(const struct sl_evaluation *evaluation, FILE *stream,
+        const char *const *branch_names, const char *const *class_names)
 {
     int last = sl_evaluation_branches(evaluation) - 1;
     int columns = widest(class_names, sl_evaluation_classes(evaluation), 12);
@@ -108,7 +110,8 @@ void sl_evaluation_print(const struct sl_evaluation *evaluation, FILE *stream, c
     print_confusion(evaluation, &report, stream, class_names, columns);
 }
 
-static void json_classes(const struct sl_evaluation_report *report, struct sl_json *json, const char *const *names)
+static void json_classes(
+        const struct sl_evaluation_report *report, struct sl_json *json, const char *const *names)
 {
     sl_json_array(json, "classes");
     for (int k = 0; k < report->classes; k++) {

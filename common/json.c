@@ -42,7 +42,8 @@ static void put_line(struct sl_json *json)
 
 static void put_escaped(struct sl_json *json, unsigned char byte)
 {
-    static const char *const shorts[] = {['\b'] = "\\b", ['\t'] = "\\t", ['\n'] = "\\n", ['\f'] = "\\f", ['\r'] = "\\r"};
+    static const char *const shorts[] = {
+            ['\b'] = "\\b", ['\t'] = "\\t", ['\n'] = "\\n", ['\f'] = "\\f", ['\r'] = "\\r"};
     if (byte == '"' || byte == '\\') {
         char text[2] = {'\\', (char)byte};
         put(json, text, 2);
@@ -184,7 +185,8 @@ void sl_json_null(struct sl_json *json, const char *key)
     sl_json_raw(json, key, "null");
 }
 
-enum sl_status sl_json_finish(struct sl_json *json, const char **ret_text, size_t *ret_size, struct sl_error *err)
+enum sl_status sl_json_finish(
+        struct sl_json *json, const char **ret_text, size_t *ret_size, struct sl_error *err)
 {
     assert(json->depth == 0 || json->buffer.status != SL_OK);
     enum sl_status s = sl_text_finish(&json->buffer, ret_text, ret_size, err);

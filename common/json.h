@@ -13,8 +13,8 @@
  * sticks, later calls do nothing, and sl_json_finish reports it: no call in between needs a check. Several values at the top are
  * separated by a newline, which makes JSON lines. Numbers use the C locale's point: LC_NUMERIC must stay "C".
  */
-#include "common/text.h"
 #include "common/error.h"
+#include "common/text.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -28,7 +28,7 @@ struct sl_json {
     struct sl_text buffer;
     bool pretty; /* one member per line, indented by two spaces */
     int depth;
-    char closer[SL_JSON_DEPTH_MAX]; /* '}' or ']' of each open level */
+    char closer[SL_JSON_DEPTH_MAX];     /* '}' or ']' of each open level */
     bool filled[SL_JSON_DEPTH_MAX + 1]; /* the level has a member already */
 };
 
@@ -39,8 +39,8 @@ void sl_json_fini(struct sl_json *json);
 void sl_json_reset(struct sl_json *json);
 
 void sl_json_object(struct sl_json *json, const char *key); /* opens {, until sl_json_end */
-void sl_json_array(struct sl_json *json, const char *key); /* opens [, until sl_json_end */
-void sl_json_end(struct sl_json *json); /* closes what was opened last */
+void sl_json_array(struct sl_json *json, const char *key);  /* opens [, until sl_json_end */
+void sl_json_end(struct sl_json *json);                     /* closes what was opened last */
 
 /* sl_json_string escapes value; bytes that are not UTF-8 become U+FFFD; NULL is written as null. */
 void sl_json_string(struct sl_json *json, const char *key, const char *value);
@@ -57,7 +57,8 @@ void sl_json_raw(struct sl_json *json, const char *key, const char *text);
 
 /* sl_json_finish gives the text, 0-terminated, without a final newline; everything that was opened must be closed (asserted).
  * ret_size may be NULL. Owns: *ret_text belongs to json and lives until its next call. Errors: NO_MEMORY, FAILED beyond limit or depth. */
-SL_MUST_USE enum sl_status sl_json_finish(struct sl_json *json, const char **ret_text, size_t *ret_size, struct sl_error *err);
+SL_MUST_USE enum sl_status sl_json_finish(
+        struct sl_json *json, const char **ret_text, size_t *ret_size, struct sl_error *err);
 
 /* sl_format_float and sl_format_double write the shortest decimal that reads back as the same finite number ("nan", "inf" and "-inf"
  * else), and return text. Shapes: text has SL_JSON_NUMBER_MAX bytes. */

@@ -269,8 +269,8 @@ static void put_plain(struct line *line, const char *text)
     }
 }
 
-static void build_json(struct line *line, const char *time, enum sl_log_level level, const char *module, const char *event,
-        const char *pairs)
+static void build_json(struct line *line, const char *time, enum sl_log_level level, const char *module,
+        const char *event, const char *pairs)
 {
     put_text(line, "{");
     put_json_member(line, "time", time);
@@ -283,8 +283,8 @@ static void build_json(struct line *line, const char *time, enum sl_log_level le
     line->text[line->size++] = '}';
 }
 
-static void build_text(struct line *line, const char *time, enum sl_log_level level, const char *module, const char *event,
-        const char *pairs)
+static void build_text(struct line *line, const char *time, enum sl_log_level level, const char *module,
+        const char *event, const char *pairs)
 {
     put_text(line, time);
     put_text(line, " ");
@@ -337,7 +337,8 @@ static void write_line(enum sl_log_level level, const char *module, const char *
     write_all(logger.fd, line.text, line.size);
 }
 
-static bool is_repeat(const struct repeat *entry, enum sl_log_level level, const char *module, const char *event)
+static bool is_repeat(
+        const struct repeat *entry, enum sl_log_level level, const char *module, const char *event)
 {
     return entry->level == level && strncmp(entry->event, event, NAME_MAX_BYTES - 1) == 0 &&
            strncmp(entry->module, module, NAME_MAX_BYTES - 1) == 0;
@@ -366,7 +367,8 @@ static void tell_suppressed(struct repeat *entry)
 }
 
 /* needs the mutex; false: the line is held back */
-static bool passes_repeat_limit(enum sl_log_level level, const char *module, const char *event, uint64_t *ret_suppressed)
+static bool passes_repeat_limit(
+        enum sl_log_level level, const char *module, const char *event, uint64_t *ret_suppressed)
 {
     *ret_suppressed = 0;
     if (logger.every_line)
@@ -481,5 +483,6 @@ enum sl_status sl_log_level_parse(enum sl_log_level *ret_level, const char *text
             return SL_OK;
         }
     }
-    return sl_fail(err, SL_USAGE, "log level \"%.32s\" is not known; choose debug, info, warn or error", text);
+    return sl_fail(
+            err, SL_USAGE, "log level \"%.32s\" is not known; choose debug, info, warn or error", text);
 }

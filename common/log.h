@@ -31,7 +31,7 @@ struct sl_log_options {
     enum sl_log_format format;
     const char *path; /* file to append to; NULL = standard error */
     const char *role; /* who writes: "server.0"; NULL = not shown */
-    bool every_line; /* true: repeats are not held back */
+    bool every_line;  /* true: repeats are not held back */
 };
 
 /* sl_log_open sets up the logger; called again it replaces the old set-up. Errors: as opening the file gives; then nothing has changed. */
@@ -51,7 +51,8 @@ bool sl_log_enabled(enum sl_log_level level);
 const char *sl_log_quote(char *buffer, size_t size, const char *text);
 
 /* sl_log_level_parse reads debug, info, warn or error. Errors: USAGE. */
-SL_MUST_USE enum sl_status sl_log_level_parse(enum sl_log_level *ret_level, const char *text, struct sl_error *err);
+SL_MUST_USE enum sl_status sl_log_level_parse(
+        enum sl_log_level *ret_level, const char *text, struct sl_error *err);
 
 /* sl_log_live_line says that an unfinished line stands on the terminal of standard error, so that a log line clears it first. For progress.c. */
 void sl_log_live_line(bool live);

@@ -107,8 +107,11 @@ static void append_rate(char *text, size_t size, const struct sl_progress *progr
     if (progress->options.unit == NULL || !(rate > 0))
         return;
     double scaled = rate * (progress->options.scale > 0 ? progress->options.scale : 1.0);
-    append(text, size, scaled < 9.95 ? " %.2f %s/s" : scaled < 99.5 ? " %.1f %s/s" : " %.0f %s/s", scaled,
-            progress->options.unit);
+    append(text, size,
+            scaled < 9.95   ? " %.2f %s/s"
+            : scaled < 99.5 ? " %.1f %s/s"
+                            : " %.0f %s/s",
+            scaled, progress->options.unit);
 }
 
 static int percent(const struct sl_progress *progress)
@@ -244,7 +247,8 @@ void sl_progress_update(struct sl_progress *progress, int64_t done, const char *
         return;
     int64_t now_us = progress->options.now_us();
     sample_rate(progress, now_us);
-    int64_t interval_us = is_live_mode(progress) ? DRAW_INTERVAL_US : progress->options.plain_interval_ms * 1000;
+    int64_t interval_us =
+            is_live_mode(progress) ? DRAW_INTERVAL_US : progress->options.plain_interval_ms * 1000;
     if (now_us - progress->shown_us < interval_us)
         return;
     progress->shown_us = now_us;

@@ -16,29 +16,35 @@
 #include <stdint.h>
 #include <stdio.h>
 
-enum sl_progress_mode { SL_PROGRESS_AUTO, SL_PROGRESS_BAR, SL_PROGRESS_ASCII, SL_PROGRESS_PLAIN, SL_PROGRESS_NONE };
+enum sl_progress_mode {
+    SL_PROGRESS_AUTO,
+    SL_PROGRESS_BAR,
+    SL_PROGRESS_ASCII,
+    SL_PROGRESS_PLAIN,
+    SL_PROGRESS_NONE
+};
 
 #define SL_PROGRESS_NOTE_MAX 160 /* bytes of the note with its 0; a longer one is cut */
 
 /* All zero means: title "", total unknown, standard error, detected mode. The texts are borrowed until sl_progress_end. */
 struct sl_progress_options {
     const char *title; /* what is being done: "import" */
-    const char *unit; /* of the rate: "samples"; NULL = no rate is shown */
-    double scale; /* units of the rate in one count: samples per step; 0 = 1 */
-    int64_t total; /* counts to do; 0 = unknown: neither bar nor ETA */
-    int64_t done; /* counts that were done before, in an earlier run: they do not enter the rate */
-    FILE *stream; /* NULL = stderr */
+    const char *unit;  /* of the rate: "samples"; NULL = no rate is shown */
+    double scale;      /* units of the rate in one count: samples per step; 0 = 1 */
+    int64_t total;     /* counts to do; 0 = unknown: neither bar nor ETA */
+    int64_t done;      /* counts that were done before, in an earlier run: they do not enter the rate */
+    FILE *stream;      /* NULL = stderr */
     enum sl_progress_mode mode;
     int64_t plain_interval_ms; /* least time between plain lines; 0 = 10 s */
-    int columns; /* of the terminal; 0 = asked from it */
-    int64_t (*now_us)(void); /* NULL = sl_clock_monotonic_us; for tests */
+    int columns;               /* of the terminal; 0 = asked from it */
+    int64_t (*now_us)(void);   /* NULL = sl_clock_monotonic_us; for tests */
 };
 
 /* Fields are the module's own. */
 struct sl_progress {
     struct sl_progress_options options;
-    enum sl_progress_mode mode; /* as resolved */
-    bool color, live; /* live: an unfinished line is on the terminal */
+    enum sl_progress_mode mode;            /* as resolved */
+    bool color, live;                      /* live: an unfinished line is on the terminal */
     int64_t start_us, shown_us, sample_us; /* times of begin, last output, last rate sample */
     int64_t done, sample_done;
     double rate; /* counts per second, exponential mean; 0 = not known yet */

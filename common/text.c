@@ -75,7 +75,8 @@ void sl_text_printf(struct sl_text *text, const char *format, ...)
         text->status = SL_FAILED;
 }
 
-enum sl_status sl_text_finish(struct sl_text *text, const char **ret_bytes, size_t *ret_size, struct sl_error *err)
+enum sl_status sl_text_finish(
+        struct sl_text *text, const char **ret_bytes, size_t *ret_size, struct sl_error *err)
 {
     (void)reserve(text, 0);
     if (text->status == SL_NO_MEMORY)

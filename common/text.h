@@ -29,5 +29,5 @@ void sl_text_printf(struct sl_text *text, const char *format, ...) __attribute__
 
 /* sl_text_finish gives the text, 0-terminated. ret_size may be NULL. Owns: *ret_bytes belongs to text until its next call.
  * Errors: NO_MEMORY, FAILED beyond the limit. */
-SL_MUST_USE enum sl_status sl_text_finish(struct sl_text *text, const char **ret_bytes, size_t *ret_size,
-        struct sl_error *err);
+SL_MUST_USE enum sl_status sl_text_finish(
+        struct sl_text *text, const char **ret_bytes, size_t *ret_size, struct sl_error *err);

@@ -57,7 +57,8 @@ void sl_yaml_destroy_auto(struct sl_yaml **yaml)
     sl_yaml_destroy(*yaml);
 }
 
-enum sl_status sl_yaml_fail(struct sl_error *err, const struct sl_yaml_place *place, const char *path, const char *format, ...)
+enum sl_status sl_yaml_fail(
+        struct sl_error *err, const struct sl_yaml_place *place, const char *path, const char *format, ...)
 {
     char message[SL_ERROR_TEXT_MAX], where[256];
     va_list args;
@@ -97,8 +98,8 @@ static struct sl_yaml_place place_of(const struct reader *reader, yaml_mark_t ma
     return place;
 }
 
-static enum sl_status add_origin(const char **ret_origin, struct sl_yaml *yaml, const char *prefix, const char *name,
-        struct sl_error *err)
+static enum sl_status add_origin(const char **ret_origin, struct sl_yaml *yaml, const char *prefix,
+        const char *name, struct sl_error *err)
 {
     size_t size = strlen(prefix) + strlen(name) + 1;
     struct origin *origin = sl_alloc(1, sizeof(*origin) + size);
@@ -115,8 +116,8 @@ static enum sl_status add_origin(const char **ret_origin, struct sl_yaml *yaml, 
 }
 
 /* a node with room for its text behind it */
-static enum sl_status add_node(struct sl_yaml_node **ret_node, const struct reader *reader, enum sl_yaml_kind kind,
-        const char *text, size_t size, struct sl_yaml_place place)
+static enum sl_status add_node(struct sl_yaml_node **ret_node, const struct reader *reader,
+        enum sl_yaml_kind kind, const char *text, size_t size, struct sl_yaml_place place)
 {
     if (reader->yaml->node_count >= SL_YAML_NODES_MAX)
         return sl_yaml_fail(reader->err, &place, "", "more than %d values in one config", SL_YAML_NODES_MAX);
@@ -152,17 +153,20 @@ static enum sl_status next_event(const struct reader *reader, yaml_event_t *ret_
         return sl_fail(reader->err, SL_NO_MEMORY, "out of memory while reading %s", reader->origin);
     yaml_mark_t mark = parser->error == YAML_READER_ERROR ? parser->mark : parser->problem_mark;
     struct sl_yaml_place place = place_of(reader, mark);
-    return sl_yaml_fail(reader->err, &place, "", "is not YAML: %s%s%s", parser->context != NULL ? parser->context : "",
-            parser->context != NULL ? ", " : "", parser->problem != NULL ? parser->problem : "cannot be read");
+    return sl_yaml_fail(reader->err, &place, "", "is not YAML: %s%s%s",
+            parser->context != NULL ? parser->context : "", parser->context != NULL ? ", " : "",
+            parser->problem != NULL ? parser->problem : "cannot be read");
 }
 
-static enum sl_status read_scalar(struct sl_yaml_node **ret_node, const struct reader *reader, const yaml_event_t *event)
+static enum sl_status read_scalar(
+        struct sl_yaml_node **ret_node, const struct reader *reader, const yaml_event_t *event)
 {
     struct sl_yaml_place place = place_of(reader, event->start_mark);
     const char *text = (const char *)event->data.scalar.value;
     size_t size = event->data.scalar.length;
     if (!sl_utf8_is_text(text, size))
-        return sl_yaml_fail(reader->err, &place, "", "a text holds a control character or line break; take it out");
+        return sl_yaml_fail(
+                reader->err, &place, "", "a text holds a control character or line break; take it out");
     enum sl_status s = add_node(ret_node, reader, SL_YAML_SCALAR, text, size, place);
     if (s == SL_OK)
         (*ret_node)->quoted = event->data.scalar.style != YAML_PLAIN_SCALAR_STYLE;
@@ -185,17 +189,20 @@ static enum sl_status refuse_extras(const struct reader *reader, const yaml_even
     }
     struct sl_yaml_place place = place_of(reader, event->start_mark);
     if (event->type == YAML_ALIAS_EVENT || anchor != NULL)
-        return sl_yaml_fail(reader->err, &place, "", "anchors (&name) and aliases (*name) are not supported; write the value out, or in quotes");
+        return sl_yaml_fail(reader->err, &place, "",
+                "anchors (&name) and aliases (*name) are not supported; write the value out, or in quotes");
     if (tag != NULL)
-        return sl_yaml_fail(reader->err, &place, "", "tags (!name) are not supported; write the plain value, or in quotes");
+        return sl_yaml_fail(reader->err, &place, "",
+                "tags (!name) are not supported; write the plain value, or in quotes");
     return SL_OK;
 }
 
-static enum sl_status read_value(struct sl_yaml_node **ret_node, const struct reader *reader, const yaml_event_t *event, int depth);
+static enum sl_status read_value(
+        struct sl_yaml_node **ret_node, const struct reader *reader, const yaml_event_t *event, int depth);
 
 /* reads the event that begins the next member; *ret_end: the map or sequence ends here */
-static enum sl_status next_member(const struct reader *reader, const struct sl_yaml_node *parent, yaml_event_t *ret_event,
-        bool *ret_end)
+static enum sl_status next_member(const struct reader *reader, const struct sl_yaml_node *parent,
+        yaml_event_t *ret_event, bool *ret_end)
 {
     enum sl_status s = next_event(reader, ret_event);
     if (s != SL_OK)
@@ -217,8 +224,9 @@ static enum sl_status read_member_value(struct sl_yaml_node **ret_value, const s
                 key->kind == SL_YAML_SCALAR ? "nothing" : "a map or list");
     const struct sl_yaml_node *twin = sl_yaml_get(parent, key->text);
     if (twin != NULL)
-        return sl_yaml_fail(reader->err, &key->place, "", "key \"%.60s\" is given twice (before on line %d); remove one",
-                key->text, twin->key_place.line);
+        return sl_yaml_fail(reader->err, &key->place, "",
+                "key \"%.60s\" is given twice (before on line %d); remove one", key->text,
+                twin->key_place.line);
     SL_AUTO(destroy_event) yaml_event_t event;
     enum sl_status s = next_event(reader, &event);
     if (s == SL_OK)
@@ -253,7 +261,8 @@ static enum sl_status read_members(struct sl_yaml_node *parent, const struct rea
     }
 }
 
-static enum sl_status read_value(struct sl_yaml_node **ret_node, const struct reader *reader, const yaml_event_t *event, int depth)
+static enum sl_status read_value(
+        struct sl_yaml_node **ret_node, const struct reader *reader, const yaml_event_t *event, int depth)
 {
     enum sl_status s = refuse_extras(reader, event);
     if (s != SL_OK)
@@ -310,11 +319,12 @@ static void delete_parser(yaml_parser_t *parser)
 }
 
 /* parses text into nodes that the document owns */
-static enum sl_status read_text(struct sl_yaml_node **ret_node, struct reader *reader, const char *text, size_t size)
+static enum sl_status read_text(
+        struct sl_yaml_node **ret_node, struct reader *reader, const char *text, size_t size)
 {
     if (size > SL_YAML_SIZE_MAX)
-        return sl_fail(reader->err, SL_USAGE, "%s: has %zu bytes; a config has at most %zu", reader->origin, size,
-                SL_YAML_SIZE_MAX);
+        return sl_fail(reader->err, SL_USAGE, "%s: has %zu bytes; a config has at most %zu", reader->origin,
+                size, SL_YAML_SIZE_MAX);
     SL_AUTO(delete_parser) yaml_parser_t parser;
     if (!yaml_parser_initialize(&parser)) {
         memset(&parser, 0, sizeof(parser));
@@ -330,7 +340,8 @@ static enum sl_status read_text(struct sl_yaml_node **ret_node, struct reader *r
     return read_document(ret_node, reader);
 }
 
-enum sl_status sl_yaml_parse(struct sl_yaml **ret_yaml, const char *text, size_t size, const char *name, struct sl_error *err)
+enum sl_status sl_yaml_parse(
+        struct sl_yaml **ret_yaml, const char *text, size_t size, const char *name, struct sl_error *err)
 {
     SL_AUTO(sl_yaml_destroy_auto) struct sl_yaml *yaml = sl_alloc(1, sizeof(*yaml));
     if (yaml == NULL)
@@ -366,7 +377,8 @@ static struct sl_yaml_node *get_item(const struct sl_yaml_node *sequence, const 
     long index = is_number ? strtol(word, NULL, 10) : -1;
     for (struct sl_yaml_node *item = sequence->first; item != NULL; item = item->next) {
         const struct sl_yaml_node *name = sl_yaml_get(item, "name");
-        if (is_number ? index-- == 0 : name != NULL && name->kind == SL_YAML_SCALAR && strcmp(name->text, word) == 0)
+        if (is_number ? index-- == 0
+                      : name != NULL && name->kind == SL_YAML_SCALAR && strcmp(name->text, word) == 0)
             return item;
     }
     return NULL;
@@ -405,7 +417,8 @@ const struct sl_yaml_node *sl_yaml_locate(const struct sl_yaml_node *root, const
 }
 
 /* puts value in the place of old, which is a member of parent */
-static void replace_member(struct sl_yaml_node *parent, const struct sl_yaml_node *old, struct sl_yaml_node *value)
+static void replace_member(
+        struct sl_yaml_node *parent, const struct sl_yaml_node *old, struct sl_yaml_node *value)
 {
     struct sl_yaml_node **link = &parent->first;
     while (*link != old)
@@ -430,10 +443,11 @@ static enum sl_status add_member(struct sl_yaml_node *parent, const struct reade
 {
     struct sl_yaml_place place = {reader->origin, 0, 0};
     if (parent->kind == SL_YAML_SEQUENCE)
-        return sl_yaml_fail(reader->err, &place, "", "the list has no item \"%.60s\" (it has %d, counted from 0)", word,
-                parent->count);
+        return sl_yaml_fail(reader->err, &place, "",
+                "the list has no item \"%.60s\" (it has %d, counted from 0)", word, parent->count);
     if (parent->kind != SL_YAML_MAP)
-        return sl_yaml_fail(reader->err, &place, "", "\"%.60s\" would be below a single value; check the key", word);
+        return sl_yaml_fail(
+                reader->err, &place, "", "\"%.60s\" would be below a single value; check the key", word);
     struct sl_yaml_node *key = NULL;
     enum sl_status s = add_node(&key, reader, SL_YAML_SCALAR, word, strlen(word), place);
     if (s != SL_OK)
@@ -444,8 +458,8 @@ static enum sl_status add_member(struct sl_yaml_node *parent, const struct reade
     return SL_OK;
 }
 
-static enum sl_status graft(struct sl_yaml_node *root, const struct reader *reader, const char *path,
-        struct sl_yaml_node *value)
+static enum sl_status graft(
+        struct sl_yaml_node *root, const struct reader *reader, const char *path, struct sl_yaml_node *value)
 {
     struct sl_yaml_node *parent = root;
     struct sl_yaml_place place = {reader->origin, 0, 0};
@@ -494,7 +508,8 @@ enum sl_status sl_yaml_set(struct sl_yaml *yaml, const char *override, struct sl
         return s;
     struct sl_yaml_place place = {reader.origin, 0, 0};
     const char *equals = strchr(override, '=');
-    SL_AUTO_FREE char *path = equals == NULL ? sl_strdup("") : sl_strdup_printf("%.*s", (int)(equals - override), override);
+    SL_AUTO_FREE char *path =
+            equals == NULL ? sl_strdup("") : sl_strdup_printf("%.*s", (int)(equals - override), override);
     if (path == NULL)
         return sl_fail(err, SL_NO_MEMORY, "out of memory while reading %s", reader.origin);
     if (!path_is_sound(path))

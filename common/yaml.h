@@ -32,17 +32,17 @@ struct sl_yaml_place {
 struct sl_yaml_node {
     enum sl_yaml_kind kind;
     const char *text; /* of a scalar; else "" */
-    bool quoted; /* a scalar in quotes or a block: never a special word */
-    const char *key; /* in a map; else NULL */
+    bool quoted;      /* a scalar in quotes or a block: never a special word */
+    const char *key;  /* in a map; else NULL */
     struct sl_yaml_place place, key_place;
-    int count; /* members of a map or sequence */
+    int count;                         /* members of a map or sequence */
     struct sl_yaml_node *first, *next; /* first member; next member of the parent */
-    struct sl_yaml_node *newer; /* the document's list of all nodes */
+    struct sl_yaml_node *newer;        /* the document's list of all nodes */
 };
 
 /* sl_yaml_parse reads one document. name stands for it in errors. Owns: *ret_yaml. Errors: USAGE, NO_MEMORY. */
-SL_MUST_USE enum sl_status sl_yaml_parse(struct sl_yaml **ret_yaml, const char *text, size_t size, const char *name,
-        struct sl_error *err);
+SL_MUST_USE enum sl_status sl_yaml_parse(
+        struct sl_yaml **ret_yaml, const char *text, size_t size, const char *name, struct sl_error *err);
 void sl_yaml_destroy(struct sl_yaml *yaml);
 void sl_yaml_destroy_auto(struct sl_yaml **yaml);
 
@@ -59,8 +59,8 @@ struct sl_yaml_node *sl_yaml_get(const struct sl_yaml_node *node, const char *ke
 const struct sl_yaml_node *sl_yaml_locate(const struct sl_yaml_node *root, const char *path, bool *ret_whole);
 
 /* sl_yaml_fail writes "run.yaml:12:9: path: message" with status USAGE. path "" leaves it out. */
-enum sl_status sl_yaml_fail(struct sl_error *err, const struct sl_yaml_place *place, const char *path, const char *format, ...)
-        __attribute__((format(printf, 4, 5)));
+enum sl_status sl_yaml_fail(struct sl_error *err, const struct sl_yaml_place *place, const char *path,
+        const char *format, ...) __attribute__((format(printf, 4, 5)));
 
 /* sl_yaml_show writes what a node holds for an error text: a scalar's text in quotes (short, without control characters), "a map" or "a
  * list". Returns buffer. */

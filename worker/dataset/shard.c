@@ -129,7 +129,7 @@ static enum sl_status open_writer_env(struct wk_shard_writer *writer, struct sl_
     if (rc == 0)
         rc = mdb_env_set_mapsize(writer->env, writer->map_size);
     if (rc == 0)
-        rc = mdb_env_open(writer->env, writer->dir, MDB_NOLOCK | MDB_NOTLS | MDB_NOMETASYNC, FILE_MODE);
+        rc = mdb_env_open(writer->env, writer->dir, MDB_NOLOCK | MDB_NOTLS, FILE_MODE);
     return rc == 0 ? SL_OK : lmdb_failed(rc, "cannot open shard", writer->dir, err);
 }
 
@@ -233,8 +233,6 @@ enum sl_status wk_shard_writer_commit(struct wk_shard_writer *writer, struct sl_
     if (writer->txn == NULL)
         return SL_OK;
     int rc = mdb_txn_commit(SL_TAKE(writer->txn));
-    if (rc == 0)
-        rc = mdb_env_sync(writer->env, 1);
     return rc == 0 ? SL_OK : lmdb_failed(rc, "cannot write to shard", writer->dir, err);
 }
 

@@ -3,8 +3,8 @@
  *
  *     DIR/data.mdb      key: 8-byte big-endian ordinal of the row in its split, 1 byte kind (sample, reject); value: record.h
  *
- * Writing: one thread, sorted keys appended; each commit is synced to disk (its head page one commit later), so after a crash the
- * shard holds whole records up to some commit. Reading: the file's size and structure are checked before LMDB maps it (pages.h); each record's
+ * Writing: one thread, sorted keys appended; each commit is synced to disk, so after a crash the shard holds
+ * whole records up to some commit. Reading: the file's size and structure are checked before LMDB maps it (pages.h); each record's
  * checksum is checked when it is read. No lock file: who writes holds the dataset's lock (import.h), and finished shards never change,
  * so they can lie on read-only media and be opened twice.
  */

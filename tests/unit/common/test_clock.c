@@ -39,8 +39,8 @@ static void test_refused(void **state)
     static const char *const bad[] = {"", "now", "2026-11-23", "2026-11-23T08:31:02", "2026-13-01T00:00:00Z",
             "2026-00-01T00:00:00Z", "2026-02-29T00:00:00Z", "1900-02-29T00:00:00Z", "2026-04-31T00:00:00Z",
             "2026-04-00T00:00:00Z", "2026-04-30T24:00:00Z", "2026-04-30T00:60:00Z", "2026-04-30T00:00:61Z",
-            "2026-04-30T00:00:00.Z", "2026-04-30T00:00:00+0800", "2026-04-30T00:00:00+24:00", "2026-04-30T00:00:00Z ",
-            "02026-04-30T00:00:00Z", "2026-4-30T00:00:00Z", "+026-04-30T00:00:00Z"};
+            "2026-04-30T00:00:00.Z", "2026-04-30T00:00:00+0800", "2026-04-30T00:00:00+24:00",
+            "2026-04-30T00:00:00Z ", "02026-04-30T00:00:00Z", "2026-4-30T00:00:00Z", "+026-04-30T00:00:00Z"};
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         int64_t seconds = 7;
         struct sl_error err = {0};
@@ -76,7 +76,8 @@ static void test_against_libc(void **state)
         struct tm tm;
         assert_non_null(gmtime_r(&when, &tm));
         char text[SL_TIME_TEXT_MAX], expected[64];
-        (void)snprintf(expected, sizeof(expected), "%04d-%02d-%02dT01:01:01Z", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday);
+        (void)snprintf(expected, sizeof(expected), "%04d-%02d-%02dT01:01:01Z", tm.tm_year + 1900,
+                tm.tm_mon + 1, tm.tm_mday);
         assert_int_equal(sl_time_format(text, sizeof(text), when, NULL), SL_OK);
         assert_string_equal(text, expected);
         expect_seconds(text, when);

@@ -23,13 +23,14 @@ static const char base_text[] =
         "dataset: {train: data/train, validation: data/validation}\n"
         "modalities:\n"
         "  - {name: visual, kind: vit, image: 64, patch: 8, hidden: 192, layers: 4, heads: 3}\n"
-        "  - {name: text, kind: bert, vocab: vocab.txt, vocab_size: 100, max_tokens: 48, hidden: 192, layers: 4, heads: 4}\n"
+        "  - {name: text, kind: bert, vocab: vocab.txt, vocab_size: 100, max_tokens: 48, hidden: 192, "
+        "layers: 4, heads: 4}\n"
         "  - {name: audio, kind: features, in: 35, hidden: 24}\n"
         "fusion: {dim: 96, heads: 4, layers: 2}\n"
         "snapshots: {dir: runs/a}\n";
 
-static enum sl_status parse(struct sl_config **ret_config, const char *text, const char *const *overrides, int count,
-        struct sl_error *err)
+static enum sl_status parse(struct sl_config **ret_config, const char *text, const char *const *overrides,
+        int count, struct sl_error *err)
 {
     return sl_config_parse(ret_config, text, strlen(text), "run.yaml", NULL, overrides, count, false, err);
 }
@@ -115,15 +116,18 @@ static void test_every_section_reads(void **state)
 {
     (void)state;
     char *text = edit(NULL, "loss: {visual: 0.5, fused: 2, label_smoothing: 0.1, class_weights: balanced}\n"
-                            "modulation: {form: ratio, alpha: 0.8, statistics: mean, decay: 0.99, dead_zone: 0.1, floor: 0.2, start: 5, end: 500}\n"
-                            "optimiser: {kind: sgd, lr: 1e-2, momentum: 0.8, clip_norm: none, schedule: linear, warmup_steps: 50, min_lr_ratio: 0.1}\n"
+                            "modulation: {form: ratio, alpha: 0.8, statistics: mean, decay: 0.99, dead_zone: "
+                            "0.1, floor: 0.2, start: 5, end: 500}\n"
+                            "optimiser: {kind: sgd, lr: 1e-2, momentum: 0.8, clip_norm: none, schedule: "
+                            "linear, warmup_steps: 50, min_lr_ratio: 0.1}\n"
                             "batch: {slots: 16, slot_size: 4}\n"
                             "epochs: 3\n"
                             "max_steps: 1000\n"
                             "seed: 18446744073709551615\n"
                             "consistency: {mode: ssp, staleness: 5}\n"
                             "early_stopping: {patience: 2, min_delta: 0.001}\n"
-                            "cluster: {coordinator: 'tcp://[::1]:7000', servers: 2, workers: 3, threads: 1, keys: keys, insecure: true, heartbeat_ms: 100, timeout_ms: 1000}\n");
+                            "cluster: {coordinator: 'tcp://[::1]:7000', servers: 2, workers: 3, threads: 1, "
+                            "keys: keys, insecure: true, heartbeat_ms: 100, timeout_ms: 1000}\n");
     struct sl_config *config = NULL;
     struct sl_error err = {0};
     enum sl_status s = parse(&config, text, NULL, 0, &err);
@@ -152,28 +156,41 @@ static void test_structure_errors(void **state)
 {
     (void)state;
     expect_error(NULL, "momentum: 3\n",
-            "run.yaml:12:1: momentum: unknown key; expected one of labels, dataset, modalities, fusion, loss, modulation, "
+            "run.yaml:12:1: momentum: unknown key; expected one of labels, dataset, modalities, fusion, "
+            "loss, modulation, "
             "optimiser, batch, epochs, max_steps, seed, consistency, snapshots, early_stopping, cluster");
-    expect_error(NULL, "optimizer: {lr: 1}\n", "run.yaml:12:1: optimizer: unknown key; did you mean \"optimiser\"?");
+    expect_error(NULL, "optimizer: {lr: 1}\n",
+            "run.yaml:12:1: optimizer: unknown key; did you mean \"optimiser\"?");
     expect_error(NULL, "optimiser: {lr: 1, beats: [0, 0]}\n",
             "run.yaml:12:20: optimiser.beats: unknown key; did you mean \"betas\"?");
-    expect_error(NULL, "fusion: {dim: 4}\n", "run.yaml:12:1: key \"fusion\" is given twice (before on line 10); remove one");
+    expect_error(NULL, "fusion: {dim: 4}\n",
+            "run.yaml:12:1: key \"fusion\" is given twice (before on line 10); remove one");
     expect_error(NULL, "batch: 8\n",
             "run.yaml:12:8: batch: found \"8\"; expected a map with keys such as \"slots: ...\"");
     expect_error("hidden: 192, layers: 4, heads: 3", "layers: 4, heads: 3",
             "run.yaml:7:5: modalities.visual.hidden: is missing; expected an integer from 1 to 16384");
-    expect_error("kind: vit, ", "", "run.yaml:7:5: modalities.visual.kind: is missing; expected one of vit, bert, features");
-    expect_error("kind: vit", "kind: cnn", "run.yaml:7:26: modalities.visual.kind: found \"cnn\"; expected one of vit, bert, features");
+    expect_error("kind: vit, ", "",
+            "run.yaml:7:5: modalities.visual.kind: is missing; expected one of vit, bert, features");
+    expect_error("kind: vit", "kind: cnn",
+            "run.yaml:7:26: modalities.visual.kind: found \"cnn\"; expected one of vit, bert, features");
     expect_error("in: 35", "in: 35, patch: 3",
             "run.yaml:9:43: modalities.audio.patch: modalities of kind features have no such key; remove it");
-    expect_error("in: 35", "in: 35, pitch: 3", "run.yaml:9:43: modalities.2.pitch: unknown key; did you mean \"patch\"?");
-    expect_error(NULL, "a: &x 1\n", "run.yaml:12:4: anchors (&name) and aliases (*name) are not supported; write the value out, or in quotes");
-    expect_error(NULL, "a: *x\n", "run.yaml:12:4: anchors (&name) and aliases (*name) are not supported; write the value out, or in quotes");
-    expect_error(NULL, "a: !!int 1\n", "run.yaml:12:4: tags (!name) are not supported; write the plain value, or in quotes");
-    expect_error(NULL, "a: [1\n", "run.yaml:13:1: is not YAML: while parsing a flow sequence, did not find expected ',' or ']'");
+    expect_error("in: 35", "in: 35, pitch: 3",
+            "run.yaml:9:43: modalities.2.pitch: unknown key; did you mean \"patch\"?");
+    expect_error(NULL, "a: &x 1\n",
+            "run.yaml:12:4: anchors (&name) and aliases (*name) are not supported; write the value out, or "
+            "in quotes");
+    expect_error(NULL, "a: *x\n",
+            "run.yaml:12:4: anchors (&name) and aliases (*name) are not supported; write the value out, or "
+            "in quotes");
+    expect_error(NULL, "a: !!int 1\n",
+            "run.yaml:12:4: tags (!name) are not supported; write the plain value, or in quotes");
+    expect_error(NULL, "a: [1\n",
+            "run.yaml:13:1: is not YAML: while parsing a flow sequence, did not find expected ',' or ']'");
     expect_error(NULL, "---\na: 1\n", "run.yaml:12:1: holds a second document (---); keep one");
     expect_error(NULL, "? [a]\n: 1\n", "run.yaml:12:3: a key must be a word; found a map or list");
-    expect_error(NULL, "seed: \"\\x01\"\n", "run.yaml:12:7: a text holds a control character or line break; take it out");
+    expect_error(NULL, "seed: \"\\x01\"\n",
+            "run.yaml:12:7: a text holds a control character or line break; take it out");
 }
 
 static void test_value_errors(void **state)
@@ -189,65 +206,88 @@ static void test_value_errors(void **state)
             "run.yaml:7:73: modalities.visual.layers: found a list; expected an integer from 1 to 128");
     expect_error("layers: 4, heads: 3", "layers: , heads: 3",
             "run.yaml:7:73: modalities.visual.layers: found nothing; expected an integer from 1 to 128");
-    expect_error(NULL, "optimiser: {lr: nan}\n", "run.yaml:12:17: optimiser.lr: found \"nan\"; expected a number above 0 up to 100");
-    expect_error(NULL, "optimiser: {lr: 0}\n", "run.yaml:12:17: optimiser.lr: found \"0\"; expected a number above 0 up to 100");
-    expect_error(NULL, "optimiser: {lr: 0x1}\n", "run.yaml:12:17: optimiser.lr: found \"0x1\"; expected a number above 0 up to 100");
-    expect_error(NULL, "optimiser: {lr: 1e-60}\n", "run.yaml:12:17: optimiser.lr: found \"1e-60\"; expected a number above 0 up to 100");
+    expect_error(NULL, "optimiser: {lr: nan}\n",
+            "run.yaml:12:17: optimiser.lr: found \"nan\"; expected a number above 0 up to 100");
+    expect_error(NULL, "optimiser: {lr: 0}\n",
+            "run.yaml:12:17: optimiser.lr: found \"0\"; expected a number above 0 up to 100");
+    expect_error(NULL, "optimiser: {lr: 0x1}\n",
+            "run.yaml:12:17: optimiser.lr: found \"0x1\"; expected a number above 0 up to 100");
+    expect_error(NULL, "optimiser: {lr: 1e-60}\n",
+            "run.yaml:12:17: optimiser.lr: found \"1e-60\"; expected a number above 0 up to 100");
     expect_error(NULL, "optimiser: {betas: [0.9, 1.0]}\n",
             "run.yaml:12:20: optimiser.betas: found a list; expected a list of 2 numbers from 0 to below 1");
     expect_error(NULL, "optimiser: {betas: [0.9]}\n",
             "run.yaml:12:20: optimiser.betas: found a list; expected a list of 2 numbers from 0 to below 1");
-    expect_error(NULL, "seed: -1\n", "run.yaml:12:7: seed: found \"-1\"; expected an integer from 0 to 18446744073709551615");
+    expect_error(NULL, "seed: -1\n",
+            "run.yaml:12:7: seed: found \"-1\"; expected an integer from 0 to 18446744073709551615");
     expect_error(NULL, "seed: 18446744073709551616\n",
-            "run.yaml:12:7: seed: found \"18446744073709551616\"; expected an integer from 0 to 18446744073709551615");
-    expect_error(NULL, "cluster: {insecure: yes}\n", "run.yaml:12:21: cluster.insecure: found \"yes\"; expected true or false");
+            "run.yaml:12:7: seed: found \"18446744073709551616\"; expected an integer from 0 to "
+            "18446744073709551615");
+    expect_error(NULL, "cluster: {insecure: yes}\n",
+            "run.yaml:12:21: cluster.insecure: found \"yes\"; expected true or false");
     expect_error(NULL, "cluster: {coordinator: localhost}\n",
             "run.yaml:12:24: cluster.coordinator: found \"localhost\"; expected tcp://HOST:PORT");
     expect_error(NULL, "cluster: {coordinator: 'tcp://a:70000'}\n",
             "run.yaml:12:24: cluster.coordinator: found \"tcp://a:70000\"; expected tcp://HOST:PORT");
     expect_error("duration: 7d", "duration: 7",
-            "run.yaml:3:28: labels.1.duration: found \"7\"; expected a duration such as 90m, 24h, 7d, 2w or inf");
+            "run.yaml:3:28: labels.1.duration: found \"7\"; expected a duration such as 90m, 24h, 7d, 2w or "
+            "inf");
     expect_error("duration: 7d", "duration: 999999999999w",
-            "run.yaml:3:28: labels.1.duration: found \"999999999999w\"; expected a duration such as 90m, 24h, 7d, 2w or inf");
+            "run.yaml:3:28: labels.1.duration: found \"999999999999w\"; expected a duration such as 90m, "
+            "24h, 7d, 2w or inf");
     expect_error("name: visual", "name: Visual",
-            "run.yaml:7:12: modalities.0.name: found \"Visual\"; expected a name of a-z, 0-9 and _ that begins with a letter");
+            "run.yaml:7:12: modalities.0.name: found \"Visual\"; expected a name of a-z, 0-9 and _ that "
+            "begins with a letter");
 }
 
 static void test_meaning_errors(void **state)
 {
     (void)state;
     expect_error("duration: 7d", "duration: 24h",
-            "run.yaml:3:28: labels.1.duration: is not longer than that of the label before it, \"day\"; list labels from the "
+            "run.yaml:3:28: labels.1.duration: is not longer than that of the label before it, \"day\"; list "
+            "labels from the "
             "shortest to the longest");
     expect_error("name: week", "name: day",
             "run.yaml:3:12: labels.1.name: \"day\" is the name of an earlier label; give each its own");
     expect_error("name: audio", "name: text",
-            "run.yaml:9:12: modalities.2.name: \"text\" is the name of an earlier modality; give each its own");
-    expect_error("name: audio", "name: fused", "run.yaml:9:12: modalities.2.name: \"fused\" is reserved; choose another name");
+            "run.yaml:9:12: modalities.2.name: \"text\" is the name of an earlier modality; give each its "
+            "own");
+    expect_error("name: audio", "name: fused",
+            "run.yaml:9:12: modalities.2.name: \"fused\" is reserved; choose another name");
     expect_error("layers: 4, heads: 4", "layers: 4, heads: 5",
-            "run.yaml:8:112: modalities.text.heads: 5 does not divide hidden 192; choose a divisor such as 4 or 6");
+            "run.yaml:8:112: modalities.text.heads: 5 does not divide hidden 192; choose a divisor such as 4 "
+            "or 6");
     expect_error("patch: 8", "patch: 7",
-            "run.yaml:7:49: modalities.visual.patch: 7 does not divide image 64; choose a divisor such as 4 or 8");
+            "run.yaml:7:49: modalities.visual.patch: 7 does not divide image 64; choose a divisor such as 4 "
+            "or 8");
     expect_error("dim: 96, heads: 4", "dim: 96, heads: 100",
             "run.yaml:10:26: fusion.heads: 100 does not divide dim 96; choose a divisor such as 96");
     expect_error("max_tokens: 48", "max_tokens: 48, max_position: 20",
-            "run.yaml:8:95: modalities.text.max_position: 20 is less than max_tokens 48; every token needs a position");
+            "run.yaml:8:95: modalities.text.max_position: 20 is less than max_tokens 48; every token needs a "
+            "position");
     expect_error(NULL, "loss: {visual: 0, text: 0, audio: 0, fused: 0}\n",
-            "run.yaml:12:7: loss: every weight is 0, so nothing would be learned; give one branch a weight above 0");
-    expect_error(NULL, "loss: {vision: 1}\n", "run.yaml:12:8: loss.vision: unknown key; did you mean \"visual\"?");
+            "run.yaml:12:7: loss: every weight is 0, so nothing would be learned; give one branch a weight "
+            "above 0");
+    expect_error(
+            NULL, "loss: {vision: 1}\n", "run.yaml:12:8: loss.vision: unknown key; did you mean \"visual\"?");
     expect_error(NULL, "modulation: {start: 10, end: 10}\n",
-            "run.yaml:12:30: modulation.end: 10 is not after start 10; the window [start, end) would be empty");
+            "run.yaml:12:30: modulation.end: 10 is not after start 10; the window [start, end) would be "
+            "empty");
     expect_error(NULL, "max_steps: 10\noptimiser: {warmup_steps: 10}\n",
-            "run.yaml:13:27: optimiser.warmup_steps: 10 is not less than max_steps 10; training would end while warming up");
+            "run.yaml:13:27: optimiser.warmup_steps: 10 is not less than max_steps 10; training would end "
+            "while warming up");
     expect_error("dir: runs/a", "dir: runs/a, keep_best: sound.accuracy",
-            "run.yaml:11:37: snapshots.keep_best: \"sound.accuracy\" names no branch and metric; expected BRANCH.METRIC with one "
+            "run.yaml:11:37: snapshots.keep_best: \"sound.accuracy\" names no branch and metric; expected "
+            "BRANCH.METRIC with one "
             "of fused, visual, text, audio and one of accuracy, macro_f1, loss");
-    expect_error("snapshots: {dir: runs/a}", "snapshots: {dir: runs/a, keep_best: none}\nearly_stopping: {patience: 2}",
+    expect_error("snapshots: {dir: runs/a}",
+            "snapshots: {dir: runs/a, keep_best: none}\nearly_stopping: {patience: 2}",
             "run.yaml:12:28: early_stopping.patience: needs a metric to watch; set snapshots.keep_best");
     expect_error(", validation: data/validation}", "}\nearly_stopping: {patience: 2}",
             "run.yaml:6:28: early_stopping.patience: needs validations; set dataset.validation");
     expect_error(NULL, "cluster: {timeout_ms: 3000}\n",
-            "run.yaml:12:23: cluster.timeout_ms: 3000 is less than two heartbeats of 2000 ms; one lost heartbeat would count as a "
+            "run.yaml:12:23: cluster.timeout_ms: 3000 is less than two heartbeats of 2000 ms; one lost "
+            "heartbeat would count as a "
             "death");
 }
 
@@ -265,11 +305,13 @@ static void test_lists_and_whole_files(void **state)
     (void)state;
     expect_text_error("", "run.yaml:1:1: is empty; expected a value");
     expect_text_error("# only a comment\n", "run.yaml:2:1: is empty; expected a value");
-    expect_text_error("hello\n", "run.yaml:1:1: found \"hello\"; expected a map with keys such as \"labels: ...\"");
+    expect_text_error(
+            "hello\n", "run.yaml:1:1: found \"hello\"; expected a map with keys such as \"labels: ...\"");
     expect_text_error("epochs: 3\n", "run.yaml:1:1: labels: is missing; expected a list of 2 to 256");
     expect_text_error("labels: []\n", "run.yaml:1:9: labels: has 0 items; expected 2 to 256");
     expect_text_error("labels: 3\n", "run.yaml:1:9: labels: found \"3\"; expected a list of 2 to 256");
-    expect_text_error("labels: [{name: a, duration: 1h}, {name: b, duration: inf}]\ndataset: {train: x}\nmodalities: [{name: text, kind: bert}]\n",
+    expect_text_error("labels: [{name: a, duration: 1h}, {name: b, duration: inf}]\ndataset: {train: "
+                      "x}\nmodalities: [{name: text, kind: bert}]\n",
             "run.yaml:3:13: modalities: has 1 items; expected 2 to 8");
     expect_text_error("labels: [a, b]\n",
             "run.yaml:1:10: labels.0: found \"a\"; expected a map with keys such as \"name: ...\"");
@@ -280,9 +322,10 @@ static void test_lists_and_whole_files(void **state)
 static void test_overrides(void **state)
 {
     (void)state;
-    const char *const overrides[] = {"modulation.alpha=0.25", "modalities.text.layers=2", "modalities.0.heads=4",
-            "labels.week.duration=2w", "optimiser={kind: sgd, lr: 0.5}", "optimiser.lr=0.125", "seed=7",
-            "snapshots.keep_best=none", "modalities.visual.freeze=[\"*.layer.0.*\"]"};
+    const char *const overrides[] = {"modulation.alpha=0.25", "modalities.text.layers=2",
+            "modalities.0.heads=4", "labels.week.duration=2w", "optimiser={kind: sgd, lr: 0.5}",
+            "optimiser.lr=0.125", "seed=7", "snapshots.keep_best=none",
+            "modalities.visual.freeze=[\"*.layer.0.*\"]"};
     struct sl_config *config = NULL;
     struct sl_error err = {0};
     enum sl_status s = parse(&config, base_text, overrides, sizeof(overrides) / sizeof(overrides[0]), &err);
@@ -299,29 +342,37 @@ static void test_overrides(void **state)
     assert_int_equal(config->modalities[0].freeze_count, 1);
     assert_string_equal(config->modalities[0].freeze[0], "*.layer.0.*");
     sl_config_destroy(config);
-    expect_override_error("modulation.alpha=x", "--set modulation.alpha=x: modulation.alpha: found \"x\"; expected a number from 0 to 100");
-    expect_override_error("modulation.alhpa=1", "--set modulation.alhpa=1: modulation.alhpa: unknown key; did you mean \"alpha\"?");
+    expect_override_error("modulation.alpha=x",
+            "--set modulation.alpha=x: modulation.alpha: found \"x\"; expected a number from 0 to 100");
+    expect_override_error("modulation.alhpa=1",
+            "--set modulation.alhpa=1: modulation.alhpa: unknown key; did you mean \"alpha\"?");
     expect_override_error("modulation", "--set modulation: expected key=value, such as modulation.alpha=0.5");
     expect_override_error("a..b=1", "--set a..b=1: expected key=value, such as modulation.alpha=0.5");
     expect_override_error("=1", "--set =1: expected key=value, such as modulation.alpha=0.5");
     expect_override_error("seed=", "--set seed=: is empty; expected a value");
-    expect_override_error("seed=[1", "--set seed=[1: is not YAML: while parsing a flow sequence, did not find expected ',' or ']'");
-    expect_override_error("seed.x=1", "--set seed.x=1: seed: found a map; expected an integer from 0 to 18446744073709551615");
+    expect_override_error("seed=[1",
+            "--set seed=[1: is not YAML: while parsing a flow sequence, did not find expected ',' or ']'");
+    expect_override_error("seed.x=1",
+            "--set seed.x=1: seed: found a map; expected an integer from 0 to 18446744073709551615");
     expect_override_error("modalities.speech.layers=1",
             "--set modalities.speech.layers=1: the list has no item \"speech\" (it has 3, counted from 0)");
-    expect_override_error("modalities.text.heads=7",
-            "--set modalities.text.heads=7: modalities.text.heads: 7 does not divide hidden 192; choose a divisor such as 6 or 8");
-    expect_override_error("epochs.a=1", "--set epochs.a=1: epochs: found a map; expected an integer from 1 to 1000000");
+    expect_override_error(
+            "modalities.text.heads=7", "--set modalities.text.heads=7: modalities.text.heads: 7 does not "
+                                       "divide hidden 192; choose a divisor such as 6 or 8");
+    expect_override_error(
+            "epochs.a=1", "--set epochs.a=1: epochs: found a map; expected an integer from 1 to 1000000");
 }
 
 static void test_dump_is_stable(void **state)
 {
     (void)state;
-    const char *const overrides[] = {"optimiser.lr=0.1", "modalities.visual.freeze=[\"a*\", 'q\"\\x']", "modulation.end=12",
-            "modulation.alpha=0.30000000000000004", "labels.day.duration=90m", "labels.week.name='一周 \"x\"'"};
+    const char *const overrides[] = {"optimiser.lr=0.1", "modalities.visual.freeze=[\"a*\", 'q\"\\x']",
+            "modulation.end=12", "modulation.alpha=0.30000000000000004", "labels.day.duration=90m",
+            "labels.week.name='一周 \"x\"'"};
     struct sl_config *config = NULL, *again = NULL;
     struct sl_error err = {0};
-    enum sl_status s = sl_config_parse(&config, base_text, strlen(base_text), "run.yaml", "/base", overrides, 6, false, &err);
+    enum sl_status s = sl_config_parse(
+            &config, base_text, strlen(base_text), "run.yaml", "/base", overrides, 6, false, &err);
     if (s != SL_OK)
         fail_msg("%s", err.text);
     assert_string_equal(config->dataset.train, "/base/data/train");
@@ -359,12 +410,13 @@ static void test_hash(void **state)
 {
     (void)state;
     static const char *const same[] = {"dataset.train=elsewhere", "snapshots.keep=9", "cluster.workers=4",
-            "modalities.text.vocab=other.txt", "modalities.visual.init=x.safetensors", "modalities.visual.storage=jpeg",
-            "early_stopping.patience=4", "optimiser.lr=0.0005"};
-    static const char *const other[] = {"labels.day.name=today", "labels.day.duration=23h", "modalities.text.hidden=96",
-            "modalities.text.lower_case=false", "fusion.dropout=0.1", "loss.text=0.5", "loss.class_weights=balanced",
-            "modulation.alpha=0.6", "optimiser.lr=0.0006", "batch.slots=4", "epochs=11", "max_steps=9", "seed=2",
-            "consistency.mode=asp", "modalities.visual.mean=[0.1, 0.5, 0.5]", "modalities.visual.freeze=[a]"};
+            "modalities.text.vocab=other.txt", "modalities.visual.init=x.safetensors",
+            "modalities.visual.storage=jpeg", "early_stopping.patience=4", "optimiser.lr=0.0005"};
+    static const char *const other[] = {"labels.day.name=today", "labels.day.duration=23h",
+            "modalities.text.hidden=96", "modalities.text.lower_case=false", "fusion.dropout=0.1",
+            "loss.text=0.5", "loss.class_weights=balanced", "modulation.alpha=0.6", "optimiser.lr=0.0006",
+            "batch.slots=4", "epochs=11", "max_steps=9", "seed=2", "consistency.mode=asp",
+            "modalities.visual.mean=[0.1, 0.5, 0.5]", "modalities.visual.freeze=[a]"};
     uint64_t base = hash_with(NULL);
     for (size_t i = 0; i < sizeof(same) / sizeof(same[0]); i++)
         if (hash_with(same[i]) != base)
@@ -458,11 +510,13 @@ static void test_load_and_vocabulary(void **state)
     check_load(text, good, NULL, NULL);
     check_load(text, "[PAD]\r\n[UNK]\r\n[CLS]\r\n[SEP]\r\n\xe4\xbd\xa0\r\nworld", NULL, NULL);
     check_load(text, good, "modalities.text.vocab_size=6", NULL);
-    check_load(text, good, "modalities.text.vocab_size=7", "modalities.text.vocab_size: 7 does not fit the 6 lines of ");
+    check_load(text, good, "modalities.text.vocab_size=7",
+            "modalities.text.vocab_size: 7 does not fit the 6 lines of ");
     check_load(text, NULL, NULL, "run.yaml:8:37: modalities.text.vocab: cannot open /");
     check_load(text, "[PAD]\n[UNK]\n[CLS]\nabc\n", NULL, "has no line [SEP]");
     check_load(text, "", NULL, "has no line [PAD]");
-    check_load(text, good, "modalities.visual.init=no.safetensors", "modalities.visual.init: there is no readable file /");
+    check_load(text, good, "modalities.visual.init=no.safetensors",
+            "modalities.visual.init: there is no readable file /");
     check_load(NULL, good, NULL, "run.yaml: cannot be opened: No such file or directory");
     free(text);
 }
@@ -505,17 +559,22 @@ static void test_no_memory(void **state)
 }
 
 /* "| `key` | type | default | meaning |" for every key of the table */
-static void describe_key(char *row, size_t size, const struct sl_section *section, const struct sl_field *field)
+static void describe_key(
+        char *row, size_t size, const struct sl_section *section, const struct sl_field *field)
 {
     static const char *const kinds[] = {"vit", "bert", "features"};
     char type[256], only[64] = "";
     (void)sl_field_describe(field, type, sizeof(type));
     for (unsigned k = 0; k < 3 && field->kinds != SL_KINDS_ALL; k++)
         if ((field->kinds & SL_KIND_BIT(k)) != 0)
-            (void)snprintf(only + strlen(only), sizeof(only) - strlen(only), "%s%s", only[0] == 0 ? "; kind " : ", ", kinds[k]);
-    const char *fallback = field->fallback != NULL ? field->fallback : field->derived != NULL ? field->derived : "required";
+            (void)snprintf(only + strlen(only), sizeof(only) - strlen(only), "%s%s",
+                    only[0] == 0 ? "; kind " : ", ", kinds[k]);
+    const char *fallback = field->fallback != NULL  ? field->fallback
+                           : field->derived != NULL ? field->derived
+                                                    : "required";
     const char *list = section->shape == SL_SECTION_LIST ? "[]" : "", *dot = section->key[0] != 0 ? "." : "";
-    (void)snprintf(row, size, "| `%s%s%s%s` | %s%s | %s | ", section->key, list, dot, field->key, type, only, fallback);
+    (void)snprintf(row, size, "| `%s%s%s%s` | %s%s | %s | ", section->key, list, dot, field->key, type, only,
+            fallback);
 }
 
 static char *read_docs(void)

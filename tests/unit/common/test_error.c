@@ -36,7 +36,8 @@ static void test_errno_becomes_status(void **state)
     static const struct {
         int number;
         enum sl_status status;
-    } cases[] = {{ENOSPC, SL_DISK}, {EDQUOT, SL_DISK}, {EIO, SL_DISK}, {ENOENT, SL_NOT_FOUND}, {ENOMEM, SL_NO_MEMORY}, {EPERM, SL_FAILED}};
+    } cases[] = {{ENOSPC, SL_DISK}, {EDQUOT, SL_DISK}, {EIO, SL_DISK}, {ENOENT, SL_NOT_FOUND},
+            {ENOMEM, SL_NO_MEMORY}, {EPERM, SL_FAILED}};
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct sl_error err = {0};
         errno = cases[i].number;
@@ -75,7 +76,8 @@ static void test_names(void **state)
     for (int status = SL_OK; status <= SL_STOPPED; status++) {
         assert_string_not_equal(sl_status_name((enum sl_status)status), "unknown");
         for (int other = SL_OK; other < status; other++)
-            assert_string_not_equal(sl_status_name((enum sl_status)status), sl_status_name((enum sl_status)other));
+            assert_string_not_equal(
+                    sl_status_name((enum sl_status)status), sl_status_name((enum sl_status)other));
     }
     assert_string_equal(sl_status_name((enum sl_status)(SL_STOPPED + 1)), "unknown");
 }

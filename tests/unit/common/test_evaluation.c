@@ -28,8 +28,8 @@ static void add(struct sl_evaluation *evaluation, int branch, const float *proba
 
 /* four samples of four classes, of which the last never occurs:
  *   true 0 said 0 at .6875 (bin 10) · true 1 said 1 at .75 (bin 11) · true 0 said 2 at .625 (bin 9) · true 1 said 0 at .5 (bin 7) */
-static const float four[4][4] = {{0.6875F, 0.25F, 0.0625F, 0}, {0.125F, 0.75F, 0.125F, 0}, {0.125F, 0.25F, 0.625F, 0},
-        {0.5F, 0.25F, 0.25F, 0}};
+static const float four[4][4] = {{0.6875F, 0.25F, 0.0625F, 0}, {0.125F, 0.75F, 0.125F, 0},
+        {0.125F, 0.25F, 0.625F, 0}, {0.5F, 0.25F, 0.25F, 0}};
 static const int four_labels[] = {0, 1, 0, 1};
 
 static void add_four(struct sl_evaluation *evaluation, int branch)
@@ -76,7 +76,8 @@ static void test_by_hand(void **state)
     expect_near(sl_evaluation_metric(evaluation, 1, SL_METRIC_LOSS), report.loss);
     sl_evaluation_report(evaluation, 0, &report);
     assert_int_equal(report.count, 0);
-    assert_true(isnan(report.accuracy) && isnan(report.macro_f1) && isnan(report.loss) && isnan(report.calibration_error));
+    assert_true(isnan(report.accuracy) && isnan(report.macro_f1) && isnan(report.loss) &&
+                isnan(report.calibration_error));
     sl_evaluation_clear(evaluation);
     assert_int_equal(sl_evaluation_count(evaluation, 1), 0);
     sl_evaluation_destroy(evaluation);
@@ -143,19 +144,23 @@ static void test_merge_is_the_whole(void **state)
 {
     (void)state;
     struct sl_random random = sl_random_make(3, SL_RANDOM_TEST, 0, 0);
-    struct sl_evaluation *whole = create(2, 5), *left = create(2, 5), *right = create(2, 5), *other = create(2, 4);
+    struct sl_evaluation *whole = create(2, 5), *left = create(2, 5), *right = create(2, 5),
+                         *other = create(2, 4);
     for (uint64_t i = 0; i < 300; i++) {
         float logits[5];
         int label = 0;
         random_sample(&random, i, logits, &label);
         int branch = (int)(i % 2);
         assert_int_equal(sl_evaluation_add_logits(whole, branch, logits, label, NULL), SL_OK);
-        assert_int_equal(sl_evaluation_add_logits(i < 120 ? left : right, branch, logits, label, NULL), SL_OK);
+        assert_int_equal(
+                sl_evaluation_add_logits(i < 120 ? left : right, branch, logits, label, NULL), SL_OK);
     }
     assert_int_equal(sl_evaluation_merge(left, right, NULL), SL_OK);
-    assert_memory_equal(sl_evaluation_ints(left), sl_evaluation_ints(whole), sl_evaluation_int_count(2, 5) * sizeof(int64_t));
+    assert_memory_equal(sl_evaluation_ints(left), sl_evaluation_ints(whole),
+            sl_evaluation_int_count(2, 5) * sizeof(int64_t));
     assert_memory_equal(sl_evaluation_doubles(left), sl_evaluation_doubles(whole),
-            sl_evaluation_double_count(2, 5) * sizeof(double)); /* the same bits, though added in another order */
+            sl_evaluation_double_count(2, 5) *
+                    sizeof(double)); /* the same bits, though added in another order */
     struct sl_evaluation_report a, b;
     sl_evaluation_report(left, 1, &a);
     sl_evaluation_report(whole, 1, &b);
@@ -172,7 +177,8 @@ static void test_merge_is_the_whole(void **state)
 }
 
 /* changes one integer or double of a good pair of arrays and expects refusal */
-static void expect_refused(const struct sl_evaluation *good, size_t int_at, int64_t value, double first_double)
+static void expect_refused(
+        const struct sl_evaluation *good, size_t int_at, int64_t value, double first_double)
 {
     size_t ints = sl_evaluation_int_count(1, 4), doubles = sl_evaluation_double_count(1, 4);
     int64_t *int_copy = malloc(ints * sizeof(*int_copy));
@@ -196,10 +202,14 @@ static void test_load(void **state)
     struct sl_evaluation *good = create(1, 4), *target = create(1, 4);
     add_four(good, 0);
     size_t ints = sl_evaluation_int_count(1, 4), doubles = sl_evaluation_double_count(1, 4);
-    assert_int_equal(sl_evaluation_load(target, sl_evaluation_ints(good), ints, sl_evaluation_doubles(good), doubles, NULL), SL_OK);
-    expect_near(sl_evaluation_metric(target, 0, SL_METRIC_LOSS), sl_evaluation_metric(good, 0, SL_METRIC_LOSS));
+    assert_int_equal(sl_evaluation_load(target, sl_evaluation_ints(good), ints, sl_evaluation_doubles(good),
+                             doubles, NULL),
+            SL_OK);
+    expect_near(
+            sl_evaluation_metric(target, 0, SL_METRIC_LOSS), sl_evaluation_metric(good, 0, SL_METRIC_LOSS));
     struct sl_error err = {0};
-    assert_int_equal(sl_evaluation_load(target, sl_evaluation_ints(good), ints - 1, sl_evaluation_doubles(good), doubles, &err),
+    assert_int_equal(sl_evaluation_load(target, sl_evaluation_ints(good), ints - 1,
+                             sl_evaluation_doubles(good), doubles, &err),
             SL_BAD_DATA);
     assert_int_equal(sl_evaluation_count(target, 0), 4);
     expect_refused(good, 0, 1, 0.0); /* one more in the matrix than in the bins */
@@ -261,9 +271,12 @@ static void test_json(void **state)
     const json_t *fused = json_object_get(root, "fused");
     assert_int_equal(json_integer_value(json_object_get(fused, "count")), 4);
     expect_near(json_real_value(json_object_get(fused, "class_distance")), 0.75);
-    assert_int_equal(json_integer_value(json_array_get(json_array_get(json_object_get(fused, "confusion"), 0), 2)), 1);
+    assert_int_equal(
+            json_integer_value(json_array_get(json_array_get(json_object_get(fused, "confusion"), 0), 2)), 1);
     assert_int_equal(json_array_size(json_object_get(fused, "calibration")), SL_EVALUATION_BINS);
-    assert_string_equal(json_string_value(json_object_get(json_array_get(json_object_get(fused, "classes"), 2), "name")), "常青");
+    assert_string_equal(
+            json_string_value(json_object_get(json_array_get(json_object_get(fused, "classes"), 2), "name")),
+            "常青");
     assert_true(json_is_null(json_object_get(json_object_get(root, "text"), "accuracy")));
     json_decref(root);
     sl_evaluation_destroy(evaluation);

@@ -50,7 +50,8 @@ static void test_values(void **state)
     SL_AUTO(sl_json_fini) struct sl_json json;
     sl_json_init(&json, 4096);
     write_sample(&json);
-    expect_text(&json, "{\"step\":-12,\"seed\":18446744073709551615,\"scores\":[0.1,null,[]],\"done\":true,\"best\":null,"
+    expect_text(&json, "{\"step\":-12,\"seed\":18446744073709551615,\"scores\":[0.1,null,[]],\"done\":true,"
+                       "\"best\":null,"
                        "\"title\":null,\"state\":{\"a\":1},\"empty\":{}}");
 }
 
@@ -197,7 +198,7 @@ static void test_utf8(void **state)
     assert_true(sl_utf8_is_text("你 a", 5));
     assert_false(sl_utf8_is_text("a\nb", 3));
     assert_false(sl_utf8_is_text("\xe2\x80\xa8", 3)); /* line separator */
-    assert_false(sl_utf8_is_text("\xc2\x85", 2)); /* next line */
+    assert_false(sl_utf8_is_text("\xc2\x85", 2));     /* next line */
     assert_false(sl_utf8_is_text("\xff", 1));
 }
 

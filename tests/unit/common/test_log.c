@@ -22,7 +22,8 @@ static void open_log(enum sl_log_level level, enum sl_log_format format, const c
 {
     (void)snprintf(log_path, sizeof(log_path), "log-test-%d.log", (int)getpid());
     (void)unlink(log_path);
-    struct sl_log_options options = {.level = level, .format = format, .path = log_path, .role = role, .every_line = every_line};
+    struct sl_log_options options = {
+            .level = level, .format = format, .path = log_path, .role = role, .every_line = every_line};
     assert_int_equal(sl_log_open(&options, NULL), SL_OK);
 }
 
@@ -107,8 +108,8 @@ static void test_json(void **state)
 static void test_long_and_odd_lines_stay_json(void **state)
 {
     (void)state;
-    static const char *const odd[] = {"no pairs at all", "=", "a=", "a= b=", "a=\"open", "a=\"bad \\q escape\"", "\"\"=1",
-            "a=\"x\"tail", "a=-", "a=1e", "a=1.", "k=\"\\u12\""};
+    static const char *const odd[] = {"no pairs at all", "=", "a=", "a= b=", "a=\"open",
+            "a=\"bad \\q escape\"", "\"\"=1", "a=\"x\"tail", "a=-", "a=1e", "a=1.", "k=\"\\u12\""};
     open_log(SL_LOG_INFO, SL_LOG_JSON, NULL, true);
     for (size_t i = 0; i < sizeof(odd) / sizeof(odd[0]); i++)
         sl_log(SL_LOG_INFO, "m", "odd", "%s", odd[i]);
@@ -205,7 +206,8 @@ static void test_threads(void **state)
         assert_int_equal(pthread_join(threads[i], NULL), 0);
     char *text = close_log(), *rest = NULL;
     int lines = 0;
-    for (char *line = strtok_r(text, "\n", &rest); line != NULL; line = strtok_r(NULL, "\n", &rest), lines++) {
+    for (char *line = strtok_r(text, "\n", &rest); line != NULL;
+            line = strtok_r(NULL, "\n", &rest), lines++) {
         json_t *value = json_loads(line, 0, NULL);
         assert_non_null(value);
         json_decref(value);

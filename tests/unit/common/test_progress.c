@@ -51,8 +51,14 @@ static void test_bar(void **state)
     struct capture capture;
     open_capture(&capture);
     struct sl_progress progress;
-    sl_progress_begin(&progress, &(struct sl_progress_options){.title = "train", .unit = "samples", .scale = 64, .total = 200,
-                                         .stream = capture.stream, .mode = SL_PROGRESS_BAR, .columns = 80, .now_us = fake_clock});
+    sl_progress_begin(&progress, &(struct sl_progress_options){.title = "train",
+                                         .unit = "samples",
+                                         .scale = 64,
+                                         .total = 200,
+                                         .stream = capture.stream,
+                                         .mode = SL_PROGRESS_BAR,
+                                         .columns = 80,
+                                         .now_us = fake_clock});
     progress.color = false;
     fake_now_us += 10000000;
     sl_progress_update(&progress, 50, "loss %.3f", 0.4123);
@@ -82,8 +88,13 @@ static void test_bar_fits_any_width(void **state)
         struct capture capture;
         open_capture(&capture);
         struct sl_progress progress;
-        sl_progress_begin(&progress, &(struct sl_progress_options){.title = "导入", .unit = "videos", .total = 100000,
-                                             .stream = capture.stream, .mode = SL_PROGRESS_BAR, .columns = columns, .now_us = fake_clock});
+        sl_progress_begin(&progress, &(struct sl_progress_options){.title = "导入",
+                                             .unit = "videos",
+                                             .total = 100000,
+                                             .stream = capture.stream,
+                                             .mode = SL_PROGRESS_BAR,
+                                             .columns = columns,
+                                             .now_us = fake_clock});
         progress.color = false;
         fake_now_us += 1000000;
         sl_progress_update(&progress, 33333, "a note that is rather long 你好");
@@ -101,8 +112,12 @@ static void test_ascii(void **state)
     struct capture capture;
     open_capture(&capture);
     struct sl_progress progress;
-    sl_progress_begin(&progress, &(struct sl_progress_options){.title = "import", .total = 4, .stream = capture.stream,
-                                         .mode = SL_PROGRESS_ASCII, .columns = 38, .now_us = fake_clock});
+    sl_progress_begin(&progress, &(struct sl_progress_options){.title = "import",
+                                         .total = 4,
+                                         .stream = capture.stream,
+                                         .mode = SL_PROGRESS_ASCII,
+                                         .columns = 38,
+                                         .now_us = fake_clock});
     fake_now_us += 100000;
     sl_progress_update(&progress, 2, NULL);
     assert_string_equal(last_line(&capture), "\r\033[Kimport [#########         ]  50 % 2/4");
@@ -116,8 +131,12 @@ static void test_plain(void **state)
     struct capture capture;
     open_capture(&capture);
     struct sl_progress progress;
-    sl_progress_begin(&progress, &(struct sl_progress_options){.title = "import", .unit = "videos", .total = 100,
-                                         .stream = capture.stream, .mode = SL_PROGRESS_PLAIN, .now_us = fake_clock});
+    sl_progress_begin(&progress, &(struct sl_progress_options){.title = "import",
+                                         .unit = "videos",
+                                         .total = 100,
+                                         .stream = capture.stream,
+                                         .mode = SL_PROGRESS_PLAIN,
+                                         .now_us = fake_clock});
     for (int i = 1; i <= 100; i++) {
         fake_now_us += 300000;
         sl_progress_update(&progress, i, NULL);
@@ -135,16 +154,25 @@ static void test_resumed_and_unknown_total(void **state)
     struct capture capture;
     open_capture(&capture);
     struct sl_progress progress;
-    sl_progress_begin(&progress, &(struct sl_progress_options){.title = "import", .unit = "videos", .total = 1000, .done = 900,
-                                         .stream = capture.stream, .mode = SL_PROGRESS_PLAIN, .now_us = fake_clock});
+    sl_progress_begin(&progress, &(struct sl_progress_options){.title = "import",
+                                         .unit = "videos",
+                                         .total = 1000,
+                                         .done = 900,
+                                         .stream = capture.stream,
+                                         .mode = SL_PROGRESS_PLAIN,
+                                         .now_us = fake_clock});
     fake_now_us += 10000000;
     sl_progress_update(&progress, 910, NULL);
     sl_progress_end(&progress);
-    assert_string_equal(capture.text, "import 91 % 910/1000 1.00 videos/s ETA 01:30\nimport 910/1000 1.00 videos/s in 00:10\n");
+    assert_string_equal(capture.text,
+            "import 91 % 910/1000 1.00 videos/s ETA 01:30\nimport 910/1000 1.00 videos/s in 00:10\n");
     close_capture(&capture);
     open_capture(&capture);
-    sl_progress_begin(&progress, &(struct sl_progress_options){.title = "read", .unit = "rows", .stream = capture.stream,
-                                         .mode = SL_PROGRESS_PLAIN, .now_us = fake_clock});
+    sl_progress_begin(&progress, &(struct sl_progress_options){.title = "read",
+                                         .unit = "rows",
+                                         .stream = capture.stream,
+                                         .mode = SL_PROGRESS_PLAIN,
+                                         .now_us = fake_clock});
     fake_now_us += 10000000;
     sl_progress_update(&progress, 70, NULL);
     sl_progress_end(&progress);
@@ -159,7 +187,9 @@ static void test_none_and_detection(void **state)
     open_capture(&capture);
     struct sl_progress progress;
     assert_int_equal(setenv("SHELFLIFE_PROGRESS", "none", 1), 0);
-    sl_progress_begin(&progress, &(struct sl_progress_options){.title = "x", .total = 3, .stream = capture.stream, .now_us = fake_clock});
+    sl_progress_begin(
+            &progress, &(struct sl_progress_options){
+                               .title = "x", .total = 3, .stream = capture.stream, .now_us = fake_clock});
     fake_now_us += 100000000;
     sl_progress_update(&progress, 3, "%s", "note");
     sl_progress_end(&progress);

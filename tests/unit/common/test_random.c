@@ -10,7 +10,8 @@
 #include <math.h>
 #include <stdlib.h>
 
-static void expect_words(uint64_t index, uint32_t c2, uint32_t c3, uint32_t k0, uint32_t k1, const uint32_t expected[4])
+static void expect_words(
+        uint64_t index, uint32_t c2, uint32_t c3, uint32_t k0, uint32_t k1, const uint32_t expected[4])
 {
     struct sl_random stream = {{k0, k1}, {c2, c3}};
     uint32_t words[4];
@@ -46,9 +47,9 @@ static void test_streams_differ(void **state)
 {
     (void)state;
     const struct sl_random base = sl_random_make(1, SL_RANDOM_DROPOUT, 2, 3);
-    const struct sl_random others[] = {sl_random_make(2, SL_RANDOM_DROPOUT, 2, 3), sl_random_make(1, SL_RANDOM_INITIAL, 2, 3),
-            sl_random_make(1, SL_RANDOM_DROPOUT, 3, 3), sl_random_make(1, SL_RANDOM_DROPOUT, 2, 4),
-            sl_random_make(1, SL_RANDOM_DROPOUT, 3, 2)};
+    const struct sl_random others[] = {sl_random_make(2, SL_RANDOM_DROPOUT, 2, 3),
+            sl_random_make(1, SL_RANDOM_INITIAL, 2, 3), sl_random_make(1, SL_RANDOM_DROPOUT, 3, 3),
+            sl_random_make(1, SL_RANDOM_DROPOUT, 2, 4), sl_random_make(1, SL_RANDOM_DROPOUT, 3, 2)};
     for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
         int same = 0;
         for (uint64_t n = 0; n < 64; n++)

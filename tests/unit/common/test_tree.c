@@ -39,7 +39,8 @@ static void test_family(void **state)
         assert_true(sl_tree_equal(sl_tree_parent(node), sl_tree_parent(sibling)));
         assert_false(sl_tree_equal(node, sibling));
         assert_true(sl_tree_equal(sl_tree_sibling(sibling), node));
-        assert_int_equal(sl_tree_begin(sl_tree_parent(node)), index % 2 == 0 ? sl_tree_begin(node) : sl_tree_begin(sibling));
+        assert_int_equal(sl_tree_begin(sl_tree_parent(node)),
+                index % 2 == 0 ? sl_tree_begin(node) : sl_tree_begin(sibling));
     }
 }
 
@@ -56,7 +57,8 @@ static void test_cover(void **state)
                     assert_true(sl_tree_node_valid(slots, node));
                     assert_int_equal(sl_tree_begin(node), at);
                     assert_true(sl_tree_end(slots, node) <= end);
-                    bool wider = sl_tree_node_valid(slots, parent) && sl_tree_begin(parent) == at && sl_tree_end(slots, parent) <= end;
+                    bool wider = sl_tree_node_valid(slots, parent) && sl_tree_begin(parent) == at &&
+                                 sl_tree_end(slots, parent) <= end;
                     assert_false(wider);
                     at = sl_tree_end(slots, node);
                 }
@@ -85,7 +87,8 @@ static void sum_node(float *sum, float (*leaves)[LENGTH], uint32_t slots, struct
 }
 
 /* joins the sums of a partition [0, cuts…, slots) upwards: a node whose sibling covers no slot rises alone */
-static void sum_parts(float *sum, float (*leaves)[LENGTH], uint32_t slots, struct sl_node node, const bool *is_part_begin)
+static void sum_parts(
+        float *sum, float (*leaves)[LENGTH], uint32_t slots, struct sl_node node, const bool *is_part_begin)
 {
     uint32_t begin = sl_tree_begin(node), end = sl_tree_end(slots, node);
     bool whole = true;

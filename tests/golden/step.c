@@ -1,0 +1,320 @@
+/* golden_step FOLDER: three whole training steps of a golden set, for each of its optimisers, through the parts that a cluster runs: the model on one
+ * slot per sample, the reduction tree, modulation, clipping and the table's update. Checked against the set: scores, ratios, coefficients, losses
+ * and the norm of the unmodulated gradient of every step, the modulated gradient of the first, the parameters after the third. */
+#include "common/memory.h"
+#include "ps/modulation.h"
+#include "ps/reduction.h"
+#include "ps/table.h"
+#include "tests/golden/set.h"
+#include "worker/model/model.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#define STEPS 3
+#define BLOCK_FLOATS 1024
+#define TENSOR_TOLERANCE 1e-4      /* ‖a − b‖ / ‖b‖ */
+#define NUMBER_TOLERANCE 1e-4      /* relative: losses, scores, norms */
+#define COEFFICIENT_TOLERANCE 1e-6 /* ratios and coefficients, of the same */
+/* Gradients that are zero in exact arithmetic (a key's bias) are rounding errors in the set and here; see golden_model. */
+#define ZERO_SHARE 1e-9
+#define ZERO_LIMIT 1e-8
+
+struct report {
+    double worst;
+    char name[SL_PARAM_NAME_MAX + 64];
+    int checked, failed;
+};
+
+/* One optimiser's training: what worker and server hold. */
+struct training {
+    const struct golden_set *set;
+    struct sl_layout *layout; /* as the set's, in smaller blocks */
+    const char *optimiser_name;
+    struct ps_optimiser optimiser;
+    struct ps_table *table;
+    struct ps_reduction *reduction;
+    struct ps_modulation_config modulation_config;
+    struct ps_modulation modulation;
+    struct wk_model *model;
+    struct wk_workspace *workspace;
+    struct wk_batch *slot; /* one sample */
+    float *params;
+    double rate;
+    struct report *report;
+};
+
+static void must(enum sl_status status, const struct sl_error *err)
+{
+    if (status != SL_OK)
+        golden_die("%s", err->text);
+}
+
+static void check(
+        struct report *report, double relative, double tolerance, const char *what, const char *name)
+{
+    double share = relative / tolerance;
+    report->checked++;
+    if (!(share <= report->worst)) {
+        report->worst = share;
+        (void)snprintf(report->name, sizeof(report->name), "%s %s", what, name);
+    }
+    if (!(share <= 1.0)) {
+        report->failed++;
+        printf("FAILED %s %s: relative difference %.3g, at most %.3g\n", what, name, relative, tolerance);
+    }
+}
+
+static void check_number(
+        struct training *t, int step, const char *key, const char *name, double got, double tolerance)
+{
+    json_t *steps = json_object_get(json_object_get(t->set->expected, "steps"), t->optimiser_name);
+    json_t *value = json_object_get(json_array_get(steps, (size_t)step), key);
+    if (name != NULL)
+        value = json_object_get(value, name);
+    if (!json_is_number(value))
+        golden_die("expected.json: no %s of step %d of %s", key, step, t->optimiser_name);
+    double wanted = json_number_value(value);
+    char what[128];
+    (void)snprintf(what, sizeof(what), "%s step %d %s", t->optimiser_name, step, key);
+    check(t->report, fabs(got - wanted) / fmax(fabs(wanted), 1e-12), tolerance, what,
+            name == NULL ? "" : name);
+}
+
+/* take_sample copies sample b of a batch into a batch of one. */
+static void take_sample(struct training *t, const struct wk_batch *batch, int b)
+{
+    struct wk_batch *slot = t->slot;
+    wk_batch_clear(slot);
+    slot->labels[0] = batch->labels[b];
+    slot->ids[0] = batch->ids[b];
+    slot->count = 1;
+    for (int m = 0; m < t->set->config->modality_count; m++) {
+        const struct sl_modality_config *modality = &t->set->config->modalities[m];
+        const struct wk_batch_input *from = &batch->inputs[m];
+        struct wk_batch_input *to = &slot->inputs[m];
+        size_t image = (size_t)modality->image, begin = (size_t)from->offset[b],
+               rows = (size_t)(from->offset[b + 1] - from->offset[b]);
+        size_t width = modality->kind == SL_KIND_VIT    ? 3 * image * image
+                       : modality->kind == SL_KIND_BERT ? 0
+                                                        : (size_t)modality->input;
+        to->rows = (int)rows;
+        to->offset[0] = 0;
+        to->offset[1] = to->rows;
+        memcpy(to->position, from->position + begin, rows * sizeof(*to->position));
+        if (modality->kind == SL_KIND_BERT)
+            memcpy(to->tokens, from->tokens + begin, rows * sizeof(*to->tokens));
+        else
+            memcpy(to->values, from->values + begin * width, rows * width * sizeof(*to->values));
+    }
+}
+
+/* push_slot computes one slot's sums and pushes every block of them. */
+static void push_slot(struct training *t, uint32_t slot, struct sl_step_stats *stats)
+{
+    struct sl_error err = {0};
+    struct wk_mode mode = {.training = true};
+    struct sl_step_stats own;
+    struct sl_buffer *buffers[SL_TAGS];
+    float *grads[SL_TAGS];
+    for (int tag = 0; tag < SL_TAGS; tag++) {
+        buffers[tag] = sl_buffer_create(t->layout->count * sizeof(float));
+        if (buffers[tag] == NULL)
+            golden_die("out of memory");
+        grads[tag] = buffers[tag]->data;
+    }
+    wk_model_forward(t->model, t->params, t->slot, &mode, t->workspace, &own);
+    wk_model_backward(t->model, t->params, t->slot, t->workspace, grads);
+    sl_step_stats_add(stats, &own);
+    for (int b = 0; b < t->layout->block_count; b++) {
+        const struct sl_block *block = &t->layout->blocks[b];
+        struct sl_frame frames[SL_TAGS] = {{0}};
+        for (int tag = 0; tag < SL_TAGS; tag++)
+            if (block->tagged[tag])
+                frames[tag] = (struct sl_frame){sl_buffer_retain(buffers[tag]), grads[tag] + block->offset,
+                        block->count * sizeof(float)};
+        must(ps_reduction_push(t->reduction, (uint32_t)b, (struct sl_node){0, slot}, frames, &err), &err);
+    }
+    for (int tag = 0; tag < SL_TAGS; tag++)
+        sl_buffer_release(buffers[tag]);
+}
+
+/* check_modulated holds what remains after modulation, before clipping, against the set: the mean over the batch. */
+static void check_modulated(struct training *t, const struct sl_commit *commit)
+{
+    float *g = sl_alloc(t->layout->count, sizeof(float)), *bound = sl_alloc(t->layout->count, sizeof(float));
+    if (g == NULL || bound == NULL)
+        golden_die("out of memory");
+    for (int b = 0; b < t->layout->block_count; b++) {
+        const struct sl_block *block = &t->layout->blocks[b];
+        const float *grads[SL_TAGS];
+        double k = block->part == SL_PART_EXTRACTOR ? commit->coefficient[block->modality] : 1.0;
+        struct ps_factors factors = {.scale = (float)commit->inverse_weight, .coefficient = (float)k};
+        ps_reduction_peek(t->reduction, b, grads);
+        ps_kernels_best()->combine(g + block->offset, bound + block->offset, grads[SL_TAG_UNIMODAL],
+                grads[SL_TAG_FUSED], block->count, &factors);
+    }
+    struct sl_safetensors *file = golden_file(t->set, "step0.safetensors");
+    double norm = golden_norm(g, t->layout->count);
+    for (int p = 0; p < t->layout->param_count; p++) {
+        const struct sl_param *param = &t->layout->params[p];
+        size_t count = 0;
+        float *wanted = golden_tensor(file, &count, "modulated.%s", param->name);
+        if (wanted == NULL || count != param->count)
+            golden_die("step0.safetensors: no modulated.%s of the right shape", param->name);
+        bool zero = golden_norm(wanted, count) < ZERO_SHARE * norm;
+        double relative = golden_relative(
+                g + param->offset, wanted, count, zero ? ZERO_LIMIT / TENSOR_TOLERANCE * norm : 0.0);
+        check(t->report, relative, TENSOR_TOLERANCE, "modulated", param->name);
+        sl_free(wanted);
+    }
+    sl_safetensors_close(file);
+    sl_free(g);
+    sl_free(bound);
+}
+
+/* reduce gives the global norm of the unmodulated mean gradient. */
+static double global_norm(struct training *t, double inverse_weight)
+{
+    struct sl_error err = {0};
+    double norm2 = 0.0;
+    for (int b = 0; b < t->layout->block_count; b++) {
+        const float *grads[SL_TAGS];
+        struct sl_block_sums sums;
+        if (!ps_reduction_whole(t->reduction, b))
+            golden_die("block %d is not whole after all slots", b);
+        ps_reduction_peek(t->reduction, b, grads);
+        must(ps_table_measure(t->table, b, grads, &sums, &err), &err);
+        norm2 += sums.norm2;
+    }
+    return sqrt(norm2) * inverse_weight;
+}
+
+static void check_step(struct training *t, int step, const struct sl_step_stats *stats, const double *ratios,
+        const struct sl_commit *commit, double norm)
+{
+    const struct sl_config *config = t->set->config;
+    for (int m = 0; m < config->modality_count; m++) {
+        const char *name = config->modalities[m].name;
+        check_number(t, step, "scores", name, stats->score[m], NUMBER_TOLERANCE);
+        check_number(t, step, "ratio", name, ratios[m], step == 0 ? COEFFICIENT_TOLERANCE : NUMBER_TOLERANCE);
+        check_number(t, step, "coefficient", name, commit->coefficient[m],
+                step == 0 ? COEFFICIENT_TOLERANCE : NUMBER_TOLERANCE);
+        check_number(t, step, "loss", name, stats->loss[m] * commit->inverse_weight, NUMBER_TOLERANCE);
+    }
+    check_number(t, step, "loss", "fused", stats->loss[config->modality_count] * commit->inverse_weight,
+            NUMBER_TOLERANCE);
+    check_number(t, step, "raw_gradient_norm", NULL, norm, NUMBER_TOLERANCE);
+}
+
+static void run_step(struct training *t, int step)
+{
+    struct sl_error err = {0};
+    struct sl_step_stats stats = {0};
+    double ratios[SL_MODALITIES_MAX] = {0};
+    struct wk_batch *batch = golden_batch(t->set, step);
+    ps_reduction_reset(t->reduction, (uint32_t)batch->count);
+    ps_table_copy(t->table, t->params, NULL, NULL);
+    for (int b = batch->count - 1; b >= 0; b--) { /* the order of arrival must not matter */
+        take_sample(t, batch, b);
+        push_slot(t, (uint32_t)b, &stats);
+    }
+    struct sl_commit commit = {.inverse_weight = 1.0 / stats.weight_sum, .rate = t->rate};
+    double norm = global_norm(t, commit.inverse_weight);
+    commit.clip = ps_optimiser_clip(&t->optimiser, norm);
+    must(ps_modulation_step(&t->modulation, &t->modulation_config, step, stats.score,
+                 t->set->config->modality_count, ratios, commit.coefficient, &err),
+            &err);
+    check_step(t, step, &stats, ratios, &commit, norm);
+    if (step == 0)
+        check_modulated(t, &commit);
+    for (int b = 0; b < t->layout->block_count; b++) {
+        const float *grads[SL_TAGS];
+        ps_reduction_peek(t->reduction, b, grads);
+        must(ps_table_apply(t->table, b, step, &commit, grads, &err), &err);
+        ps_reduction_drop(t->reduction, b);
+    }
+    wk_batch_destroy(batch);
+}
+
+static void check_params(struct training *t)
+{
+    char name[128], what[160];
+    (void)snprintf(name, sizeof(name), "after3_%s.safetensors", t->optimiser_name);
+    (void)snprintf(what, sizeof(what), "after3_%s", t->optimiser_name);
+    float *wanted = golden_params(t->set, name);
+    ps_table_copy(t->table, t->params, NULL, NULL);
+    for (int p = 0; p < t->layout->param_count; p++) {
+        const struct sl_param *param = &t->layout->params[p];
+        double relative =
+                golden_relative(t->params + param->offset, wanted + param->offset, param->count, 0.0);
+        check(t->report, relative, TENSOR_TOLERANCE, what, param->name);
+    }
+    sl_free(wanted);
+}
+
+static struct ps_optimiser read_optimiser(json_t *object, double *ret_rate)
+{
+    const char *second = json_string_value(json_object_get(object, "second_moment"));
+    *ret_rate = json_number_value(json_object_get(object, "lr"));
+    return (struct ps_optimiser){
+            .kind = json_object_get(object, "beta1") != NULL ? SL_OPTIMISER_ADAMW : SL_OPTIMISER_SGD,
+            .second_moment = second != NULL && strcmp(second, "modulated") == 0 ? SL_SECOND_MODULATED
+                                                                                : SL_SECOND_BOUND,
+            .beta1 = json_number_value(json_object_get(object, "beta1")),
+            .beta2 = json_number_value(json_object_get(object, "beta2")),
+            .eps = json_number_value(json_object_get(object, "eps")),
+            .momentum = json_number_value(json_object_get(object, "momentum")),
+            .weight_decay = json_number_value(json_object_get(object, "weight_decay")),
+            .clip_norm = json_number_value(json_object_get(object, "clip_norm")),
+            .kernels = ps_kernels_best(),
+    };
+}
+
+static void run_training(
+        const struct golden_set *set, const char *name, json_t *optimiser, struct report *report)
+{
+    struct sl_error err = {0};
+    struct training t = {.set = set, .optimiser_name = name, .report = report};
+    t.optimiser = read_optimiser(optimiser, &t.rate);
+    t.modulation_config = ps_modulation_from_config(set->config);
+    must(sl_layout_create(&t.layout, set->config, BLOCK_FLOATS, &err), &err);
+    must(ps_table_create(&t.table, t.layout, &t.optimiser, NULL, 0, &err), &err);
+    must(ps_reduction_create(&t.reduction, t.layout, (uint32_t)set->config->batch.slot_size, &err), &err);
+    must(wk_model_create(&t.model, set->config, t.layout, &err), &err);
+    must(wk_workspace_create(&t.workspace, t.model, 1, true, &err), &err);
+    must(wk_batch_create(&t.slot, set->config, 1, &err), &err);
+    t.params = golden_params(set, "initial.safetensors");
+    must(ps_table_load(t.table, t.params, NULL, NULL, 0, &err), &err);
+    for (int step = 0; step < STEPS; step++)
+        run_step(&t, step);
+    check_params(&t);
+    wk_batch_destroy(t.slot);
+    wk_workspace_destroy(t.workspace);
+    wk_model_destroy(t.model);
+    ps_reduction_destroy(t.reduction);
+    ps_table_destroy(t.table);
+    sl_layout_destroy(t.layout);
+    sl_free(t.params);
+}
+
+int main(int argc, char **argv)
+{
+    struct golden_set set;
+    struct report report = {0};
+    if (argc != 2) {
+        (void)fprintf(stderr, "usage: golden_step FOLDER\n");
+        return 2;
+    }
+    if (!golden_open(&set, argv[1]))
+        return GOLDEN_SKIPPED;
+    const char *name = NULL;
+    json_t *optimiser = NULL;
+    json_object_foreach(json_object_get(set.expected, "optimisers"), name, optimiser)
+            run_training(&set, name, optimiser, &report);
+    printf("%s: %d tensors and numbers, %d beyond their tolerance; worst %.3g of it (%s)\n", set.folder,
+            report.checked, report.failed, report.worst, report.name);
+    golden_close(&set);
+    return report.failed == 0 && report.checked > 0 ? 0 : 1;
+}
