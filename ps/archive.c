@@ -57,7 +57,7 @@ static enum sl_status attach_config(struct ps_archive *a, struct sl_error *err)
         struct sl_modality_config *modality = &copy->modalities[m];
         modality->init[0] = 0;
         if (modality->kind == SL_KIND_BERT)
-            (void)snprintf(modality->vocab, sizeof(modality->vocab), "vocab-%s.txt", modality->name);
+            (void)snprintf(modality->vocab, sizeof(modality->vocab), "vocab-%s.txt", a->config->modalities[m].name);
     }
     enum sl_status status = sl_config_dump(&text, copy, err);
     return status == SL_OK ? attach(a, "config.yaml", text, strlen(text), err) : status;

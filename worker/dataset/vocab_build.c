@@ -13,13 +13,14 @@
 #include <string.h>
 #include <utf8proc.h>
 
-#define CODE_POINTS 0x110000
+#define PAGE_POINTS 256 /* code points whose counts lie together */
+#define PAGES (0x110000 / PAGE_POINTS)
 #define WORD_BYTES_MEAN 16 /* words_max times this many bytes of words are kept */
 
 struct wk_vocab_builder {
     struct wk_vocab_options options;
     struct wk_vocab_stats stats;
-    int64_t *characters;     /* (CODE_POINTS,) occurrences */
+    int64_t *pages[PAGES];   /* (PAGE_POINTS,) occurrences of characters; NULL where none has occurred */
     struct wk_strings words; /* distinct words of two or more characters */
     int64_t *counts;         /* (words_max,) occurrences of each */
     int64_t forget_below;    /* grows each time that room runs out */
@@ -41,9 +42,8 @@ enum sl_status wk_vocab_builder_create(
     if (builder->options.words_max <= 0)
         builder->options.words_max = WK_BUILD_WORDS_MAX;
     builder->forget_below = 1;
-    builder->characters = sl_alloc(CODE_POINTS, sizeof *builder->characters);
     builder->counts = sl_alloc((size_t)builder->options.words_max, sizeof *builder->counts);
-    if (builder->characters == NULL || builder->counts == NULL)
+    if (builder->counts == NULL)
         return sl_fail(err, SL_NO_MEMORY, "out of memory for building a vocabulary");
     *ret_builder = SL_TAKE(builder);
     return SL_OK;
@@ -54,7 +54,8 @@ void wk_vocab_builder_destroy(struct wk_vocab_builder *builder)
     if (builder == NULL)
         return;
     wk_strings_fini(&builder->words);
-    sl_free(builder->characters);
+    for (int i = 0; i < PAGES; i++)
+        sl_free(builder->pages[i]);
     sl_free(builder->counts);
     sl_free(builder);
 }
@@ -109,13 +110,25 @@ static bool forget(struct wk_vocab_builder *builder)
     return true;
 }
 
+static bool count_character(struct wk_vocab_builder *builder, int32_t point)
+{
+    int64_t **page = &builder->pages[point / PAGE_POINTS];
+    if (*page == NULL)
+        *page = sl_alloc(PAGE_POINTS, sizeof **page);
+    if (*page == NULL)
+        return false;
+    (*page)[point % PAGE_POINTS]++;
+    builder->stats.characters++;
+    return true;
+}
+
 static bool add_word(struct wk_vocab_builder *builder, const struct wk_word *word)
 {
     builder->stats.words++;
     int chars = 0;
     for (size_t at = 0; at < (size_t)word->size; chars++)
-        builder->characters[next_point(word->bytes, (size_t)word->size, &at)]++;
-    builder->stats.characters += chars;
+        if (!count_character(builder, next_point(word->bytes, (size_t)word->size, &at)))
+            return false;
     if (chars < 2)
         return true;
     if (is_full(builder) && !forget(builder))
@@ -147,20 +160,18 @@ struct character {
     int32_t point;
     int64_t count;
     bool letter;
+    int32_t begin, go_on; /* token numbers, -1 for none */
 };
 
-/* What the characters of a word become: token numbers by code point, -1 for none. */
+/* Those that have tokens, in order of code point. */
 struct alphabet {
     struct character *characters;
     int count;
-    int32_t *begin, *go_on; /* (CODE_POINTS,) */
 };
 
 static void fini_alphabet(struct alphabet *alphabet)
 {
     sl_free(alphabet->characters);
-    sl_free(alphabet->begin);
-    sl_free(alphabet->go_on);
 }
 
 static bool is_basic(int32_t point, bool lower_case)
@@ -184,27 +195,46 @@ static int by_point(const void *a, const void *b)
     return x->point < y->point ? -1 : x->point > y->point;
 }
 
+static bool is_wanted(const struct wk_vocab_builder *builder, int32_t point, int64_t *ret_count)
+{
+    const int64_t *page = builder->pages[point / PAGE_POINTS];
+    *ret_count = page == NULL ? 0 : page[point % PAGE_POINTS];
+    return *ret_count >= builder->options.min_count || is_basic(point, builder->options.lower_case);
+}
+
+/* list_characters appends the wanted ones of a page, or counts them when characters is NULL. */
+static int list_characters(
+        const struct wk_vocab_builder *builder, int page, struct character *characters, int count)
+{
+    if (page > 0 && builder->pages[page] == NULL)
+        return count;
+    for (int32_t c = page * PAGE_POINTS; c < (page + 1) * PAGE_POINTS; c++) {
+        int64_t occurrences;
+        if (!is_wanted(builder, c, &occurrences))
+            continue;
+        if (characters != NULL)
+            characters[count] = (struct character){c, occurrences, wk_char_class(c) == WK_CHAR_OTHER, -1, -1};
+        count++;
+    }
+    return count;
+}
+
 /* choose_characters takes ASCII whether it occurs or not, so that no later title is unknown for a letter, then the
  * most frequent others. */
 static bool choose_characters(const struct wk_vocab_builder *builder, struct alphabet *alphabet)
 {
     int found = 0;
-    for (int32_t c = 0; c < CODE_POINTS; c++)
-        found += builder->characters[c] >= builder->options.min_count ||
-                 is_basic(c, builder->options.lower_case);
+    for (int page = 0; page < PAGES; page++)
+        found = list_characters(builder, page, NULL, found);
     alphabet->characters = sl_alloc((size_t)found, sizeof *alphabet->characters);
     if (alphabet->characters == NULL)
         return false;
     int count = 0;
-    int basic = 0;
-    for (int32_t c = 0; c < CODE_POINTS; c++) {
-        bool is_sure = is_basic(c, builder->options.lower_case);
-        if (!is_sure && builder->characters[c] < builder->options.min_count)
-            continue;
-        alphabet->characters[count++] =
-                (struct character){c, builder->characters[c], wk_char_class(c) == WK_CHAR_OTHER};
-        basic += is_sure; /* they are the first that come */
-    }
+    for (int page = 0; page < PAGES; page++)
+        count = list_characters(builder, page, alphabet->characters, count);
+    int basic = 0; /* the rest of ASCII, controls and space, is in no word */
+    while (basic < count && alphabet->characters[basic].point < 0x7F)
+        basic++;
     qsort(alphabet->characters + basic, (size_t)(count - basic), sizeof *alphabet->characters, by_count);
     int room = builder->options.size - WK_SPECIALS;
     for (int i = 0; i < count && room >= 1 + alphabet->characters[i].letter; i++) {
@@ -226,26 +256,20 @@ static int32_t add_character(struct wk_strings *tokens, int32_t point, bool cont
 /* number_characters gives the special tokens and then the chosen characters their numbers. */
 static bool number_characters(struct alphabet *alphabet, struct wk_strings *tokens)
 {
-    alphabet->begin = sl_alloc(CODE_POINTS, sizeof *alphabet->begin);
-    alphabet->go_on = sl_alloc(CODE_POINTS, sizeof *alphabet->go_on);
-    if (alphabet->begin == NULL || alphabet->go_on == NULL)
-        return false;
-    memset(alphabet->begin, 0xFF, CODE_POINTS * sizeof *alphabet->begin);
-    memset(alphabet->go_on, 0xFF, CODE_POINTS * sizeof *alphabet->go_on);
     for (int i = 0; i < WK_SPECIALS; i++) {
         const char *name = wk_special_name((enum wk_special)i);
         if (wk_strings_intern(tokens, name, strlen(name)) < 0)
             return false;
     }
     for (int continuing = 0; continuing < 2; continuing++) {
-        int32_t *numbers = continuing ? alphabet->go_on : alphabet->begin;
         for (int i = 0; i < alphabet->count; i++) {
-            const struct character *character = &alphabet->characters[i];
+            struct character *character = &alphabet->characters[i];
             if (continuing && !character->letter)
                 continue;
-            numbers[character->point] = add_character(tokens, character->point, continuing);
-            if (numbers[character->point] < 0)
+            int32_t number = add_character(tokens, character->point, continuing);
+            if (number < 0)
                 return false;
+            *(continuing ? &character->go_on : &character->begin) = number;
         }
     }
     return true;
@@ -271,7 +295,9 @@ static enum sl_status add_to_join(
     int count = 0;
     for (size_t at = 0; at < word->size;) {
         int32_t point = next_point(word->bytes, word->size, &at);
-        int32_t piece = (count == 0 ? alphabet->begin : alphabet->go_on)[point];
+        const struct character *known = bsearch(&(struct character){.point = point}, alphabet->characters,
+                (size_t)alphabet->count, sizeof *alphabet->characters, by_point);
+        int32_t piece = known == NULL ? -1 : count == 0 ? known->begin : known->go_on;
         if (piece < 0)
             return SL_OK; /* a word with a rare character is unknown as a whole: nothing to gain in it */
         pieces[count++] = piece;
@@ -279,7 +305,8 @@ static enum sl_status add_to_join(
     return wk_join_add_word(join, pieces, count, word->count);
 }
 
-/* join_words runs the words through vocab_join.h in the order of their bytes, so that the order of the texts does not matter. */
+/* join_words runs the words through vocab_join.h in the order of their bytes, so that the order of the texts does
+ * not matter. */
 static enum sl_status join_words(
         const struct wk_vocab_builder *builder, const struct alphabet *alphabet, struct wk_strings *tokens)
 {
