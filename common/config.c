@@ -164,8 +164,9 @@ static enum sl_status read_item_fields(const struct sl_section *section, void *b
 static enum sl_status read_label(const struct sl_section *section, struct sl_config *config,
         const struct sl_yaml_node *item, const struct sl_config_reader *reader)
 {
-    char path[PATH_WORDS_MAX];
+    char path[PATH_WORDS_MAX], name_path[PATH_WORDS_MAX];
     (void)snprintf(path, sizeof(path), "labels.%d", config->label_count);
+    (void)snprintf(name_path, sizeof(name_path), "labels.%d.name", config->label_count);
     struct key_list list = {.count = 0};
     add_fields(&list, section->fields, section->field_count, 0);
     enum sl_status s = check_keys(reader, item, path, &list);
@@ -173,7 +174,7 @@ static enum sl_status read_label(const struct sl_section *section, struct sl_con
     if (s == SL_OK)
         s = read_item_fields(section, label, item, path, 0, reader);
     if (s == SL_OK && sl_config_find_label(config, label->name) >= 0)
-        return sl_config_fail(reader, strcat(path, ".name"),
+        return sl_config_fail(reader, name_path,
                 "\"%s\" is the name of an earlier label; give each its own", label->name);
     config->label_count += s == SL_OK ? 1 : 0;
     return s;
@@ -189,8 +190,9 @@ static bool is_reserved(const char *name)
 static enum sl_status read_modality(const struct sl_section *section, struct sl_config *config,
         const struct sl_yaml_node *item, const struct sl_config_reader *reader)
 {
-    char path[PATH_WORDS_MAX];
+    char path[PATH_WORDS_MAX], name_path[PATH_WORDS_MAX];
     (void)snprintf(path, sizeof(path), "modalities.%d", config->modality_count);
+    (void)snprintf(name_path, sizeof(name_path), "modalities.%d.name", config->modality_count);
     struct sl_modality_config *modality = &config->modalities[config->modality_count];
     struct key_list list = {.count = 0};
     add_fields(&list, section->fields, section->field_count, 0);
@@ -201,9 +203,9 @@ static enum sl_status read_modality(const struct sl_section *section, struct sl_
         return s;
     if (is_reserved(modality->name))
         return sl_config_fail(
-                reader, strcat(path, ".name"), "\"%s\" is reserved; choose another name", modality->name);
+                reader, name_path, "\"%s\" is reserved; choose another name", modality->name);
     if (sl_config_find_modality(config, modality->name) >= 0)
-        return sl_config_fail(reader, strcat(path, ".name"),
+        return sl_config_fail(reader, name_path,
                 "\"%s\" is the name of an earlier modality; give each its own", modality->name);
     (void)snprintf(path, sizeof(path), "modalities.%s", modality->name);
     s = read_field(&section->fields[1], modality, item, path, reader);

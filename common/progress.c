@@ -67,8 +67,8 @@ static int columns_of(const struct sl_progress *progress)
     if (ioctl(fileno(progress->options.stream), TIOCGWINSZ, &window) == 0 && window.ws_col > 0)
         return window.ws_col;
     const char *text = getenv("COLUMNS");
-    int columns = text == NULL ? 0 : atoi(text);
-    return columns > 0 ? columns : COLUMNS_DEFAULT;
+    long columns = text == NULL ? 0 : strtol(text, NULL, 10);
+    return columns > 0 && columns < 10000 ? (int)columns : COLUMNS_DEFAULT;
 }
 
 static bool is_live_mode(const struct sl_progress *progress)
@@ -80,10 +80,10 @@ const char *sl_progress_time(char *text, double seconds)
 {
     if (!(seconds >= 0))
         seconds = 0;
-    if (seconds > 999.0 * 86400)
-        return strcpy(text, "> 999 d");
-    long total = lround(seconds);
-    if (total >= 86400)
+    long total = lround(fmin(seconds, 1000.0 * 86400));
+    if (total > 999 * 86400)
+        (void)snprintf(text, 32, "> 999 d");
+    else if (total >= 86400)
         (void)snprintf(text, 32, "%ld d %02ld h", total / 86400, total / 3600 % 24);
     else if (total >= 3600)
         (void)snprintf(text, 32, "%ld:%02ld:%02ld", total / 3600, total / 60 % 60, total % 60);

@@ -1,7 +1,7 @@
 #pragma once
 /* What a run of slots adds to a step besides gradients: sums of losses, scores and hits. Workers send them,
- * the reduction joins them by the same tree as gradients (their doubles have an order of addition too), the
- * server's modulation reads the scores.
+ * the coordinator joins them by the same tree as gradients (doubles have an order of addition too), and
+ * modulation reads the scores.
  *
  * Branches are modalities in config order, then the fused one.
  */

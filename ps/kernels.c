@@ -11,9 +11,6 @@
 #define BODY static inline __attribute__((always_inline)) void
 #define LANES 8
 
-typedef float lanes_f __attribute__((vector_size(LANES * sizeof(float))));
-typedef double lanes_d __attribute__((vector_size(LANES * sizeof(double))));
-
 /* flush makes subnormal numbers zero. The first moment of a word that no longer comes up would otherwise stay
  * subnormal for ever, and arithmetic on those is a hundred times slower. Where it matters (against eps) they
  * are zero anyway. */
@@ -79,34 +76,54 @@ BODY sgd_body(float *restrict params, float *restrict m, const float *restrict g
     }
 }
 
-static inline __attribute__((always_inline)) double add_lanes(const lanes_d *lanes)
+/* Element i of a run goes into lane i % LANES. Plain arrays with fixed bounds: gcc keeps them in registers on every instruction set, which it
+ * does not with vector types wider than the set's own (a tenth of the speed). */
+struct lanes {
+    double norm2[LANES], dot[LANES], unimodal2[LANES], fused2[LANES];
+};
+
+static inline __attribute__((always_inline)) void add_element(struct lanes *lanes, int lane, float u, float f)
 {
-    double sum = 0.0;
-    for (int i = 0; i < LANES; i++)
-        sum += (*lanes)[i];
-    return sum;
+    double x = (double)u, y = (double)f, r = x + y;
+    lanes->norm2[lane] += r * r;
+    lanes->dot[lane] += x * y;
+    lanes->unimodal2[lane] += x * x;
+    lanes->fused2[lane] += y * y;
 }
 
-BODY measure_body(struct sl_block_sums *sums, const float *restrict u, const float *restrict f, size_t n)
+BODY measure_run(struct lanes *ret_lanes, const float *restrict u, const float *restrict f, size_t n,
+        bool has_u, bool has_f)
 {
-    lanes_d norm2 = {0}, dot = {0}, unimodal2 = {0}, fused2 = {0};
-    for (size_t i = 0; i < n; i += LANES) {
-        size_t left = n - i < LANES ? n - i : LANES;
-        lanes_f a = {0}, b = {0};
-        if (u != NULL)
-            memcpy(&a, u + i, left == LANES ? sizeof(a) : left * sizeof(float));
-        if (f != NULL)
-            memcpy(&b, f + i, left == LANES ? sizeof(b) : left * sizeof(float));
-        lanes_d x = __builtin_convertvector(a, lanes_d), y = __builtin_convertvector(b, lanes_d), r = x + y;
-        norm2 += r * r;
-        dot += x * y;
-        unimodal2 += x * x;
-        fused2 += y * y;
+    struct lanes lanes = {0};
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (int lane = 0; lane < LANES; lane++)
+            add_element(&lanes, lane, has_u ? u[i + (size_t)lane] : 0.0F, has_f ? f[i + (size_t)lane] : 0.0F);
+    for (int lane = 0; i < n; i++, lane++)
+        add_element(&lanes, lane, has_u ? u[i] : 0.0F, has_f ? f[i] : 0.0F);
+    *ret_lanes = lanes;
+}
+
+BODY measure_body(struct sl_block_sums *sums, const float *u, const float *f, size_t n)
+{
+    struct lanes lanes = {0};
+    if (u != NULL && f != NULL)
+        measure_run(&lanes, u, f, n, true, true);
+    else if (u != NULL)
+        measure_run(&lanes, u, u, n, true, false);
+    else if (f != NULL)
+        measure_run(&lanes, f, f, n, false, true);
+    struct sl_block_sums total = {0};
+    for (int lane = 0; lane < LANES; lane++) {
+        total.norm2 += lanes.norm2[lane];
+        total.dot += lanes.dot[lane];
+        total.unimodal2 += lanes.unimodal2[lane];
+        total.fused2 += lanes.fused2[lane];
     }
-    sums->norm2 += add_lanes(&norm2);
-    sums->dot += add_lanes(&dot);
-    sums->unimodal2 += add_lanes(&unimodal2);
-    sums->fused2 += add_lanes(&fused2);
+    sums->norm2 += total.norm2;
+    sums->dot += total.dot;
+    sums->unimodal2 += total.unimodal2;
+    sums->fused2 += total.fused2;
 }
 
 /* one wrapper for each body and instruction set */

@@ -47,6 +47,7 @@ static void put_training(struct sl_json *json, const struct ps_training *trainin
     sl_json_double(json, "best_value", training->best_value); /* NaN becomes null */
     sl_json_int(json, "best_step", training->best_step);
     sl_json_int(json, "validations_without_gain", training->validations_without_gain);
+    sl_json_int(json, "validated_step", training->validated_step);
     sl_json_uint(json, "train_count", training->train_count);
     sl_json_uint(json, "validation_count", training->validation_count);
     put_u64(json, "train_fingerprint", training->train_fingerprint);
@@ -217,6 +218,7 @@ static void get_training(struct reader *r, const json_t *object, struct ps_train
     training->best_value = json_is_null(best) ? (double)NAN : get_double(r, best, "best_value");
     training->best_step = get_int(r, object, "best_step");
     training->validations_without_gain = get_int(r, object, "validations_without_gain");
+    training->validated_step = get_int(r, object, "validated_step");
     training->train_count = (uint64_t)get_int(r, object, "train_count");
     training->validation_count = (uint64_t)get_int(r, object, "validation_count");
     training->train_fingerprint = get_u64(r, object, "train_fingerprint");

@@ -301,12 +301,14 @@ static enum sl_status write_files(
                 &manifest, err);
     if (s != SL_OK)
         return s;
-    struct attachment text = {0};
-    s = ps_manifest_write(&text.bytes, &text.size, &manifest, err);
-    SL_AUTO_FREE char *owned = text.bytes;
+    SL_AUTO_FREE char *text = NULL;
+    size_t size = 0;
+    s = ps_manifest_write(&text, &size, &manifest, err);
+    if (s != SL_OK)
+        return s;
+    struct attachment last = {.bytes = text, .size = size};
     struct ps_manifest itself = {0};
-    if (s == SL_OK)
-        s = write_file(snapshot, folder, "manifest.json", fill_bytes, &text, &itself, err);
+    s = write_file(snapshot, folder, "manifest.json", fill_bytes, &last, &itself, err);
     return s == SL_OK ? sl_file_sync_directory(folder, err) : s;
 }
 

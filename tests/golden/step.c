@@ -23,7 +23,7 @@
 
 struct report {
     double worst;
-    char name[SL_PARAM_NAME_MAX + 64];
+    char name[SL_PARAM_NAME_MAX + 160];
     int checked, failed;
 };
 

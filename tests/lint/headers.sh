@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$1"
 status=0
 flags="-std=gnu17 -D_GNU_SOURCE -I. -I$2/generated -fsyntax-only -Wall -Werror -x c $(pkg-config --cflags cairo libavformat libavcodec libswscale)"
-for header in $(find common worker ps deploy -name '*.h'); do
+while read -r header; do
     if ! grep -q '^#pragma once' "$header"; then
         case $header in *_code.h) continue ;; esac # the body of a template, included on purpose more than once
         echo "$header: no #pragma once"
@@ -15,5 +15,5 @@ for header in $(find common worker ps deploy -name '*.h'); do
         echo "$header does not compile alone"
         status=1
     fi
-done
+done < <(find common worker ps deploy -name '*.h')
 exit $status

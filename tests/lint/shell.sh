@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# shellcheck has nothing to say about the scripts.
+# The scripts give shellcheck nothing to say.
 set -euo pipefail
 cd "$1"
 if ! command -v shellcheck >/dev/null; then

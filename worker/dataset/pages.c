@@ -219,7 +219,7 @@ enum sl_status wk_pages_check(const char *path, wk_pages_visit *visit, void *con
     if (!S_ISREG(info.st_mode))
         return sl_fail(err, SL_BAD_DATA, "%s is not a regular file", path);
     struct walk walk = {.path = path, .fd = fd, .visit = visit, .context = context};
-    struct meta meta;
+    struct meta meta = {0};
     enum sl_status status = choose_meta(&walk, &meta, (uint64_t)info.st_size, err);
     if (status != SL_OK || meta.main.root == NO_PAGE)
         return status;

@@ -15,6 +15,7 @@
 
 #define MAP_START ((size_t)1 << 28) /* bytes of address space, doubled when needed; not memory */
 #define MAP_SLACK ((size_t)1 << 24) /* for branch pages and the free list */
+#define SPACE_SLACK (64U << 10)     /* bytes: branch pages, free list, lists */
 #define FILE_MODE 0644
 
 struct wk_shard_writer {
@@ -227,11 +228,30 @@ enum sl_status wk_shard_writer_put(struct wk_shard_writer *writer, uint64_t ordi
     return SL_OK;
 }
 
+/* LMDB finds out in the middle of a write, and then says EIO; here there is still something clear to say. */
+static enum sl_status check_space(const struct wk_shard_writer *writer, struct sl_error *err)
+{
+    struct statvfs space;
+    if (statvfs(writer->dir, &space) != 0)
+        return SL_OK;
+    uint64_t available = (uint64_t)space.f_bavail * space.f_frsize;
+    uint64_t needed = writer->pending + writer->pending / 8 + SPACE_SLACK;
+    if (available >= needed)
+        return SL_OK;
+    return sl_fail(err, SL_DISK,
+            "cannot write to shard %s: the disk is full (%llu KiB free, %llu KiB needed now): make room and "
+            "run the same again",
+            writer->dir, (unsigned long long)(available >> 10), (unsigned long long)(needed >> 10));
+}
+
 enum sl_status wk_shard_writer_commit(struct wk_shard_writer *writer, struct sl_error *err)
 {
-    writer->pending = 0;
     if (writer->txn == NULL)
         return SL_OK;
+    enum sl_status status = check_space(writer, err);
+    if (status != SL_OK)
+        return status;
+    writer->pending = 0;
     int rc = mdb_txn_commit(SL_TAKE(writer->txn));
     return rc == 0 ? SL_OK : lmdb_failed(rc, "cannot write to shard", writer->dir, err);
 }

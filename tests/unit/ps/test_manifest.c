@@ -21,6 +21,7 @@ static struct ps_manifest make_manifest(void)
                     .best_value = 0.1 + 0.2,
                     .best_step = 900,
                     .validations_without_gain = 2,
+                    .validated_step = 1100,
                     .train_count = 100000,
                     .validation_count = 0,
                     .train_fingerprint = UINT64_MAX - 1,
@@ -90,19 +91,24 @@ static void test_every_flip_and_cut(void **state)
     sl_free(text);
 }
 
-/* replace puts `to` in the place of the first `from` and seals again */
+static size_t place_of(const char *text, const char *part)
+{
+    size_t place = 0;
+    while (strncmp(text + place, part, strlen(part)) != 0)
+        assert_true(text[place++] != '\0');
+    return place;
+}
+
+/* expect_wrong puts `to` in the place of the first `from`, seals again, and reads */
 static void expect_wrong(const char *from, const char *to, enum sl_status wanted, const char *says)
 {
     struct ps_manifest manifest = make_manifest(), back = {0};
     size_t size = 0;
     char *text = write_manifest(&manifest, &size);
-    char *at = strstr(text, from);
-    assert_non_null(at);
+    size_t before = place_of(text, from), end = place_of(text, ",\n  \"checksum\"");
     /* without the old seal: up to the end of the list of files */
-    char *seal = strstr(text, ",\n  \"checksum\"");
-    *seal = '\0';
-    char *changed = sl_strdup_printf(
-            "%.*s%s%s}%*s", (int)(at - text), text, to, at + strlen(from), PS_MANIFEST_SEAL_SIZE, "");
+    char *changed = sl_strdup_printf("%.*s%s%.*s}%*s", (int)before, text, to,
+            (int)(end - before - strlen(from)), text + before + strlen(from), PS_MANIFEST_SEAL_SIZE, "");
     size_t length = strlen(changed) - PS_MANIFEST_SEAL_SIZE;
     length = ps_manifest_seal(changed, length);
     enum sl_status s = ps_manifest_read(&back, changed, length, "m", &err);
