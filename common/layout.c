@@ -93,6 +93,13 @@ static void add_linear(struct builder *b, const char *prefix, const char *name, 
     add_tensor(b, SL_INIT_ZERO, SHAPE1(out), "%s%s.bias", prefix, name);
 }
 
+/* A classifier begins almost undecided: its loss starts at ln(classes), and no modality leads by chance of its initial values. */
+static void add_classifier(struct builder *b, const char *prefix, const char *name, int64_t classes, int64_t in)
+{
+    add_tensor(b, SL_INIT_NORMAL, SHAPE2(classes, in), "%s%s.weight", prefix, name);
+    add_tensor(b, SL_INIT_ZERO, SHAPE1(classes), "%s%s.bias", prefix, name);
+}
+
 static void add_norm(struct builder *b, const char *prefix, const char *name, int64_t dim)
 {
     add_tensor(b, SL_INIT_ONE, SHAPE1(dim), "%s%s.weight", prefix, name);
@@ -196,7 +203,7 @@ static void add_fusion(struct builder *b)
     }
     for (int m = 0; m < config->modality_count; m++)
         add_norm(b, "fusion.layernorm.", config->modalities[m].name, config->fusion.dim);
-    add_linear(b, "fusion.", "head", config->label_count, (int64_t)config->fusion.dim * config->modality_count);
+    add_classifier(b, "fusion.", "head", config->label_count, (int64_t)config->fusion.dim * config->modality_count);
 }
 
 static void add_all(struct builder *b)
@@ -205,7 +212,7 @@ static void add_all(struct builder *b)
     b->part = SL_PART_HEAD;
     for (int m = 0; m < config->modality_count; m++) {
         b->modality = m;
-        add_linear(b, "head.", config->modalities[m].name, config->label_count, config->modalities[m].hidden);
+        add_classifier(b, "head.", config->modalities[m].name, config->label_count, config->modalities[m].hidden);
     }
     b->layout->head_end = b->layout->count;
     b->part = SL_PART_EXTRACTOR;

@@ -1,6 +1,7 @@
 /* `shelflife`: finds the command and runs it. */
 #include "common/error.h"
 #include "deploy/command.h"
+#include "worker/model/blas.h"
 
 #include <locale.h>
 #include <stdio.h>
@@ -39,6 +40,7 @@ static void print_help(FILE *stream)
 
 int main(int argc, char **argv)
 {
+    wk_blas_restart(argv);
     (void)setlocale(LC_CTYPE, "");
     if (argc < 2) {
         print_help(stderr);

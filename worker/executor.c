@@ -49,7 +49,7 @@ struct wk_executor {
     /* under the lock */
     struct wk_action run;
     const float *params;
-    uint32_t next, unfinished; /* unit to claim; units that are not done */
+    uint32_t next, unmerged; /* unit to claim; units of validation that are not in `evaluation` yet */
     bool failed, leaving;
     struct sl_node cuts[CUTS_MAX];
     int cut_count;
@@ -174,6 +174,24 @@ static enum sl_status train_slot(struct compute_thread *t, const struct wk_actio
 
 /* ---- one unit of validation ---- */
 
+/* Called with the lock held when the last unit is merged. */
+static void give_validation(struct wk_executor *x)
+{
+    int branches = sl_evaluation_branches(x->evaluation), classes = sl_evaluation_classes(x->evaluation);
+    size_t ints = sl_evaluation_int_count(branches, classes) * sizeof(int64_t);
+    size_t doubles = sl_evaluation_double_count(branches, classes) * sizeof(double);
+    struct sl_error error = {0};
+    struct sl_buffer *buffer = sl_buffer_create(ints + doubles);
+    if (buffer == NULL) {
+        fail_run(x, sl_fail(&error, SL_NO_MEMORY, "out of memory for the validation's result"), &error);
+        return;
+    }
+    memcpy(buffer->data, sl_evaluation_ints(x->evaluation), ints);
+    memcpy((char *)buffer->data + ints, sl_evaluation_doubles(x->evaluation), doubles);
+    struct wk_result result = {.phase = SL_PHASE_VALIDATE, .buffer = buffer, .compute_us = x->validation_us};
+    give_result(x, &result);
+}
+
 static enum sl_status validate_unit(struct compute_thread *t, int count, struct sl_error *err)
 {
     struct wk_executor *x = t->executor;
@@ -197,26 +215,11 @@ static enum sl_status validate_unit(struct compute_thread *t, int count, struct 
     (void)pthread_mutex_lock(&x->lock);
     x->validation_us += (uint64_t)(sl_clock_monotonic_us() - start_us);
     status = sl_evaluation_merge(x->evaluation, t->evaluation, err);
+    x->unmerged--;
+    if (status == SL_OK && x->unmerged == 0 && !x->failed)
+        give_validation(x); /* under the same lock: once it is out, the next run may be submitted */
     (void)pthread_mutex_unlock(&x->lock);
     return status;
-}
-
-/* Called with the lock held when the last unit is done. */
-static void give_validation(struct wk_executor *x)
-{
-    int branches = sl_evaluation_branches(x->evaluation), classes = sl_evaluation_classes(x->evaluation);
-    size_t ints = sl_evaluation_int_count(branches, classes) * sizeof(int64_t);
-    size_t doubles = sl_evaluation_double_count(branches, classes) * sizeof(double);
-    struct sl_error error = {0};
-    struct sl_buffer *buffer = sl_buffer_create(ints + doubles);
-    if (buffer == NULL) {
-        fail_run(x, sl_fail(&error, SL_NO_MEMORY, "out of memory for the validation's result"), &error);
-        return;
-    }
-    memcpy(buffer->data, sl_evaluation_ints(x->evaluation), ints);
-    memcpy((char *)buffer->data + ints, sl_evaluation_doubles(x->evaluation), doubles);
-    struct wk_result result = {.phase = SL_PHASE_VALIDATE, .buffer = buffer, .compute_us = x->validation_us};
-    give_result(x, &result);
 }
 
 /* ---- threads ---- */
@@ -252,12 +255,10 @@ static void *thread_main(void *argument)
     while (claim(t, &run, &unit, &count)) {
         struct sl_error error = {0};
         enum sl_status status = run.phase == SL_PHASE_TRAIN ? train_slot(t, &run, unit, count, &error) : validate_unit(t, count, &error);
+        if (status == SL_OK)
+            continue;
         (void)pthread_mutex_lock(&x->lock);
-        x->unfinished--;
-        if (status != SL_OK)
-            fail_run(x, status, &error);
-        else if (x->unfinished == 0 && run.phase == SL_PHASE_VALIDATE && !x->failed)
-            give_validation(x);
+        fail_run(x, status, &error);
         (void)pthread_mutex_unlock(&x->lock);
     }
     return NULL;
@@ -405,7 +406,7 @@ void wk_executor_submit(struct wk_executor *x, const struct wk_action *run, cons
     x->run = *run;
     x->params = params;
     x->next = run->begin;
-    x->unfinished = run->end - run->begin;
+    x->unmerged = run->end - run->begin;
     x->failed = false;
     x->cut_count = 0;
     x->validation_us = 0;

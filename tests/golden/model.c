@@ -1,7 +1,8 @@
-/* golden_model FOLDER: logits, losses, scores and every branch's gradient of a golden set's first step against this model's.
+/* golden_model FOLDER: logits, losses, scores and every branch's gradient of a golden set's first step
+ * against this model's.
  *
- * The set's gradients are of mean losses, this model's of sums: they are divided by the batch's size here. A gradient that the set does not have
- * (a branch that does not reach a parameter) must be exactly zero. */
+ * The set's gradients are of mean losses, this model's of sums: they are divided by the batch's size here. A
+ * gradient that the set does not have (a branch that does not reach a parameter) must be exactly zero. */
 #include "tests/golden/set.h"
 
 #include "common/memory.h"
@@ -12,14 +13,15 @@
 #include <string.h>
 
 #define TOLERANCE 1e-4 /* ‖a − b‖ / ‖b‖ of each tensor */
-/* Some gradients are zero in exact arithmetic (a key's bias moves all scores of a query alike), so that a set holds only rounding of float64.
- * A tensor whose norm is below ZERO_SHARE of its whole branch's is such a one, and ours must be below ZERO_LIMIT of the branch's. */
+/* Some gradients are zero in exact arithmetic (a key's bias moves all scores of a query alike), so that a set
+ * holds only rounding of float64. A tensor whose norm is below ZERO_SHARE of its whole branch's is such a
+ * one, and ours must be below ZERO_LIMIT of the branch's. */
 #define ZERO_SHARE 1e-9
 #define ZERO_LIMIT 1e-8
 
 struct worst {
     double relative;
-    char name[SL_PARAM_NAME_MAX + 64];
+    char name[SL_PARAM_NAME_MAX + SL_NAME_MAX + 32];
     int checked, failed;
 };
 
@@ -28,7 +30,7 @@ static void check(struct worst *worst, const char *what, const char *name, doubl
     worst->checked++;
     if (!(relative <= worst->relative)) {
         worst->relative = relative;
-        (void)snprintf(worst->name, sizeof(worst->name), "%s.%s", what, name);
+        (void)snprintf(worst->name, sizeof(worst->name), "%.60s.%.159s", what, name);
     }
     if (!(relative <= TOLERANCE)) {
         worst->failed++;
@@ -44,7 +46,8 @@ static void check_number(struct worst *worst, const char *what, const char *name
         printf("       %.9g, expected %.9g\n", got, expected);
 }
 
-static void check_outcome(struct worst *worst, const struct golden_set *set, const struct sl_step_stats *stats)
+static void check_outcome(
+        struct worst *worst, const struct golden_set *set, const struct sl_step_stats *stats)
 {
     json_t *steps = json_object_get(set->expected, "steps");
     json_t *first = json_array_get(json_object_iter_value(json_object_iter(steps)), 0);
@@ -54,7 +57,8 @@ static void check_outcome(struct worst *worst, const struct golden_set *set, con
         double loss = json_number_value(json_object_get(json_object_get(first, "loss"), name));
         check_number(worst, "loss", name, stats->loss[b] / stats->weight_sum, loss);
         if (!fused)
-            check_number(worst, "score", name, stats->score[b], json_number_value(json_object_get(json_object_get(first, "scores"), name)));
+            check_number(worst, "score", name, stats->score[b],
+                    json_number_value(json_object_get(json_object_get(first, "scores"), name)));
     }
     check_number(worst, "stats", "count", stats->count, set->config->batch.slot_size);
 }
@@ -77,9 +81,10 @@ static double branch_norm(const struct sl_safetensors *file, const char *branch)
     return sqrt(squares);
 }
 
-/* One parameter in one branch: against the set, or against zero. grad: this parameter's place in the flat vector. */
-static void check_gradient(struct worst *worst, const struct sl_safetensors *file, const struct sl_param *param, const char *branch,
-        const float *grad, double samples, double norm)
+/* One parameter in one branch: against the set, or against zero. grad: this parameter's place in the flat
+ * vector. */
+static void check_gradient(struct worst *worst, const struct sl_safetensors *file,
+        const struct sl_param *param, const char *branch, const float *grad, double samples, double norm)
 {
     char what[SL_NAME_MAX + 16];
     size_t count = 0;
@@ -93,7 +98,8 @@ static void check_gradient(struct worst *worst, const struct sl_safetensors *fil
     if (expected != NULL) {
         /* the floor makes ‖a‖ = ZERO_LIMIT norm a relative difference of TOLERANCE */
         bool zero = golden_norm(expected, count) < ZERO_SHARE * norm;
-        check(worst, what, param->name, golden_relative(mean, expected, count, zero ? ZERO_LIMIT / TOLERANCE * norm : 0.0));
+        check(worst, what, param->name,
+                golden_relative(mean, expected, count, zero ? ZERO_LIMIT / TOLERANCE * norm : 0.0));
     } else {
         double largest = 0.0;
         for (size_t i = 0; i < param->count; i++)
@@ -104,7 +110,8 @@ static void check_gradient(struct worst *worst, const struct sl_safetensors *fil
     sl_free(mean);
 }
 
-static void check_gradients(struct worst *worst, const struct golden_set *set, const struct sl_safetensors *file, float *const grads[SL_TAGS])
+static void check_gradients(struct worst *worst, const struct golden_set *set,
+        const struct sl_safetensors *file, float *const grads[SL_TAGS])
 {
     double samples = set->config->batch.slot_size;
     int modalities = set->config->modality_count;
@@ -116,8 +123,8 @@ static void check_gradients(struct worst *worst, const struct golden_set *set, c
             /* the unimodal branches share one flat vector: each owns the parts of its modality */
             if (b < modalities && param->modality != b)
                 continue;
-            check_gradient(worst, file, param, branch, grads[b < modalities ? SL_TAG_UNIMODAL : SL_TAG_FUSED] + param->offset, samples,
-                    norm);
+            check_gradient(worst, file, param, branch,
+                    grads[b < modalities ? SL_TAG_UNIMODAL : SL_TAG_FUSED] + param->offset, samples, norm);
         }
     }
 }
@@ -129,7 +136,8 @@ static void check_logits(struct worst *worst, const struct golden_set *set, cons
         const char *branch = b == set->config->modality_count ? "fused" : set->config->modalities[b].name;
         size_t count = 0;
         float *expected = golden_tensor(file, &count, "logits.%s", branch);
-        if (expected == NULL || count != (size_t)set->config->batch.slot_size * (size_t)set->config->label_count)
+        if (expected == NULL ||
+                count != (size_t)set->config->batch.slot_size * (size_t)set->config->label_count)
             golden_die("step0.safetensors: no logits.%s of the right shape", branch);
         check(worst, "logits", branch, golden_relative(wk_model_logits(workspace, b), expected, count, 0.0));
         sl_free(expected);
@@ -160,8 +168,8 @@ static int run(const struct golden_set *set)
     check_outcome(&worst, set, &stats);
     check_logits(&worst, set, step, workspace);
     check_gradients(&worst, set, step, grads);
-    printf("%s: %d tensors and numbers, %d beyond %.0e; worst %.3g (%s)\n", set->folder, worst.checked, worst.failed, TOLERANCE,
-            worst.relative, worst.name);
+    printf("%s: %d tensors and numbers, %d beyond %.0e; worst %.3g (%s)\n", set->folder, worst.checked,
+            worst.failed, TOLERANCE, worst.relative, worst.name);
 
     sl_safetensors_close(step);
     wk_workspace_destroy(workspace);

@@ -82,12 +82,14 @@ static void read_items(const struct golden_set *set, struct sl_config *config)
 static struct sl_config *read_config(const struct golden_set *set)
 {
     struct sl_config *config = sl_alloc(1, sizeof(*config));
-    json_t *object = member(set->expected, "config"), *modalities = member(object, "modalities"), *fusion = member(object, "fusion");
+    json_t *object = member(set->expected, "config"), *modalities = member(object, "modalities"),
+           *fusion = member(object, "fusion");
     if (config == NULL)
         golden_die("out of memory");
     config->modality_count = (int)json_array_size(modalities);
     if (config->modality_count < 2 || config->modality_count > SL_MODALITIES_MAX)
-        golden_die("expected.json: %d modalities; expected 2 to %d", config->modality_count, SL_MODALITIES_MAX);
+        golden_die(
+                "expected.json: %d modalities; expected 2 to %d", config->modality_count, SL_MODALITIES_MAX);
     for (int m = 0; m < config->modality_count; m++)
         read_modality(&config->modalities[m], json_array_get(modalities, (size_t)m));
     config->fusion.dim = number(fusion, "dim");
@@ -235,13 +237,14 @@ static void cut_patches(float *patches, const float *frame, size_t image, size_t
                     memcpy(patches, frame + (c * image + py + y) * image + px, patch * sizeof(*patches));
 }
 
-static void add_item(struct wk_batch_input *to, const struct sl_modality_config *m, const float *values, const int64_t *ids, size_t at,
-        int position)
+static void add_item(struct wk_batch_input *to, const struct sl_modality_config *m, const float *values,
+        const int64_t *ids, size_t at, int position)
 {
     size_t row = (size_t)to->rows, image = (size_t)m->image, input = (size_t)m->input;
     to->position[row] = position;
     if (m->kind == SL_KIND_VIT)
-        cut_patches(to->values + row * 3 * image * image, values + at * 3 * image * image, image, (size_t)m->patch);
+        cut_patches(to->values + row * 3 * image * image, values + at * 3 * image * image, image,
+                (size_t)m->patch);
     else if (m->kind == SL_KIND_BERT)
         to->tokens[row] = (int32_t)ids[at];
     else
@@ -249,17 +252,23 @@ static void add_item(struct wk_batch_input *to, const struct sl_modality_config 
     to->rows++;
 }
 
-static void read_input(const struct sl_safetensors *file, struct wk_batch *batch, int index, const struct sl_modality_config *m)
+static void read_input(const struct sl_safetensors *file, struct wk_batch *batch, int index,
+        const struct sl_modality_config *m)
 {
     struct wk_batch_input *to = &batch->inputs[index];
     char mask_name[SL_NAME_MAX + 8];
-    size_t items = (size_t)(m->kind == SL_KIND_VIT ? m->frames : m->max_tokens), count = (size_t)batch->capacity * items, floats = 0;
+    size_t items = (size_t)(m->kind == SL_KIND_VIT ? m->frames : m->max_tokens),
+           count = (size_t)batch->capacity * items, floats = 0;
     if (m->kind == SL_KIND_FEATURES)
         (void)snprintf(mask_name, sizeof(mask_name), "%s_mask", m->name);
     else
-        (void)snprintf(mask_name, sizeof(mask_name), "%s", m->kind == SL_KIND_VIT ? "frame_mask" : "text_mask");
-    int64_t *mask = integers(file, mask_name, count), *ids = m->kind == SL_KIND_BERT ? integers(file, "ids", count) : NULL;
-    float *values = ids != NULL ? NULL : golden_tensor(file, &floats, "%s", m->kind == SL_KIND_VIT ? "frames" : m->name);
+        (void)snprintf(
+                mask_name, sizeof(mask_name), "%s", m->kind == SL_KIND_VIT ? "frame_mask" : "text_mask");
+    int64_t *mask = integers(file, mask_name, count),
+            *ids = m->kind == SL_KIND_BERT ? integers(file, "ids", count) : NULL;
+    float *values = ids != NULL
+                            ? NULL
+                            : golden_tensor(file, &floats, "%s", m->kind == SL_KIND_VIT ? "frames" : m->name);
     if (ids == NULL && values == NULL)
         golden_die("batch: no values for modality %s", m->name);
     for (size_t at = 0; at < count; at++) {

@@ -1,6 +1,6 @@
 #pragma once
-/* A golden set in memory: the config, layout and files of a folder as ../shared/golden/README.md describes it. For the golden programs alone:
- * a set that does not fit ends the program with a line that says why. */
+/* A golden set in memory: the config, layout and files of a folder as ../shared/golden/README.md describes
+ * it. For the golden programs alone: a set that does not fit ends the program with a line that says why. */
 #include "common/config.h"
 #include "common/layout.h"
 #include "common/safetensors.h"
@@ -12,8 +12,8 @@
 
 struct golden_set {
     const char *folder;
-    json_t *expected; /* expected.json */
-    struct sl_config *config; /* modalities, fusion and labels of expected.json's config; loss weights 1; batch of one slot */
+    json_t *expected;         /* expected.json */
+    struct sl_config *config; /* of expected.json's config; loss weights 1, one slot of the whole batch */
     struct sl_layout *layout;
 };
 

@@ -96,6 +96,7 @@ enum sl_status wk_record_verify(
 /* protobuf-c turns two bytes into a 64-byte message; a budget in proportion to the record bounds that. */
 struct budget {
     size_t left;
+    bool no_memory; /* the machine's, not the budget, ran out */
 };
 
 static void *budget_alloc(void *context, size_t size)
@@ -104,7 +105,9 @@ static void *budget_alloc(void *context, size_t size)
     if (size > budget->left)
         return NULL;
     budget->left -= size;
-    return sl_alloc(size, 1);
+    void *pointer = sl_alloc(size, 1);
+    budget->no_memory = budget->no_memory || pointer == NULL;
+    return pointer;
 }
 
 static void budget_free(void *context, void *pointer)
@@ -113,24 +116,26 @@ static void budget_free(void *context, void *pointer)
     sl_free(pointer);
 }
 
-static ProtobufCMessage *unpack_message(const ProtobufCMessageDescriptor *descriptor, uint32_t wanted,
-        const void *bytes, size_t size, uint64_t key, struct sl_error *err)
+static enum sl_status unpack_message(ProtobufCMessage **ret_message,
+        const ProtobufCMessageDescriptor *descriptor, uint32_t wanted, const void *bytes, size_t size,
+        uint64_t key, struct sl_error *err)
 {
     uint32_t magic = 0;
     uint64_t checksum = 0;
-    if (open_envelope(&magic, &checksum, bytes, size, key, err) != SL_OK)
-        return NULL;
-    if (magic != wanted) {
-        (void)sl_fail(err, SL_BAD_DATA, "the record is of another kind than its key says");
-        return NULL;
-    }
+    enum sl_status status = open_envelope(&magic, &checksum, bytes, size, key, err);
+    if (status != SL_OK)
+        return status;
+    if (magic != wanted)
+        return sl_fail(err, SL_BAD_DATA, "the record is of another kind than its key says");
     struct budget budget = {.left = size * 8 + 65536};
     ProtobufCAllocator allocator = {budget_alloc, budget_free, &budget};
-    ProtobufCMessage *message = protobuf_c_message_unpack(
+    *ret_message = protobuf_c_message_unpack(
             descriptor, &allocator, size - WK_RECORD_ENVELOPE, (const uint8_t *)bytes + WK_RECORD_ENVELOPE);
-    if (message == NULL)
-        (void)sl_fail(err, SL_BAD_DATA, "the record's content cannot be read");
-    return message;
+    if (*ret_message != NULL)
+        return SL_OK;
+    if (budget.no_memory)
+        return sl_fail(err, SL_NO_MEMORY, "out of memory for a record of %zu bytes", size);
+    return sl_fail(err, SL_BAD_DATA, "the record's content cannot be read");
 }
 
 static void free_message(ProtobufCMessage *message)
@@ -402,13 +407,13 @@ static enum sl_status unpack_label(int *ret_label, const Shelflife__Record__Samp
 enum sl_status wk_record_unpack(struct wk_sample *ret_sample, const void *bytes, size_t size,
         const struct sl_config *config, uint64_t key, struct sl_error *err)
 {
-    SL_AUTO(free_sample_message)
-    Shelflife__Record__Sample *message = (Shelflife__Record__Sample *)unpack_message(
+    SL_AUTO(free_sample_message) Shelflife__Record__Sample *message = NULL;
+    enum sl_status status = unpack_message((ProtobufCMessage **)&message,
             &shelflife__record__sample__descriptor, SAMPLE_MAGIC, bytes, size, key, err);
-    if (message == NULL)
-        return SL_BAD_DATA;
+    if (status != SL_OK)
+        return status;
     SL_AUTO(wk_sample_fini) struct wk_sample sample = {0};
-    enum sl_status status = copy_bytes(&sample.id, &message->id, WK_MANIFEST_ID_MAX, "id", err);
+    status = copy_bytes(&sample.id, &message->id, WK_MANIFEST_ID_MAX, "id", err);
     if (status == SL_OK)
         status = copy_bytes(&sample.title, &message->title, WK_RECORD_TEXT_MAX, "title", err);
     if (status == SL_OK)
@@ -498,13 +503,13 @@ enum sl_status wk_reject_pack(uint8_t **ret_bytes, size_t *ret_size, const struc
 enum sl_status wk_reject_unpack(
         struct wk_reject *ret_reject, const void *bytes, size_t size, uint64_t key, struct sl_error *err)
 {
-    SL_AUTO(free_reject_message)
-    Shelflife__Record__Reject *message = (Shelflife__Record__Reject *)unpack_message(
+    SL_AUTO(free_reject_message) Shelflife__Record__Reject *message = NULL;
+    enum sl_status status = unpack_message((ProtobufCMessage **)&message,
             &shelflife__record__reject__descriptor, REJECT_MAGIC, bytes, size, key, err);
-    if (message == NULL)
-        return SL_BAD_DATA;
+    if (status != SL_OK)
+        return status;
     SL_AUTO(wk_reject_fini) struct wk_reject reject = {.line = (int64_t)message->line};
-    enum sl_status status = copy_bytes(&reject.id, &message->id, WK_MANIFEST_ID_MAX, "id", err);
+    status = copy_bytes(&reject.id, &message->id, WK_MANIFEST_ID_MAX, "id", err);
     if (status == SL_OK)
         status = copy_bytes(&reject.reason, &message->reason, REASON_MAX, "reason", err);
     if (status != SL_OK)

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <libavcodec/avcodec.h>
 #include <libavformat/avformat.h>
+#include <libavutil/avstring.h>
 #include <libavutil/display.h>
 #include <libavutil/imgutils.h>
 #include <libavutil/pixdesc.h>
@@ -121,6 +122,24 @@ static int open_nothing(
     return AVERROR(EPERM);
 }
 
+/* What the file's beginning looks like. Formats that are lists of other files hold no pictures of their own. */
+static bool choose_container(struct clip *clip, const AVInputFormat **ret_input)
+{
+    static const char *const lists[] = {"hls", "dash", "concat", "imf", "sdp", "rtsp"};
+    int score = av_probe_input_buffer2(clip->io, ret_input, "", NULL, 0, 0);
+    if (score < 0 || *ret_input == NULL)
+        return reject(clip, "not a video that can be read: %s",
+                error_text(score < 0 ? score : AVERROR_INVALIDDATA));
+    if (score < PROBE_SCORE_MIN)
+        return reject(clip, "not a video that can be read: no known container");
+    (void)snprintf(clip->reply->container, sizeof(clip->reply->container), "%s", (*ret_input)->name);
+    for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
+        if (av_match_name(lists[i], (*ret_input)->name) > 0)
+            return reject(clip, "not a video but a list of other files (%s)", (*ret_input)->name);
+    }
+    return true;
+}
+
 static bool open_container(struct clip *clip)
 {
     uint8_t *buffer = av_malloc(IO_SIZE);
@@ -131,18 +150,18 @@ static bool open_container(struct clip *clip)
     clip->format = avformat_alloc_context();
     if (clip->io == NULL || clip->format == NULL)
         return reject(clip, "needs more memory than the limit");
+    const AVInputFormat *input = NULL;
+    if (!choose_container(clip, &input))
+        return false;
     clip->format->pb = clip->io;
     clip->format->io_open = open_nothing;
     clip->format->flags |= AVFMT_FLAG_CUSTOM_IO;
     AVDictionary *options = NULL;
     (void)av_dict_set(&options, "protocol_whitelist", "none", 0);
-    int rc = avformat_open_input(&clip->format, NULL, NULL, &options); /* frees format when it fails */
+    int rc = avformat_open_input(&clip->format, NULL, input, &options); /* frees format when it fails */
     av_dict_free(&options);
     if (rc < 0)
         return reject(clip, "not a video that can be read: %s", error_text(rc));
-    if (clip->format->probe_score < PROBE_SCORE_MIN)
-        return reject(clip, "not a video that can be read: no known container");
-    (void)snprintf(clip->reply->container, sizeof(clip->reply->container), "%s", clip->format->iformat->name);
     return true;
 }
 
@@ -253,18 +272,25 @@ static int64_t scan_length(struct clip *clip)
     return count; /* no times at all: pictures are counted, see picture_time */
 }
 
+/* AVI states a number of pictures, one per tick; libavformat shortens the length of a cut-off file but leaves this number alone. */
+static int64_t stated_pictures(const AVStream *stream)
+{
+    bool per_tick = stream->avg_frame_rate.num > 0 &&
+                    av_cmp_q(av_inv_q(stream->avg_frame_rate), stream->time_base) == 0;
+    return per_tick ? stream->nb_frames : 0;
+}
+
 static bool find_length(struct clip *clip)
 {
     const AVFormatContext *format = clip->format;
     bool estimated = format->duration_estimation_method == AVFMT_DURATION_FROM_BITRATE;
+    int64_t pictures = stated_pictures(clip->stream);
     clip->length = 0;
-    if (!estimated && clip->stream->duration > 0) {
-        clip->length = clip->stream->duration;
-        clip->length_stated = true;
-    } else if (!estimated && format->duration > 0 && format->nb_streams == 1) {
+    clip->length_stated = true;
+    if (!estimated && clip->stream->duration > 0)
+        clip->length = pictures > clip->stream->duration ? pictures : clip->stream->duration;
+    else if (!estimated && format->duration > 0 && format->nb_streams == 1)
         clip->length = av_rescale_q(format->duration, AV_TIME_BASE_Q, clip->stream->time_base);
-        clip->length_stated = true;
-    }
     if (clip->length > 0)
         return true;
     clip->length = scan_length(clip);

@@ -199,11 +199,13 @@ static struct wk_decode_reply *serve(
         pid_t child = fork();
         if (child == 0)
             run_child(request, shared, fd);
-        bool late = false;
-        if (child < 0)
+        if (child < 0) {
             refuse(shared, "the decoder could not start a process");
-        else
-            judge_end(shared, request, await_child(child, request, watch_input, &late), late);
+        } else {
+            bool late = false;
+            int status = await_child(child, request, watch_input, &late);
+            judge_end(shared, request, status, late);
+        }
         (void)close(fd);
     }
     sanitise(shared, request);

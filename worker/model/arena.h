@@ -1,6 +1,7 @@
 #pragma once
-/* One block of memory that is cut up in order: planned by a dry run with base NULL, which only counts, then by the same calls again
- * with memory behind them. A part that wants memory takes it while the workspace is created; nobody takes any later.
+/* One block of memory that is cut up in order: planned by a dry run with base NULL, which only counts, then
+ * by the same calls again with memory behind them. A part that wants memory takes it while the workspace is
+ * created; nobody takes any later.
  *
  *     struct wk_arena arena = {0};
  *     plan(&arena);                                           // counts: every pointer is NULL
@@ -13,16 +14,17 @@
 #include <stdint.h>
 
 struct wk_arena {
-    char *base; /* NULL in the dry run */
+    char *base;        /* NULL in the dry run */
     size_t used, peak; /* bytes */
 };
 
-/* wk_arena_take gives count things of size bytes at SL_ALIGNMENT, or NULL in the dry run; a size past what the machine can
- * address makes peak SIZE_MAX, at which the allocation then fails. */
+/* wk_arena_take gives count things of size bytes at SL_ALIGNMENT, or NULL in the dry run; a size past what
+ * the machine can address makes peak SIZE_MAX, at which the allocation then fails. */
 static inline void *wk_arena_take(struct wk_arena *arena, size_t count, size_t size)
 {
     size_t bytes = 0, at = arena->used;
-    if (__builtin_mul_overflow(count, size, &bytes) || __builtin_add_overflow(bytes, (size_t)SL_ALIGNMENT, &bytes) ||
+    if (__builtin_mul_overflow(count, size, &bytes) ||
+            __builtin_add_overflow(bytes, (size_t)SL_ALIGNMENT, &bytes) ||
             __builtin_add_overflow(at, bytes / SL_ALIGNMENT * SL_ALIGNMENT, &arena->used)) {
         arena->used = SIZE_MAX - SL_ALIGNMENT;
         arena->peak = SIZE_MAX;

@@ -5,11 +5,11 @@
 #include <math.h>
 
 /* c = op(a) op(b) without scaling: the four small products of a head. Rows of all three may be apart. */
-static void product(enum CBLAS_TRANSPOSE ta, enum CBLAS_TRANSPOSE tb, float *c, size_t c_stride, const float *a, size_t a_stride,
-        const float *b, size_t b_stride, size_t m, size_t n, size_t k)
+static void product(enum CBLAS_TRANSPOSE ta, enum CBLAS_TRANSPOSE tb, float *c, size_t c_stride,
+        const float *a, size_t a_stride, const float *b, size_t b_stride, size_t m, size_t n, size_t k)
 {
-    cblas_sgemm(CblasRowMajor, ta, tb, (blasint)m, (blasint)n, (blasint)k, 1.0F, a, (blasint)a_stride, b, (blasint)b_stride, 0.0F, c,
-            (blasint)c_stride);
+    cblas_sgemm(CblasRowMajor, ta, tb, (blasint)m, (blasint)n, (blasint)k, 1.0F, a, (blasint)a_stride, b,
+            (blasint)b_stride, 0.0F, c, (blasint)c_stride);
 }
 
 static float scale_of(const struct wk_attention *a)
@@ -17,26 +17,31 @@ static float scale_of(const struct wk_attention *a)
     return 1.0F / sqrtf((float)(a->d / (size_t)a->heads));
 }
 
-void wk_attention_forward(const struct wk_run *run, float *context, float *probs, const struct wk_attention *a)
+void wk_attention_forward(
+        const struct wk_run *run, float *context, float *probs, const struct wk_attention *a)
 {
     size_t dh = a->d / (size_t)a->heads;
     for (int s = 0; s < a->segments; s++) {
         size_t q0 = (size_t)a->q_offset[s], k0 = (size_t)a->k_offset[s];
         size_t nq = (size_t)a->q_offset[s + 1] - q0, nk = (size_t)a->k_offset[s + 1] - k0;
         for (size_t h = 0; h < a->d; h += dh) {
-            const float *q = a->q + q0 * a->q_stride + h, *k = a->k + k0 * a->k_stride + h, *v = a->v + k0 * a->k_stride + h;
+            const float *q = a->q + q0 * a->q_stride + h, *k = a->k + k0 * a->k_stride + h,
+                        *v = a->v + k0 * a->k_stride + h;
             product(CblasNoTrans, CblasTrans, probs, nk, q, a->q_stride, k, a->k_stride, nq, nk, dh);
             run->v->softmax(probs, nk, scale_of(a), nq, nk);
-            product(CblasNoTrans, CblasNoTrans, context + q0 * a->d + h, a->d, probs, nk, v, a->k_stride, nq, dh, nk);
+            product(CblasNoTrans, CblasNoTrans, context + q0 * a->d + h, a->d, probs, nk, v, a->k_stride, nq,
+                    dh, nk);
             if (run->training)
                 probs += nq * nk;
         }
     }
 }
 
-/* One segment, head and tag: from dc, the gradient of the context, to those of q, k and v. p: what forward kept. */
-static void head_backward(const struct wk_run *run, float *dq, size_t dq_stride, float *dk, float *dv, size_t dk_stride, const float *dc,
-        const float *p, const float *q, const float *k, const float *v, const struct wk_attention *a, size_t nq, size_t nk, float *scratch)
+/* One segment, head and tag: from dc, the gradient of the context, to those of q, k and v. p: what forward
+ * kept. */
+static void head_backward(const struct wk_run *run, float *dq, size_t dq_stride, float *dk, float *dv,
+        size_t dk_stride, const float *dc, const float *p, const float *q, const float *k, const float *v,
+        const struct wk_attention *a, size_t nq, size_t nk, float *scratch)
 {
     size_t dh = a->d / (size_t)a->heads;
     product(CblasTrans, CblasNoTrans, dv, dk_stride, p, nk, dc, a->d, nk, dh, nq); /* context = p v */
@@ -46,8 +51,8 @@ static void head_backward(const struct wk_run *run, float *dq, size_t dq_stride,
     product(CblasTrans, CblasNoTrans, dk, dk_stride, scratch, nk, q, a->q_stride, nk, dh, nq);
 }
 
-void wk_attention_backward(const struct wk_run *run, int tags, const struct wk_attention_gradient *g, const float *dcontext,
-        const float *probs, const struct wk_attention *a, float *scratch)
+void wk_attention_backward(const struct wk_run *run, int tags, const struct wk_attention_gradient *g,
+        const float *dcontext, const float *probs, const struct wk_attention *a, float *scratch)
 {
     size_t dh = a->d / (size_t)a->heads, context_tag = (size_t)a->q_offset[a->segments] * a->d;
     for (int s = 0; s < a->segments; s++) {
@@ -56,9 +61,10 @@ void wk_attention_backward(const struct wk_run *run, int tags, const struct wk_a
         for (size_t h = 0; h < a->d; h += dh) {
             for (size_t t = 0; t < (size_t)tags; t++) {
                 size_t key = t * g->dk_tag + k0 * g->dk_stride + h;
-                head_backward(run, g->dq + t * g->dq_tag + q0 * g->dq_stride + h, g->dq_stride, g->dk + key, g->dv + key, g->dk_stride,
-                        dcontext + t * context_tag + q0 * a->d + h, probs, a->q + q0 * a->q_stride + h,
-                        a->k + k0 * a->k_stride + h, a->v + k0 * a->k_stride + h, a, nq, nk, scratch);
+                head_backward(run, g->dq + t * g->dq_tag + q0 * g->dq_stride + h, g->dq_stride, g->dk + key,
+                        g->dv + key, g->dk_stride, dcontext + t * context_tag + q0 * a->d + h, probs,
+                        a->q + q0 * a->q_stride + h, a->k + k0 * a->k_stride + h, a->v + k0 * a->k_stride + h,
+                        a, nq, nk, scratch);
             }
             probs += nq * nk;
         }
@@ -69,6 +75,7 @@ double wk_attention_flops(const struct wk_attention *a)
 {
     double flops = 0.0;
     for (int s = 0; s < a->segments; s++)
-        flops += 4.0 * (a->q_offset[s + 1] - a->q_offset[s]) * (a->k_offset[s + 1] - a->k_offset[s]) * (double)a->d;
+        flops += 4.0 * (a->q_offset[s + 1] - a->q_offset[s]) * (a->k_offset[s + 1] - a->k_offset[s]) *
+                 (double)a->d;
     return flops;
 }

@@ -1,4 +1,5 @@
-/* Samples to packed rows: see batch.h. Everything that a sample can have wrong is checked here, before the model sees it. */
+/* Samples to packed rows: see batch.h. Everything that a sample can have wrong is checked here, before the
+ * model sees it. */
 #include "worker/model/batch.h"
 
 #include "common/memory.h"
@@ -25,7 +26,8 @@ static int most_items(const struct sl_modality_config *m)
     return m->kind == SL_KIND_VIT ? m->frames : m->kind == SL_KIND_BERT ? m->max_tokens : m->max_items;
 }
 
-static enum sl_status create_input(struct wk_batch_input *input, const struct sl_modality_config *m, int capacity, struct sl_error *err)
+static enum sl_status create_input(
+        struct wk_batch_input *input, const struct sl_modality_config *m, int capacity, struct sl_error *err)
 {
     size_t rows = (size_t)capacity * (size_t)most_items(m), floats = 0;
     if (__builtin_mul_overflow(rows, item_floats(m), &floats))
@@ -37,11 +39,13 @@ static enum sl_status create_input(struct wk_batch_input *input, const struct sl
     else
         input->values = sl_alloc_aligned(floats, sizeof(*input->values));
     if (input->offset == NULL || input->position == NULL || (input->tokens == NULL && input->values == NULL))
-        return sl_fail(err, SL_NO_MEMORY, "out of memory for a batch of %d samples (modality %s)", capacity, m->name);
+        return sl_fail(err, SL_NO_MEMORY, "out of memory for a batch of %d samples (modality %s)", capacity,
+                m->name);
     return SL_OK;
 }
 
-enum sl_status wk_batch_create(struct wk_batch **ret_batch, const struct sl_config *config, int capacity, struct sl_error *err)
+enum sl_status wk_batch_create(
+        struct wk_batch **ret_batch, const struct sl_config *config, int capacity, struct sl_error *err)
 {
     struct wk_batch *batch = sl_alloc(1, sizeof(*batch));
     if (batch == NULL)
@@ -86,56 +90,64 @@ void wk_batch_clear(struct wk_batch *batch)
 
 /* ---- checks: none of them changes the batch ---- */
 
-static enum sl_status check_tokens(const struct wk_sample_input *input, const struct sl_modality_config *m, const char *id,
-        struct sl_error *err)
+static enum sl_status check_tokens(const struct wk_sample_input *input, const struct sl_modality_config *m,
+        const char *id, struct sl_error *err)
 {
     if (input->tokens == NULL)
-        return sl_fail(err, SL_BAD_DATA, "sample %s: modality %s has no tokens; import the dataset with this config", id, m->name);
+        return sl_fail(err, SL_BAD_DATA,
+                "sample %s: modality %s has no tokens; import the dataset with this config", id, m->name);
     for (int i = 0; i < input->items; i++)
         if (input->tokens[i] < 0 || input->tokens[i] >= m->vocab_size)
             return sl_fail(err, SL_BAD_DATA,
-                    "sample %s: modality %s: token %d is id %d, but the vocabulary has %d; import the dataset with this vocabulary", id,
-                    m->name, i, input->tokens[i], m->vocab_size);
+                    "sample %s: modality %s: token %d is id %d, but the vocabulary has %d; import the "
+                    "dataset with this vocabulary",
+                    id, m->name, i, input->tokens[i], m->vocab_size);
     return SL_OK;
 }
 
-static enum sl_status check_features(const struct wk_sample_input *input, const struct sl_modality_config *m, const char *id,
-        struct sl_error *err)
+static enum sl_status check_features(const struct wk_sample_input *input, const struct sl_modality_config *m,
+        const char *id, struct sl_error *err)
 {
     if (input->features == NULL)
-        return sl_fail(err, SL_BAD_DATA, "sample %s: modality %s has no features; import the dataset with this config", id, m->name);
+        return sl_fail(err, SL_BAD_DATA,
+                "sample %s: modality %s has no features; import the dataset with this config", id, m->name);
     size_t count = (size_t)input->items * (size_t)m->input;
     for (size_t i = 0; i < count; i++)
         if (!isfinite(input->features[i]))
-            return sl_fail(err, SL_BAD_DATA, "sample %s: modality %s: number %zu of row %zu is not finite; correct the array and import again",
+            return sl_fail(err, SL_BAD_DATA,
+                    "sample %s: modality %s: number %zu of row %zu is not finite; correct the array and "
+                    "import again",
                     id, m->name, i % (size_t)m->input, i / (size_t)m->input);
     return SL_OK;
 }
 
-static enum sl_status check_input(const struct wk_sample_input *input, const struct sl_modality_config *m, const char *id,
-        struct sl_error *err)
+static enum sl_status check_input(const struct wk_sample_input *input, const struct sl_modality_config *m,
+        const char *id, struct sl_error *err)
 {
-    static const char *const noun[] = {[SL_KIND_VIT] = "frames", [SL_KIND_BERT] = "tokens", [SL_KIND_FEATURES] = "rows"};
+    static const char *const noun[] = {
+            [SL_KIND_VIT] = "frames", [SL_KIND_BERT] = "tokens", [SL_KIND_FEATURES] = "rows"};
     if (input->items < 1 || input->items > most_items(m))
-        return sl_fail(err, SL_BAD_DATA, "sample %s: modality %s has %d %s; expected 1 to %d", id, m->name, input->items, noun[m->kind],
-                most_items(m));
+        return sl_fail(err, SL_BAD_DATA, "sample %s: modality %s has %d %s; expected 1 to %d", id, m->name,
+                input->items, noun[m->kind], most_items(m));
     if (m->kind == SL_KIND_BERT)
         return check_tokens(input, m, id, err);
     if (m->kind == SL_KIND_FEATURES)
         return check_features(input, m, id, err);
     if (input->frames == NULL)
-        return sl_fail(err, SL_BAD_DATA, "sample %s: modality %s has no frames; import the dataset with this config", id, m->name);
+        return sl_fail(err, SL_BAD_DATA,
+                "sample %s: modality %s has no frames; import the dataset with this config", id, m->name);
     return SL_OK;
 }
 
-static enum sl_status check_sample(const struct wk_batch *batch, const struct sl_config *config, const struct wk_sample *sample,
-        const char *id, struct sl_error *err)
+static enum sl_status check_sample(const struct wk_batch *batch, const struct sl_config *config,
+        const struct wk_sample *sample, const char *id, struct sl_error *err)
 {
     if (batch->count >= batch->capacity)
-        return sl_fail(err, SL_FAILED, "sample %s: the batch is full: it holds %d samples", id, batch->capacity);
+        return sl_fail(
+                err, SL_FAILED, "sample %s: the batch is full: it holds %d samples", id, batch->capacity);
     if (sample->label != WK_LABEL_NONE && (sample->label < 0 || sample->label >= config->label_count))
-        return sl_fail(err, SL_BAD_DATA, "sample %s: label %d is not one of the config's %d labels", id, sample->label,
-                config->label_count);
+        return sl_fail(err, SL_BAD_DATA, "sample %s: label %d is not one of the config's %d labels", id,
+                sample->label, config->label_count);
     for (int m = 0; m < config->modality_count; m++) {
         enum sl_status status = check_input(&sample->inputs[m], &config->modalities[m], id, err);
         if (status != SL_OK)
@@ -146,8 +158,8 @@ static enum sl_status check_sample(const struct wk_batch *batch, const struct sl
 
 /* ---- packing ---- */
 
-/* One frame to its patches, normalised: a table of the 256 values of each channel instead of arithmetic per pixel.
- * Shapes: patches (P, 3 * patch * patch), frame (image, image, 3), table (3, 256). */
+/* One frame to its patches, normalised: a table of the 256 values of each channel instead of arithmetic per
+ * pixel. Shapes: patches (P, 3 * patch * patch), frame (image, image, 3), table (3, 256). */
 static void pack_frame(float *patches, const uint8_t *frame, size_t image, size_t patch, float table[3][256])
 {
     size_t side = image / patch, channel_floats = patch * patch;
@@ -166,7 +178,8 @@ static void pack_frame(float *patches, const uint8_t *frame, size_t image, size_
     }
 }
 
-static void pack_frames(float *values, const struct wk_sample_input *input, const struct sl_modality_config *m)
+static void pack_frames(
+        float *values, const struct wk_sample_input *input, const struct sl_modality_config *m)
 {
     float table[3][256];
     size_t image = (size_t)m->image, floats = item_floats(m);
@@ -177,7 +190,8 @@ static void pack_frames(float *values, const struct wk_sample_input *input, cons
         pack_frame(values + f * floats, input->frames + f * floats, image, (size_t)m->patch, table);
 }
 
-static void append(struct wk_batch_input *to, int sample, const struct wk_sample_input *from, const struct sl_modality_config *m)
+static void append(struct wk_batch_input *to, int sample, const struct wk_sample_input *from,
+        const struct sl_modality_config *m)
 {
     size_t row = (size_t)to->rows, items = (size_t)from->items;
     to->offset[sample] = to->rows;
@@ -191,14 +205,16 @@ static void append(struct wk_batch_input *to, int sample, const struct wk_sample
         memcpy(to->tokens + row, from->tokens, items * sizeof(*to->tokens));
         break;
     case SL_KIND_FEATURES:
-        memcpy(to->values + row * item_floats(m), from->features, items * item_floats(m) * sizeof(*to->values));
+        memcpy(to->values + row * item_floats(m), from->features,
+                items * item_floats(m) * sizeof(*to->values));
         break;
     }
     to->rows += from->items;
     to->offset[sample + 1] = to->rows;
 }
 
-enum sl_status wk_batch_add(struct wk_batch *batch, const struct sl_config *config, const struct wk_sample *sample, struct sl_error *err)
+enum sl_status wk_batch_add(struct wk_batch *batch, const struct sl_config *config,
+        const struct wk_sample *sample, struct sl_error *err)
 {
     const char *id = sample->id == NULL ? "(without id)" : sample->id;
     enum sl_status status = check_sample(batch, config, sample, id, err);

@@ -4,8 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
-enum sl_status wk_bert_init(struct wk_bert *bert, const struct sl_config *config, int modality, const struct sl_layout *layout,
-        struct sl_error *err)
+enum sl_status wk_bert_init(struct wk_bert *bert, const struct sl_config *config, int modality,
+        const struct sl_layout *layout, struct sl_error *err)
 {
     const struct sl_modality_config *m = &config->modalities[modality];
     char prefix[SL_PARAM_NAME_MAX], layers[SL_PARAM_NAME_MAX + 32];
@@ -15,8 +15,12 @@ enum sl_status wk_bert_init(struct wk_bert *bert, const struct sl_config *config
     bert->word = sl_layout_offset(layout, "%sembeddings.word_embeddings.weight", prefix);
     bert->position = sl_layout_offset(layout, "%sembeddings.position_embeddings.weight", prefix);
     bert->type = sl_layout_offset(layout, "%sembeddings.token_type_embeddings.weight", prefix);
-    bert->encoder = (struct wk_encoder){.d = (size_t)m->hidden, .heads = m->heads, .layers = m->layers, .per_item = 1,
-            .max_length = (size_t)m->max_tokens, .dropout = {.p = m->dropout, .part = modality}};
+    bert->encoder = (struct wk_encoder){.d = (size_t)m->hidden,
+            .heads = m->heads,
+            .layers = m->layers,
+            .per_item = 1,
+            .max_length = (size_t)m->max_tokens,
+            .dropout = {.p = m->dropout, .part = modality}};
     enum sl_status status = wk_encoder_init(&bert->encoder, layout, layers, (size_t)m->mlp, err);
     if (status != SL_OK)
         return status;
@@ -30,13 +34,14 @@ void wk_bert_fini(struct wk_bert *bert)
     wk_encoder_fini(&bert->encoder);
 }
 
-void wk_bert_plan(struct wk_bert_state *state, const struct wk_bert *bert, size_t tokens, int samples, int tags, struct wk_arena *kept,
-        struct wk_arena *scratch)
+void wk_bert_plan(struct wk_bert_state *state, const struct wk_bert *bert, size_t tokens, int samples,
+        int tags, struct wk_arena *kept, struct wk_arena *scratch)
 {
     wk_encoder_plan(&state->encoder, &bert->encoder, tokens, samples, tags, kept, scratch);
 }
 
-const float *wk_bert_forward(const struct wk_run *run, const struct wk_bert *bert, struct wk_bert_state *state)
+const float *wk_bert_forward(
+        const struct wk_run *run, const struct wk_bert *bert, struct wk_bert_state *state)
 {
     const struct wk_batch_input *input = &run->batch->inputs[bert->modality];
     size_t d = bert->encoder.d;
@@ -47,11 +52,12 @@ const float *wk_bert_forward(const struct wk_run *run, const struct wk_bert *ber
         run->v->bias(row, d, p + bert->position + (size_t)input->position[r] * d, 1, d);
         run->v->bias(row, d, p + bert->type, 1, d);
     }
-    return wk_encoder_forward(run, &bert->encoder, &state->encoder, input->offset, run->batch->count, input->offset);
+    return wk_encoder_forward(
+            run, &bert->encoder, &state->encoder, input->offset, run->batch->count, input->offset);
 }
 
-void wk_bert_backward(const struct wk_run *run, const struct wk_tags *tags, const struct wk_bert *bert, struct wk_bert_state *state,
-        const float *dx)
+void wk_bert_backward(const struct wk_run *run, const struct wk_tags *tags, const struct wk_bert *bert,
+        struct wk_bert_state *state, const float *dx)
 {
     const struct wk_batch_input *input = &run->batch->inputs[bert->modality];
     size_t d = bert->encoder.d, rows = (size_t)input->rows;

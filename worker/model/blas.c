@@ -45,8 +45,9 @@ static int width_of(const char *core)
 static const char *best_of_cpu(void)
 {
     __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512cd"))
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+            __builtin_cpu_supports("avx512cd"))
         return "SkylakeX";
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
         return "Haswell";
@@ -58,9 +59,10 @@ const char *wk_blas_core_wish(void)
     const char *best = best_of_cpu();
     if (getenv(CORE_VARIABLE) != NULL || best == NULL || width_of(wk_blas_core()) >= width_of(best))
         return NULL;
-    /* a build for one CPU has no other kernels to choose from, and a newer OpenBLAS knows newer CPUs by names that are not in the table: only
-     * the known fallbacks are overruled */
-    static const char *const fallbacks[] = {"Prescott", "Core2", "Nehalem", "Sandybridge", "Haswell", "Barcelona", "Generic"};
+    /* a build for one CPU has no other kernels to choose from, and a newer OpenBLAS knows newer CPUs by names
+     * that are not in the table: only the known fallbacks are overruled */
+    static const char *const fallbacks[] = {
+            "Prescott", "Core2", "Nehalem", "Sandybridge", "Haswell", "Barcelona", "Generic"};
     for (size_t i = 0; i < sizeof(fallbacks) / sizeof(fallbacks[0]); i++)
         if (strcasecmp(wk_blas_core(), fallbacks[i]) == 0)
             return best;

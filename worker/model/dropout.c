@@ -6,7 +6,7 @@
 #include <assert.h>
 
 #define WORDS_PER_ONE 65536.0F /* an element is decided by 16 random bits */
-#define MASK_PADDING 8 /* bytes: the widest kernel reads one byte past a row's last */
+#define MASK_PADDING 8         /* bytes: the widest kernel reads one byte past a row's last */
 
 static uint32_t threshold(float p)
 {
@@ -38,8 +38,8 @@ static uint8_t draw_byte(const struct sl_random *stream, uint64_t index, uint32_
     return (uint8_t)byte;
 }
 
-const uint8_t *wk_dropout_draw(const struct wk_run *run, const struct wk_dropout *dropout, uint8_t *mask, int layer, enum wk_site site,
-        const int *offset, size_t every, size_t n)
+const uint8_t *wk_dropout_draw(const struct wk_run *run, const struct wk_dropout *dropout, uint8_t *mask,
+        int layer, enum wk_site site, const int *offset, size_t every, size_t n)
 {
     if (!wk_dropout_on(run, dropout))
         return NULL;

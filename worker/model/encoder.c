@@ -7,23 +7,26 @@
 
 /* ---- the plan ---- */
 
-static struct wk_norm_at norm_at(const struct sl_layout *layout, const char *prefix, int layer, const char *name)
+static struct wk_norm_at norm_at(
+        const struct sl_layout *layout, const char *prefix, int layer, const char *name)
 {
     return (struct wk_norm_at){sl_layout_offset(layout, "%s%d.%s.weight", prefix, layer, name),
             sl_layout_offset(layout, "%s%d.%s.bias", prefix, layer, name)};
 }
 
-static struct wk_linear_at linear_at(const struct sl_layout *layout, const char *prefix, int layer, const char *name)
+static struct wk_linear_at linear_at(
+        const struct sl_layout *layout, const char *prefix, int layer, const char *name)
 {
     return (struct wk_linear_at){sl_layout_offset(layout, "%s%d.%s.weight", prefix, layer, name),
             sl_layout_offset(layout, "%s%d.%s.bias", prefix, layer, name)};
 }
 
-enum sl_status wk_encoder_init(struct wk_encoder *encoder, const struct sl_layout *layout, const char *prefix, size_t mlp,
-        struct sl_error *err)
+enum sl_status wk_encoder_init(struct wk_encoder *encoder, const struct sl_layout *layout, const char *prefix,
+        size_t mlp, struct sl_error *err)
 {
     if (encoder->layers < 1)
-        return sl_fail(err, SL_USAGE, "%s: layers is %d; an encoder needs at least 1", prefix, encoder->layers);
+        return sl_fail(
+                err, SL_USAGE, "%s: layers is %d; an encoder needs at least 1", prefix, encoder->layers);
     encoder->layer = sl_alloc((size_t)encoder->layers, sizeof(*encoder->layer));
     encoder->node = sl_alloc((size_t)encoder->layers + 1, sizeof(*encoder->node));
     if (encoder->layer == NULL || encoder->node == NULL)
@@ -31,7 +34,8 @@ enum sl_status wk_encoder_init(struct wk_encoder *encoder, const struct sl_layou
     bool pre = encoder->pre_norm;
     for (int l = 0; l < encoder->layers; l++) {
         encoder->layer[l] = (struct wk_encoder_layer){
-                .qkv = linear_at(layout, prefix, l, pre ? "attention.attention.query" : "attention.self.query"),
+                .qkv = linear_at(
+                        layout, prefix, l, pre ? "attention.attention.query" : "attention.self.query"),
                 .out = linear_at(layout, prefix, l, "attention.output.dense"),
                 .mid = norm_at(layout, prefix, l, pre ? "layernorm_after" : "attention.output.LayerNorm"),
                 .ffn = {.in = encoder->d,
@@ -55,7 +59,8 @@ void wk_encoder_fini(struct wk_encoder *encoder)
     memset(encoder, 0, sizeof(*encoder));
 }
 
-enum sl_status wk_encoder_state_init(struct wk_encoder_state *state, const struct wk_encoder *encoder, struct sl_error *err)
+enum sl_status wk_encoder_state_init(
+        struct wk_encoder_state *state, const struct wk_encoder *encoder, struct sl_error *err)
 {
     state->node = sl_alloc((size_t)encoder->layers + 1, sizeof(*state->node));
     if (state->node == NULL)
@@ -80,8 +85,8 @@ static size_t query_rows(const struct wk_encoder *encoder, int layer, size_t row
     return narrow(encoder, layer) ? rows / encoder->period : rows;
 }
 
-static void plan_node(struct wk_encoder_node *node, const struct wk_encoder *encoder, int l, size_t rows, bool training,
-        struct wk_arena *kept)
+static void plan_node(struct wk_encoder_node *node, const struct wk_encoder *encoder, int l, size_t rows,
+        bool training, struct wk_arena *kept)
 {
     size_t d = encoder->d, node_rows = l > 0 ? query_rows(encoder, l - 1, rows) : rows;
     node->sum = wk_arena_floats(kept, node_rows, d);
@@ -99,20 +104,22 @@ static void plan_node(struct wk_encoder_node *node, const struct wk_encoder *enc
     node->hmid = wk_arena_floats(kept, queries, d);
     node->mean_mid = wk_arena_floats(kept, queries, 1);
     node->rstd_mid = wk_arena_floats(kept, queries, 1);
-    node->u = wk_arena_floats(kept, wk_ffn_kept(&encoder->layer[l].ffn, queries, training), encoder->layer[l].ffn.mid);
+    node->u = wk_arena_floats(
+            kept, wk_ffn_kept(&encoder->layer[l].ffn, queries, training), encoder->layer[l].ffn.mid);
     if (training) {
         node->mask_attention = wk_dropout_plan(kept, &encoder->dropout, queries, d);
         node->mask_ffn = wk_dropout_plan(kept, &encoder->dropout, queries, d);
     }
 }
 
-void wk_encoder_plan(struct wk_encoder_state *state, const struct wk_encoder *encoder, size_t rows, int segments, int tags,
-        struct wk_arena *kept, struct wk_arena *scratch)
+void wk_encoder_plan(struct wk_encoder_state *state, const struct wk_encoder *encoder, size_t rows,
+        int segments, int tags, struct wk_arena *kept, struct wk_arena *scratch)
 {
     bool training = tags > 0;
     size_t d = encoder->d, stacked = (size_t)tags * rows;
     for (int l = 0; l <= encoder->layers; l++) {
-        /* without backward every layer may overwrite what the one before it left, so all nodes are the first, which is the largest */
+        /* without backward every layer may overwrite what the one before it left, so all nodes are the first,
+         * which is the largest */
         if (training || l == 0)
             plan_node(&state->node[l], encoder, l, rows, training, kept);
         else
@@ -123,7 +130,8 @@ void wk_encoder_plan(struct wk_encoder_state *state, const struct wk_encoder *en
     if (state->first_offset != NULL)
         for (int s = 0; s <= segments; s++)
             state->first_offset[s] = s;
-    size_t floats = wk_ffn_scratch(&encoder->layer[0].ffn, tags), longest = encoder->max_length * encoder->max_length;
+    size_t floats = wk_ffn_scratch(&encoder->layer[0].ffn, tags),
+           longest = encoder->max_length * encoder->max_length;
     state->scratch = wk_arena_floats(scratch, floats > longest ? floats : longest, 1);
     if (!training)
         return;
@@ -140,8 +148,16 @@ static struct wk_attention view(const struct wk_encoder *encoder, const struct w
 {
     size_t d = encoder->d;
     const float *qkv = state->node[l].qkv;
-    struct wk_attention a = {.q = qkv, .k = qkv + d, .v = qkv + 2 * d, .q_stride = 3 * d, .k_stride = 3 * d, .q_offset = state->offset,
-            .k_offset = state->offset, .segments = state->segments, .heads = encoder->heads, .d = d};
+    struct wk_attention a = {.q = qkv,
+            .k = qkv + d,
+            .v = qkv + 2 * d,
+            .q_stride = 3 * d,
+            .k_stride = 3 * d,
+            .q_offset = state->offset,
+            .k_offset = state->offset,
+            .segments = state->segments,
+            .heads = encoder->heads,
+            .d = d};
     if (narrow(encoder, l)) {
         a.k = qkv + query_rows(encoder, l, state->rows) * d;
         a.v = a.k + d;
@@ -152,7 +168,8 @@ static struct wk_attention view(const struct wk_encoder *encoder, const struct w
     return a;
 }
 
-static void project_qkv(const struct wk_run *run, const struct wk_encoder *encoder, struct wk_encoder_state *state, int l)
+static void project_qkv(
+        const struct wk_run *run, const struct wk_encoder *encoder, struct wk_encoder_state *state, int l)
 {
     size_t d = encoder->d, queries = query_rows(encoder, l, state->rows);
     struct wk_encoder_node *node = &state->node[l];
@@ -167,46 +184,51 @@ static void project_qkv(const struct wk_run *run, const struct wk_encoder *encod
     wk_linear_forward(run, node->qkv + queries * d, node->h, kv, state->rows, 2 * d, d);
 }
 
-/* sum = residual + dropout(product + bias) and its norm, where `product` fills rows [r, r + n) of sum: the epilogue of attention. */
-static void close_attention(const struct wk_run *run, const struct wk_encoder *encoder, struct wk_encoder_state *state, int l)
+/* sum = residual + dropout(product + bias) and its norm, where `product` fills rows [r, r + n) of sum: the
+ * epilogue of attention. */
+static void close_attention(
+        const struct wk_run *run, const struct wk_encoder *encoder, struct wk_encoder_state *state, int l)
 {
     struct wk_encoder_node *node = &state->node[l];
     const struct wk_encoder_layer *layer = &encoder->layer[l];
     size_t d = encoder->d, rows = query_rows(encoder, l, state->rows), chunk = wk_chunk(d);
     size_t every = narrow(encoder, l) ? encoder->period : 1;
     const float *from = encoder->pre_norm ? node->sum : node->h, *p = run->params;
-    const uint8_t *mask = wk_dropout_draw(run, &encoder->dropout, node->mask_attention, l, WK_SITE_ATTENTION, state->item_offset,
-            narrow(encoder, l) ? 1 : encoder->per_item, d);
+    const uint8_t *mask = wk_dropout_draw(run, &encoder->dropout, node->mask_attention, l, WK_SITE_ATTENTION,
+            state->item_offset, narrow(encoder, l) ? 1 : encoder->per_item, d);
     for (size_t r = 0; r < rows; r += chunk) {
         size_t n = rows - r < chunk ? rows - r : chunk;
         wk_product_forward(node->mid + r * d, d, node->context + r * d, d, p + layer->out.weight, n, d, d);
-        run->v->add_norm(node->mid + r * d, node->hmid + r * d, node->mean_mid + r, node->rstd_mid + r, p + layer->out.bias,
-                from + r * every * d, every * d, mask == NULL ? NULL : mask + r * ((d + 7) / 8),
-                wk_dropout_scale(encoder->dropout.p), p + layer->mid.gamma, p + layer->mid.beta, n, d);
+        run->v->add_norm(node->mid + r * d, node->hmid + r * d, node->mean_mid + r, node->rstd_mid + r,
+                p + layer->out.bias, from + r * every * d, every * d,
+                mask == NULL ? NULL : mask + r * ((d + 7) / 8), wk_dropout_scale(encoder->dropout.p),
+                p + layer->mid.gamma, p + layer->mid.beta, n, d);
     }
 }
 
-static void feed_forward(const struct wk_run *run, const struct wk_encoder *encoder, struct wk_encoder_state *state, int l)
+static void feed_forward(
+        const struct wk_run *run, const struct wk_encoder *encoder, struct wk_encoder_state *state, int l)
 {
     struct wk_encoder_node *node = &state->node[l], *next = node + 1;
     const struct wk_ffn *ffn = &encoder->layer[l].ffn;
     size_t d = encoder->d, rows = query_rows(encoder, l, state->rows);
     const float *from = encoder->pre_norm ? node->mid : node->hmid, *p = run->params;
-    const uint8_t *mask = wk_dropout_draw(run, &encoder->dropout, node->mask_ffn, l, WK_SITE_FFN, state->item_offset,
-            narrow(encoder, l) ? 1 : encoder->per_item, d);
+    const uint8_t *mask = wk_dropout_draw(run, &encoder->dropout, node->mask_ffn, l, WK_SITE_FFN,
+            state->item_offset, narrow(encoder, l) ? 1 : encoder->per_item, d);
     size_t chunk = wk_chunk(ffn->mid);
     for (size_t r = 0; r < rows; r += chunk) {
         size_t n = rows - r < chunk ? rows - r : chunk;
         float *u = run->training ? node->u + r * ffn->mid : node->u;
         wk_ffn_forward(run, ffn, next->sum + r * d, u, node->hmid + r * d, n, state->scratch);
-        run->v->add_norm(next->sum + r * d, next->h + r * d, next->mean + r, next->rstd + r, p + ffn->second.bias, from + r * d, d,
-                mask == NULL ? NULL : mask + r * ((d + 7) / 8), wk_dropout_scale(encoder->dropout.p),
-                p + encoder->node[l + 1].gamma, p + encoder->node[l + 1].beta, n, d);
+        run->v->add_norm(next->sum + r * d, next->h + r * d, next->mean + r, next->rstd + r,
+                p + ffn->second.bias, from + r * d, d, mask == NULL ? NULL : mask + r * ((d + 7) / 8),
+                wk_dropout_scale(encoder->dropout.p), p + encoder->node[l + 1].gamma,
+                p + encoder->node[l + 1].beta, n, d);
     }
 }
 
-const float *wk_encoder_forward(const struct wk_run *run, const struct wk_encoder *encoder, struct wk_encoder_state *state,
-        const int *offset, int segments, const int *item_offset)
+const float *wk_encoder_forward(const struct wk_run *run, const struct wk_encoder *encoder,
+        struct wk_encoder_state *state, const int *offset, int segments, const int *item_offset)
 {
     struct wk_encoder_node *first = &state->node[0];
     size_t d = encoder->d, rows = (size_t)offset[segments];
@@ -214,8 +236,8 @@ const float *wk_encoder_forward(const struct wk_run *run, const struct wk_encode
     state->item_offset = item_offset;
     state->segments = segments;
     state->rows = rows;
-    const uint8_t *mask = wk_dropout_draw(run, &encoder->dropout, state->mask_embedding, 0, WK_SITE_EMBEDDING, item_offset,
-            encoder->per_item, d);
+    const uint8_t *mask = wk_dropout_draw(run, &encoder->dropout, state->mask_embedding, 0, WK_SITE_EMBEDDING,
+            item_offset, encoder->per_item, d);
     float scale = wk_dropout_scale(encoder->dropout.p);
     if (mask != NULL && encoder->pre_norm)
         run->v->drop(first->sum, first->sum, mask, scale, rows, d);
@@ -238,42 +260,49 @@ const float *wk_encoder_forward(const struct wk_run *run, const struct wk_encode
  * state->g holds the gradient of the place where the walk is, per tag; state->d that of a branch before it is joined to g. */
 
 /* The gradient before dropout: x itself, or the kept elements of it in `into`. */
-static const float *undrop(const struct wk_run *run, const struct wk_encoder *encoder, int tags, float *into, const float *x,
-        const uint8_t *mask, size_t rows)
+static const float *undrop(const struct wk_run *run, const struct wk_encoder *encoder, int tags, float *into,
+        const float *x, const uint8_t *mask, size_t rows)
 {
     if (!wk_dropout_on(run, &encoder->dropout))
         return x;
     for (size_t t = 0; t < (size_t)tags; t++)
-        run->v->drop(into + t * rows * encoder->d, x + t * rows * encoder->d, mask, wk_dropout_scale(encoder->dropout.p), rows, encoder->d);
+        run->v->drop(into + t * rows * encoder->d, x + t * rows * encoder->d, mask,
+                wk_dropout_scale(encoder->dropout.p), rows, encoder->d);
     return into;
 }
 
 /* dx = (add: +=) the gradient of x through LayerNorm `at`. */
-static void through_norm(const struct wk_run *run, const struct wk_tags *tags, float *dx, const float *dy, const float *x, const float *mean,
-        const float *rstd, struct wk_norm_at at, size_t rows, size_t d, bool add)
+static void through_norm(const struct wk_run *run, const struct wk_tags *tags, float *dx, const float *dy,
+        const float *x, const float *mean, const float *rstd, struct wk_norm_at at, size_t rows, size_t d,
+        bool add)
 {
     struct wk_targets gamma = wk_targets(tags, at.gamma), beta = wk_targets(tags, at.beta);
-    run->v->norm_backward(dx, dy, gamma.at, beta.at, x, mean, rstd, run->params + at.gamma, rows, d, tags->count, rows * d, add);
+    run->v->norm_backward(dx, dy, gamma.at, beta.at, x, mean, rstd, run->params + at.gamma, rows, d,
+            tags->count, rows * d, add);
 }
 
 /* Inverts feed_forward and the norm of mid: g goes from the gradient of sum[l + 1] to that of mid[l]. */
-static void feed_forward_backward(const struct wk_run *run, const struct wk_tags *tags, const struct wk_encoder *encoder,
-        struct wk_encoder_state *state, int l)
+static void feed_forward_backward(const struct wk_run *run, const struct wk_tags *tags,
+        const struct wk_encoder *encoder, struct wk_encoder_state *state, int l)
 {
     struct wk_encoder_node *node = &state->node[l];
     const struct wk_encoder_layer *layer = &encoder->layer[l];
     size_t rows = query_rows(encoder, l, state->rows);
     const float *dy = undrop(run, encoder, tags->count, state->dcontext, state->g, node->mask_ffn, rows);
-    float *dhmid = encoder->pre_norm ? state->d : state->g; /* post-norm: the residual's part is in g already */
-    wk_ffn_backward(run, tags, &layer->ffn, dhmid, dy, node->hmid, node->u, rows, !encoder->pre_norm, state->scratch);
-    through_norm(run, tags, state->g, dhmid, node->mid, node->mean_mid, node->rstd_mid, layer->mid, rows, encoder->d, encoder->pre_norm);
+    float *dhmid =
+            encoder->pre_norm ? state->d : state->g; /* post-norm: the residual's part is in g already */
+    wk_ffn_backward(
+            run, tags, &layer->ffn, dhmid, dy, node->hmid, node->u, rows, !encoder->pre_norm, state->scratch);
+    through_norm(run, tags, state->g, dhmid, node->mid, node->mean_mid, node->rstd_mid, layer->mid, rows,
+            encoder->d, encoder->pre_norm);
 }
 
 /* Inverts project_qkv: dh = (add: +=) the gradient of h[l]. */
-static void qkv_backward(const struct wk_run *run, const struct wk_tags *tags, const struct wk_encoder *encoder,
-        struct wk_encoder_state *state, int l, float *dh, bool add)
+static void qkv_backward(const struct wk_run *run, const struct wk_tags *tags,
+        const struct wk_encoder *encoder, struct wk_encoder_state *state, int l, float *dh, bool add)
 {
-    size_t d = encoder->d, rows = state->rows, queries = query_rows(encoder, l, rows), stacked = (size_t)tags->count * queries;
+    size_t d = encoder->d, rows = state->rows, queries = query_rows(encoder, l, rows),
+           stacked = (size_t)tags->count * queries;
     struct wk_linear_at at = encoder->layer[l].qkv, kv = {at.weight + d * d, at.bias + d};
     const float *h = state->node[l].h, *dq = state->dqkv;
     if (!narrow(encoder, l)) {
@@ -282,23 +311,30 @@ static void qkv_backward(const struct wk_run *run, const struct wk_tags *tags, c
     }
     wk_linear_backward(run, tags, dh, state->dqkv + stacked * d, h, kv, rows, 2 * d, d, add);
     for (size_t t = 0; t < (size_t)tags->count; t++) {
-        wk_product_weight(tags->grads[t] + at.weight, dq + t * queries * d, d, h, encoder->period * d, queries, d, d);
+        wk_product_weight(
+                tags->grads[t] + at.weight, dq + t * queries * d, d, h, encoder->period * d, queries, d, d);
         run->v->column_sum(tags->grads[t] + at.bias, dq + t * queries * d, d, queries, d);
     }
     /* the tags' rows are all periods of the stacked matrix */
     wk_product_input(dh, encoder->period * d, dq, d, run->params + at.weight, stacked, d, d, true);
 }
 
-static void attention_backward(const struct wk_run *run, const struct wk_tags *tags, const struct wk_encoder *encoder,
-        struct wk_encoder_state *state, int l)
+static void attention_backward(const struct wk_run *run, const struct wk_tags *tags,
+        const struct wk_encoder *encoder, struct wk_encoder_state *state, int l)
 {
     struct wk_encoder_node *node = &state->node[l];
     size_t d = encoder->d, rows = state->rows, queries = query_rows(encoder, l, rows);
     const float *da = undrop(run, encoder, tags->count, state->d, state->g, node->mask_attention, queries);
-    wk_linear_backward(run, tags, state->dcontext, da, node->context, encoder->layer[l].out, queries, d, d, false);
+    wk_linear_backward(
+            run, tags, state->dcontext, da, node->context, encoder->layer[l].out, queries, d, d, false);
     struct wk_attention a = view(encoder, state, l);
-    struct wk_attention_gradient g = {.dq = state->dqkv, .dk = state->dqkv + d, .dv = state->dqkv + 2 * d, .dq_stride = 3 * d,
-            .dk_stride = 3 * d, .dq_tag = rows * 3 * d, .dk_tag = rows * 3 * d};
+    struct wk_attention_gradient g = {.dq = state->dqkv,
+            .dk = state->dqkv + d,
+            .dv = state->dqkv + 2 * d,
+            .dq_stride = 3 * d,
+            .dk_stride = 3 * d,
+            .dq_tag = rows * 3 * d,
+            .dk_tag = rows * 3 * d};
     if (narrow(encoder, l)) {
         g.dk = state->dqkv + (size_t)tags->count * queries * d;
         g.dv = g.dk + d;
@@ -310,9 +346,10 @@ static void attention_backward(const struct wk_run *run, const struct wk_tags *t
     wk_attention_backward(run, tags->count, &g, state->dcontext, node->probs, &a, state->scratch);
 }
 
-/* From the gradient of mid[l] in g to that of sum[l]: attention, its projections, the norm of node l and the residual. */
-static void node_backward(const struct wk_run *run, const struct wk_tags *tags, const struct wk_encoder *encoder,
-        struct wk_encoder_state *state, int l)
+/* From the gradient of mid[l] in g to that of sum[l]: attention, its projections, the norm of node l and the
+ * residual. */
+static void node_backward(const struct wk_run *run, const struct wk_tags *tags,
+        const struct wk_encoder *encoder, struct wk_encoder_state *state, int l)
 {
     struct wk_encoder_node *node = &state->node[l];
     size_t d = encoder->d, rows = state->rows;
@@ -320,21 +357,26 @@ static void node_backward(const struct wk_run *run, const struct wk_tags *tags, 
     if (!encoder->pre_norm) { /* from[l] = h[l] */
         qkv_backward(run, tags, encoder, state, l, state->g, true);
         if (l == 0) {
-            const float *dh = undrop(run, encoder, tags->count, state->d, state->g, state->mask_embedding, rows);
-            through_norm(run, tags, state->g, dh, node->sum, node->mean, node->rstd, encoder->node[l], rows, d, false);
+            const float *dh =
+                    undrop(run, encoder, tags->count, state->d, state->g, state->mask_embedding, rows);
+            through_norm(run, tags, state->g, dh, node->sum, node->mean, node->rstd, encoder->node[l], rows,
+                    d, false);
         } else {
-            through_norm(run, tags, state->g, state->g, node->sum, node->mean, node->rstd, encoder->node[l], rows, d, false);
+            through_norm(run, tags, state->g, state->g, node->sum, node->mean, node->rstd, encoder->node[l],
+                    rows, d, false);
         }
         return;
     }
     qkv_backward(run, tags, encoder, state, l, state->d, false);
     if (!narrow(encoder, l)) { /* from[l] = sum[l] */
-        through_norm(run, tags, state->g, state->d, node->sum, node->mean, node->rstd, encoder->node[l], rows, d, true);
+        through_norm(run, tags, state->g, state->d, node->sum, node->mean, node->rstd, encoder->node[l], rows,
+                d, true);
         return;
     }
     /* g holds the first rows of the segments only: the residual's part goes to these rows of the whole */
     size_t stacked = (size_t)tags->count * rows / encoder->period;
-    through_norm(run, tags, state->d, state->d, node->sum, node->mean, node->rstd, encoder->node[l], rows, d, false);
+    through_norm(run, tags, state->d, state->d, node->sum, node->mean, node->rstd, encoder->node[l], rows, d,
+            false);
     for (size_t r = 0; r < stacked; r++)
         run->v->axpy(state->d + r * encoder->period * d, state->g + r * d, 1.0F, d);
     float *whole = state->d;
@@ -342,13 +384,13 @@ static void node_backward(const struct wk_run *run, const struct wk_tags *tags, 
     state->g = whole;
 }
 
-float *wk_encoder_backward(const struct wk_run *run, const struct wk_tags *tags, const struct wk_encoder *encoder,
-        struct wk_encoder_state *state, const float *dh)
+float *wk_encoder_backward(const struct wk_run *run, const struct wk_tags *tags,
+        const struct wk_encoder *encoder, struct wk_encoder_state *state, const float *dh)
 {
     int last = encoder->layers;
     struct wk_encoder_node *end = &state->node[last];
-    through_norm(run, tags, state->g, dh, end->sum, end->mean, end->rstd, encoder->node[last], query_rows(encoder, last - 1, state->rows),
-            encoder->d, false);
+    through_norm(run, tags, state->g, dh, end->sum, end->mean, end->rstd, encoder->node[last],
+            query_rows(encoder, last - 1, state->rows), encoder->d, false);
     for (int l = last - 1; l >= 0; l--) {
         feed_forward_backward(run, tags, encoder, state, l);
         node_backward(run, tags, encoder, state, l);

@@ -1,18 +1,21 @@
 #pragma once
-/* A stack of transformer layers over ragged segments, for ViT (pre-norm) and BERT (post-norm), forward and backward.
+/* A stack of transformer layers over ragged segments, for ViT (pre-norm) and BERT (post-norm), forward and
+ * backward.
  *
- * Both are the same chain; only where a residual starts differs. Node l stands before layer l, node `layers` after the last:
+ * Both are the same chain; only where a residual starts differs. Node l stands before layer l, node `layers`
+ * after the last:
  *
  *     h[l]     = LayerNorm(sum[l])                                      sum[0]: the embeddings
  *     mid[l]   = from[l]    + attention(h[l])                           from[l]    = sum[l] (pre-norm) or h[l] (post-norm)
  *     hmid[l]  = LayerNorm(mid[l])
  *     sum[l+1] = frommid[l] + ffn(hmid[l])                              frommid[l] = mid[l] (pre-norm) or hmid[l] (post-norm)
  *
- * The norm of node l is layer l's first one in a pre-norm stack (the final norm at l = layers), and in a post-norm stack the norm at the
- * end of layer l − 1 (that of the embeddings at l = 0). The output is h[layers].
+ * The norm of node l is layer l's first one in a pre-norm stack (the final norm at l = layers), and in a
+ * post-norm stack the norm at the end of layer l − 1 (that of the embeddings at l = 0). The output is
+ * h[layers].
  *
- * Where only the first row of each segment is wanted from the last layer (ViT's [CLS]), `first_only` computes queries, feed-forward
- * and output for these rows alone: segments must then be `period` rows each.
+ * Where only the first row of each segment is wanted from the last layer (ViT's [CLS]), `first_only` computes
+ * queries, feed-forward and output for these rows alone: segments must then be `period` rows each.
  */
 #include "common/layout.h"
 #include "worker/model/attention.h"
@@ -29,12 +32,12 @@ struct wk_encoder {
     size_t d;
     int heads, layers;
     bool pre_norm, first_only;
-    size_t period; /* rows of each segment with first_only */
-    size_t per_item; /* rows per item of the batch's input: for dropout */
+    size_t period;     /* rows of each segment with first_only */
+    size_t per_item;   /* rows per item of the batch's input: for dropout */
     size_t max_length; /* rows of the longest segment */
     struct wk_dropout dropout;
     struct wk_encoder_layer *layer; /* (layers,) */
-    struct wk_norm_at *node; /* (layers + 1,) */
+    struct wk_norm_at *node;        /* (layers + 1,) */
 };
 
 /* Activations of one node and of the layer after it. */
@@ -48,38 +51,42 @@ struct wk_encoder_node {
 struct wk_encoder_state {
     struct wk_encoder_node *node; /* (layers + 1,) */
     uint8_t *mask_embedding;
-    float *scratch; /* of the feed-forward; in backward also of attention */
+    float *scratch;                 /* of the feed-forward; in backward also of attention */
     float *g, *d, *dqkv, *dcontext; /* backward: gradients per tag, see encoder.c */
-    const int *offset; /* (segments + 1,) rows: set by each forward */
-    const int *item_offset; /* (B + 1,) items of each sample: set by each forward */
-    int *first_offset; /* (segments + 1,): 0, 1, 2, … */
+    const int *offset;              /* (segments + 1,) rows: set by each forward */
+    const int *item_offset;         /* (B + 1,) items of each sample: set by each forward */
+    int *first_offset;              /* (segments + 1,): 0, 1, 2, … */
     int segments;
     size_t rows; /* of this batch */
 };
 
-/* wk_encoder_init fills layer and node from names. prefix is everything before the layer's number; the names are those of HF's
- * ViT with pre_norm, else of its BERT. The other fields must be set. Errors: NO_MEMORY; USAGE without a layer. */
-SL_MUST_USE enum sl_status wk_encoder_init(struct wk_encoder *encoder, const struct sl_layout *layout, const char *prefix, size_t mlp,
-        struct sl_error *err);
+/* wk_encoder_init fills layer and node from names. prefix is everything before the layer's number; the names
+ * are those of HF's ViT with pre_norm, else of its BERT. The other fields must be set. Errors: NO_MEMORY;
+ * USAGE without a layer. */
+SL_MUST_USE enum sl_status wk_encoder_init(struct wk_encoder *encoder, const struct sl_layout *layout,
+        const char *prefix, size_t mlp, struct sl_error *err);
 void wk_encoder_fini(struct wk_encoder *encoder);
 
-SL_MUST_USE enum sl_status wk_encoder_state_init(struct wk_encoder_state *state, const struct wk_encoder *encoder, struct sl_error *err);
+SL_MUST_USE enum sl_status wk_encoder_state_init(
+        struct wk_encoder_state *state, const struct wk_encoder *encoder, struct sl_error *err);
 void wk_encoder_state_fini(struct wk_encoder_state *state);
 
-/* wk_encoder_plan takes memory for up to `rows` rows in `segments` segments: what must last from kept, what may be overwritten after
- * the encoder is done from scratch. tags: of the backward, 0 when not training. */
-void wk_encoder_plan(struct wk_encoder_state *state, const struct wk_encoder *encoder, size_t rows, int segments, int tags,
-        struct wk_arena *kept, struct wk_arena *scratch);
+/* wk_encoder_plan takes memory for up to `rows` rows in `segments` segments: what must last from kept, what
+ * may be overwritten after the encoder is done from scratch. tags: of the backward, 0 when not training. */
+void wk_encoder_plan(struct wk_encoder_state *state, const struct wk_encoder *encoder, size_t rows,
+        int segments, int tags, struct wk_arena *kept, struct wk_arena *scratch);
 
-/* wk_encoder_forward computes from state->node[0].sum, which the caller has filled, to h[layers], which it returns. offset: rows of the segments;
- * item_offset: items of the samples, for dropout. Both are borrowed until backward is done. Shapes: result (R, d), or (segments, d) with first_only. */
-const float *wk_encoder_forward(const struct wk_run *run, const struct wk_encoder *encoder, struct wk_encoder_state *state,
-        const int *offset, int segments, const int *item_offset);
+/* wk_encoder_forward computes from state->node[0].sum, which the caller has filled, to h[layers], which it
+ * returns. offset: rows of the segments; item_offset: items of the samples, for dropout. Both are borrowed
+ * until backward is done. Shapes: result (R, d), or (segments, d) with first_only. */
+const float *wk_encoder_forward(const struct wk_run *run, const struct wk_encoder *encoder,
+        struct wk_encoder_state *state, const int *offset, int segments, const int *item_offset);
 
-/* wk_encoder_backward takes the gradient of the result in dh and returns that of node[0].sum, in the state's scratch. Inverts wk_encoder_forward.
- * Shapes: dh as the result, return (R, d), per tag, stacked. */
-float *wk_encoder_backward(const struct wk_run *run, const struct wk_tags *tags, const struct wk_encoder *encoder,
-        struct wk_encoder_state *state, const float *dh);
+/* wk_encoder_backward takes the gradient of the result in dh and returns that of node[0].sum, in the state's
+ * scratch. Inverts wk_encoder_forward. Shapes: dh as the result, return (R, d), per tag, stacked. */
+float *wk_encoder_backward(const struct wk_run *run, const struct wk_tags *tags,
+        const struct wk_encoder *encoder, struct wk_encoder_state *state, const float *dh);
 
-/* wk_encoder_flops counts the matrix products of one forward over `rows` rows, whose segments' squared lengths add up to squares. */
+/* wk_encoder_flops counts the matrix products of one forward over `rows` rows, whose segments' squared
+ * lengths add up to squares. */
 double wk_encoder_flops(const struct wk_encoder *encoder, size_t rows, double squares);

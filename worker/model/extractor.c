@@ -33,7 +33,8 @@ void wk_extractor_fini(struct wk_extractor *extractor)
         wk_bert_fini(&extractor->bert);
 }
 
-enum sl_status wk_extractor_state_init(struct wk_extractor_state *state, const struct wk_extractor *extractor, struct sl_error *err)
+enum sl_status wk_extractor_state_init(
+        struct wk_extractor_state *state, const struct wk_extractor *extractor, struct sl_error *err)
 {
     if (extractor->kind == SL_KIND_VIT)
         return wk_encoder_state_init(&state->vit.encoder, &extractor->vit.encoder, err);
@@ -50,8 +51,8 @@ void wk_extractor_state_fini(struct wk_extractor_state *state, const struct wk_e
         wk_encoder_state_fini(&state->bert.encoder);
 }
 
-void wk_extractor_plan(struct wk_extractor_state *state, const struct wk_extractor *extractor, int samples, int tags, struct wk_arena *kept,
-        struct wk_arena *scratch)
+void wk_extractor_plan(struct wk_extractor_state *state, const struct wk_extractor *extractor, int samples,
+        int tags, struct wk_arena *kept, struct wk_arena *scratch)
 {
     size_t items = (size_t)samples * (size_t)extractor->max_items;
     switch (extractor->kind) {
@@ -67,7 +68,8 @@ void wk_extractor_plan(struct wk_extractor_state *state, const struct wk_extract
     }
 }
 
-void wk_extractor_forward(const struct wk_run *run, const struct wk_extractor *extractor, struct wk_extractor_state *state)
+void wk_extractor_forward(
+        const struct wk_run *run, const struct wk_extractor *extractor, struct wk_extractor_state *state)
 {
     switch (extractor->kind) {
     case SL_KIND_VIT:
@@ -82,8 +84,8 @@ void wk_extractor_forward(const struct wk_run *run, const struct wk_extractor *e
     }
 }
 
-void wk_extractor_backward(const struct wk_run *run, const struct wk_tags *tags, const struct wk_extractor *extractor,
-        struct wk_extractor_state *state, const float *dx)
+void wk_extractor_backward(const struct wk_run *run, const struct wk_tags *tags,
+        const struct wk_extractor *extractor, struct wk_extractor_state *state, const float *dx)
 {
     switch (extractor->kind) {
     case SL_KIND_VIT:

@@ -11,21 +11,27 @@
 
 static struct wk_linear_at linear_at(const struct sl_layout *layout, const char *prefix, const char *name)
 {
-    return (struct wk_linear_at){sl_layout_offset(layout, "%s%s.weight", prefix, name), sl_layout_offset(layout, "%s%s.bias", prefix, name)};
+    return (struct wk_linear_at){sl_layout_offset(layout, "%s%s.weight", prefix, name),
+            sl_layout_offset(layout, "%s%s.bias", prefix, name)};
 }
 
 static struct wk_norm_at norm_at(const struct sl_layout *layout, const char *prefix, const char *name)
 {
-    return (struct wk_norm_at){sl_layout_offset(layout, "%s%s.weight", prefix, name), sl_layout_offset(layout, "%s%s.bias", prefix, name)};
+    return (struct wk_norm_at){sl_layout_offset(layout, "%s%s.weight", prefix, name),
+            sl_layout_offset(layout, "%s%s.bias", prefix, name)};
 }
 
-enum sl_status wk_fusion_init(struct wk_fusion *fusion, const struct sl_config *config, const struct sl_layout *layout,
-        const int *max_items, struct sl_error *err)
+enum sl_status wk_fusion_init(struct wk_fusion *fusion, const struct sl_config *config,
+        const struct sl_layout *layout, const int *max_items, struct sl_error *err)
 {
     size_t d = (size_t)config->fusion.dim, mlp = (size_t)config->fusion.mlp;
     char prefix[SL_PARAM_NAME_MAX];
-    *fusion = (struct wk_fusion){.modalities = config->modality_count, .layers = config->fusion.layers, .heads = config->fusion.heads,
-            .d = d, .classes = (size_t)config->label_count, .dropout = config->fusion.dropout};
+    *fusion = (struct wk_fusion){.modalities = config->modality_count,
+            .layers = config->fusion.layers,
+            .heads = config->fusion.heads,
+            .d = d,
+            .classes = (size_t)config->label_count,
+            .dropout = config->fusion.dropout};
     fusion->stream = sl_alloc((size_t)fusion->layers * (size_t)fusion->modalities, sizeof(*fusion->stream));
     if (fusion->stream == NULL)
         return sl_fail(err, SL_NO_MEMORY, "out of memory for the plan of the fusion");
@@ -44,7 +50,10 @@ enum sl_status wk_fusion_init(struct wk_fusion *fusion, const struct sl_config *
                     .query = linear_at(layout, prefix, "query"),
                     .key_value = linear_at(layout, prefix, "key"),
                     .out = linear_at(layout, prefix, "out"),
-                    .ffn = {.in = d, .mid = mlp, .out = d, .first = linear_at(layout, prefix, "fc1"),
+                    .ffn = {.in = d,
+                            .mid = mlp,
+                            .out = d,
+                            .first = linear_at(layout, prefix, "fc1"),
                             .second = linear_at(layout, prefix, "fc2")},
             };
         }
@@ -59,7 +68,8 @@ void wk_fusion_fini(struct wk_fusion *fusion)
     memset(fusion, 0, sizeof(*fusion));
 }
 
-enum sl_status wk_fusion_state_init(struct wk_fusion_state *state, const struct wk_fusion *fusion, struct sl_error *err)
+enum sl_status wk_fusion_state_init(
+        struct wk_fusion_state *state, const struct wk_fusion *fusion, struct sl_error *err)
 {
     state->node = sl_alloc((size_t)(fusion->layers + 1) * (size_t)fusion->modalities, sizeof(*state->node));
     if (state->node == NULL)
@@ -88,10 +98,11 @@ static size_t most_items(const struct wk_fusion *fusion, int m, size_t *ret_othe
     return (size_t)fusion->max_items[m];
 }
 
-static void plan_node(struct wk_fusion_node *node, const struct wk_fusion *fusion, int m, size_t samples, bool training,
-        struct wk_arena *kept)
+static void plan_node(struct wk_fusion_node *node, const struct wk_fusion *fusion, int m, size_t samples,
+        bool training, struct wk_arena *kept)
 {
-    size_t d = fusion->d, others = 0, items = most_items(fusion, m, &others), rows = samples * items, context = samples * others;
+    size_t d = fusion->d, others = 0, items = most_items(fusion, m, &others), rows = samples * items,
+           context = samples * others;
     const struct wk_ffn *ffn = &fusion->stream[m].ffn; /* the same shape in all layers */
     struct wk_dropout dropout = dropout_of(fusion, m);
     node->query_in = wk_arena_floats(kept, rows, d);
@@ -114,8 +125,8 @@ static void plan_node(struct wk_fusion_node *node, const struct wk_fusion *fusio
 }
 
 /* Buffers of a backward, and what one stream needs for the moment; sized for the largest stream. */
-static void plan_scratch(struct wk_fusion_state *state, const struct wk_fusion *fusion, size_t samples, bool training,
-        struct wk_arena *scratch)
+static void plan_scratch(struct wk_fusion_state *state, const struct wk_fusion *fusion, size_t samples,
+        bool training, struct wk_arena *scratch)
 {
     size_t d = fusion->d, rows = 0, context = 0, head = 0;
     for (int m = 0; m < fusion->modalities; m++) {
@@ -139,8 +150,8 @@ static void plan_scratch(struct wk_fusion_state *state, const struct wk_fusion *
     state->d = wk_arena_floats(scratch, rows > context ? rows : context, d);
 }
 
-void wk_fusion_plan(struct wk_fusion_state *state, const struct wk_fusion *fusion, int samples, bool training, struct wk_arena *kept,
-        struct wk_arena *scratch)
+void wk_fusion_plan(struct wk_fusion_state *state, const struct wk_fusion *fusion, int samples, bool training,
+        struct wk_arena *kept, struct wk_arena *scratch)
 {
     size_t b = (size_t)samples, d = fusion->d;
     for (int m = 0; m < fusion->modalities; m++) {
@@ -148,7 +159,8 @@ void wk_fusion_plan(struct wk_fusion_state *state, const struct wk_fusion *fusio
         struct wk_dropout dropout = dropout_of(fusion, m);
         for (int l = 0; l <= fusion->layers; l++) {
             struct wk_fusion_node *node = &state->node[l * fusion->modalities + m];
-            /* without backward two inputs take turns, for a stream's output must not overwrite what another still reads */
+            /* without backward two inputs take turns, for a stream's output must not overwrite what another
+             * still reads */
             if (!training && l >= 2) {
                 *node = state->node[(l - 2) * fusion->modalities + m];
                 continue;
@@ -185,24 +197,28 @@ static void count_context(const struct wk_batch *batch, int modalities, int m, i
     }
 }
 
-static void project(const struct wk_run *run, const struct wk_fusion *fusion, struct wk_fusion_state *state, int m, const float *features)
+static void project(const struct wk_run *run, const struct wk_fusion *fusion, struct wk_fusion_state *state,
+        int m, const float *features)
 {
     struct wk_dropout dropout = dropout_of(fusion, m);
     float *x = state->node[m].x;
     const struct wk_batch_input *input = &run->batch->inputs[m];
     wk_linear_forward(run, x, features, fusion->project[m], rows_of(run, m), fusion->d, fusion->width[m]);
-    const uint8_t *mask = wk_dropout_draw(run, &dropout, state->mask_projection[m], 0, WK_SITE_EMBEDDING, input->offset, 1, fusion->d);
+    const uint8_t *mask = wk_dropout_draw(
+            run, &dropout, state->mask_projection[m], 0, WK_SITE_EMBEDDING, input->offset, 1, fusion->d);
     if (mask != NULL)
         run->v->drop(x, x, mask, wk_dropout_scale(dropout.p), rows_of(run, m), fusion->d);
 }
 
-/* A stretch of context: rows `from` to `from + rows` of modality o's stream stand at row `at` of the context. */
+/* A stretch of context: rows `from` to `from + rows` of modality o's stream stand at row `at` of the context.
+ */
 struct stretch {
     int o;
     size_t from, rows, at;
 };
 
-/* Walks the context of modality m sample by sample, other by other. Start with *s and *b zero and s->o = -1; false after the last. */
+/* Walks the context of modality m sample by sample, other by other. Start with *s and *b zero and s->o = -1;
+ * false after the last. */
 static bool next_stretch(const struct wk_batch *batch, int modalities, int m, int *b, struct stretch *s)
 {
     s->at += s->rows;
@@ -221,7 +237,8 @@ static bool next_stretch(const struct wk_batch *batch, int modalities, int m, in
 }
 
 /* LN_context of all others' tokens into context_in, in the order of next_stretch. */
-static void gather_context(const struct wk_run *run, const struct wk_fusion *fusion, struct wk_fusion_state *state, int l, int m)
+static void gather_context(
+        const struct wk_run *run, const struct wk_fusion *fusion, struct wk_fusion_state *state, int l, int m)
 {
     size_t d = fusion->d;
     const struct wk_fusion_node *layer = &state->node[l * fusion->modalities];
@@ -229,48 +246,59 @@ static void gather_context(const struct wk_run *run, const struct wk_fusion *fus
     struct wk_norm_at at = fusion->stream[l * fusion->modalities + m].norm_context;
     struct stretch s = {.o = -1};
     for (int b = 0; next_stretch(run->batch, fusion->modalities, m, &b, &s);)
-        run->v->norm(node->context_in + s.at * d, node->context_mean + s.at, node->context_rstd + s.at, layer[s.o].x + s.from * d,
-                run->params + at.gamma, run->params + at.beta, s.rows, d);
+        run->v->norm(node->context_in + s.at * d, node->context_mean + s.at, node->context_rstd + s.at,
+                layer[s.o].x + s.from * d, run->params + at.gamma, run->params + at.beta, s.rows, d);
 }
 
-static struct wk_attention view(const struct wk_run *run, const struct wk_fusion *fusion, const struct wk_fusion_state *state,
-        const struct wk_fusion_node *node, int m)
+static struct wk_attention view(const struct wk_run *run, const struct wk_fusion *fusion,
+        const struct wk_fusion_state *state, const struct wk_fusion_node *node, int m)
 {
-    return (struct wk_attention){.q = node->q, .k = node->kv, .v = node->kv + fusion->d, .q_stride = fusion->d, .k_stride = 2 * fusion->d,
-            .q_offset = run->batch->inputs[m].offset, .k_offset = state->context_offset[m], .segments = run->batch->count,
-            .heads = fusion->heads, .d = fusion->d};
+    return (struct wk_attention){.q = node->q,
+            .k = node->kv,
+            .v = node->kv + fusion->d,
+            .q_stride = fusion->d,
+            .k_stride = 2 * fusion->d,
+            .q_offset = run->batch->inputs[m].offset,
+            .k_offset = state->context_offset[m],
+            .segments = run->batch->count,
+            .heads = fusion->heads,
+            .d = fusion->d};
 }
 
-static void stream_forward(const struct wk_run *run, const struct wk_fusion *fusion, struct wk_fusion_state *state, int l, int m)
+static void stream_forward(
+        const struct wk_run *run, const struct wk_fusion *fusion, struct wk_fusion_state *state, int l, int m)
 {
     const struct wk_fusion_stream *stream = &fusion->stream[l * fusion->modalities + m];
     struct wk_fusion_node *node = &state->node[l * fusion->modalities + m], *next = node + fusion->modalities;
-    size_t d = fusion->d, rows = rows_of(run, m), context = (size_t)state->context_offset[m][run->batch->count];
+    size_t d = fusion->d, rows = rows_of(run, m),
+           context = (size_t)state->context_offset[m][run->batch->count];
     const float *p = run->params;
     const int *offset = run->batch->inputs[m].offset;
     struct wk_dropout dropout = dropout_of(fusion, m);
     float scale = wk_dropout_scale(dropout.p);
 
-    run->v->norm(node->query_in, node->query_mean, node->query_rstd, node->x, p + stream->norm_query.gamma, p + stream->norm_query.beta,
-            rows, d);
+    run->v->norm(node->query_in, node->query_mean, node->query_rstd, node->x, p + stream->norm_query.gamma,
+            p + stream->norm_query.beta, rows, d);
     wk_linear_forward(run, node->q, node->query_in, stream->query, rows, d, d);
     gather_context(run, fusion, state, l, m);
     wk_linear_forward(run, node->kv, node->context_in, stream->key_value, context, 2 * d, d);
 
     struct wk_attention a = view(run, fusion, state, node, m);
     wk_attention_forward(run, node->context, node->probs, &a);
-    const uint8_t *mask = wk_dropout_draw(run, &dropout, node->mask_attention, l, WK_SITE_ATTENTION, offset, 1, d);
+    const uint8_t *mask =
+            wk_dropout_draw(run, &dropout, node->mask_attention, l, WK_SITE_ATTENTION, offset, 1, d);
     wk_product_forward(node->z, d, node->context, d, p + stream->out.weight, rows, d, d);
-    run->v->add_norm(node->z, node->hz, node->z_mean, node->z_rstd, p + stream->out.bias, node->x, d, mask, scale,
-            p + stream->norm_ffn.gamma, p + stream->norm_ffn.beta, rows, d);
+    run->v->add_norm(node->z, node->hz, node->z_mean, node->z_rstd, p + stream->out.bias, node->x, d, mask,
+            scale, p + stream->norm_ffn.gamma, p + stream->norm_ffn.beta, rows, d);
 
     mask = wk_dropout_draw(run, &dropout, node->mask_ffn, l, WK_SITE_FFN, offset, 1, d);
     wk_ffn_forward(run, &stream->ffn, next->x, node->u, node->hz, rows, state->scratch);
-    run->v->add_norm(next->x, NULL, NULL, NULL, p + stream->ffn.second.bias, node->z, d, mask, scale, NULL, NULL, rows, d);
+    run->v->add_norm(next->x, NULL, NULL, NULL, p + stream->ffn.second.bias, node->z, d, mask, scale, NULL,
+            NULL, rows, d);
 }
 
-void wk_fusion_forward(const struct wk_run *run, const struct wk_fusion *fusion, struct wk_fusion_state *state, float *logits,
-        const float *const features[])
+void wk_fusion_forward(const struct wk_run *run, const struct wk_fusion *fusion,
+        struct wk_fusion_state *state, float *logits, const float *const features[])
 {
     size_t d = fusion->d, side_by_side = d * (size_t)fusion->modalities;
     for (int m = 0; m < fusion->modalities; m++) {
@@ -284,22 +312,24 @@ void wk_fusion_forward(const struct wk_run *run, const struct wk_fusion *fusion,
         const float *x = state->node[fusion->layers * fusion->modalities + m].x;
         run->v->norm(state->normed[m], state->mean[m], state->rstd[m], x, run->params + fusion->norm[m].gamma,
                 run->params + fusion->norm[m].beta, rows_of(run, m), d);
-        wk_pool_mean(run, state->pooled + (size_t)m * d, side_by_side, state->normed[m], run->batch->inputs[m].offset, d);
+        wk_pool_mean(run, state->pooled + (size_t)m * d, side_by_side, state->normed[m],
+                run->batch->inputs[m].offset, d);
     }
-    wk_linear_forward(run, logits, state->pooled, fusion->head, (size_t)run->batch->count, fusion->classes, side_by_side);
+    wk_linear_forward(run, logits, state->pooled, fusion->head, (size_t)run->batch->count, fusion->classes,
+            side_by_side);
 }
 
 /* ---- backward: g[m] is the gradient of the stream at the place where the walk is ---- */
 
-static void through_norm(const struct wk_run *run, float *grads, float *dx, const float *dy, const float *x, const float *mean,
-        const float *rstd, struct wk_norm_at at, size_t rows, size_t d, bool add)
+static void through_norm(const struct wk_run *run, float *grads, float *dx, const float *dy, const float *x,
+        const float *mean, const float *rstd, struct wk_norm_at at, size_t rows, size_t d, bool add)
 {
     float *gamma = grads + at.gamma, *beta = grads + at.beta;
     run->v->norm_backward(dx, dy, &gamma, &beta, x, mean, rstd, run->params + at.gamma, rows, d, 1, 0, add);
 }
 
-static const float *undrop(const struct wk_run *run, const struct wk_fusion *fusion, float *into, const float *x, const uint8_t *mask,
-        size_t rows)
+static const float *undrop(const struct wk_run *run, const struct wk_fusion *fusion, float *into,
+        const float *x, const uint8_t *mask, size_t rows)
 {
     if (!run->training || !(fusion->dropout > 0.0F))
         return x;
@@ -308,53 +338,59 @@ static const float *undrop(const struct wk_run *run, const struct wk_fusion *fus
 }
 
 /* g[m]: from the gradient of the layer's output to that of z. */
-static void ffn_backward(const struct wk_run *run, const struct wk_tags *tags, const struct wk_fusion *fusion, struct wk_fusion_state *state,
-        int l, int m)
+static void ffn_backward(const struct wk_run *run, const struct wk_tags *tags, const struct wk_fusion *fusion,
+        struct wk_fusion_state *state, int l, int m)
 {
     const struct wk_fusion_stream *stream = &fusion->stream[l * fusion->modalities + m];
     struct wk_fusion_node *node = &state->node[l * fusion->modalities + m];
     size_t rows = rows_of(run, m);
     const float *dy = undrop(run, fusion, state->dcontext, state->g[m], node->mask_ffn, rows);
     wk_ffn_backward(run, tags, &stream->ffn, state->d, dy, node->hz, node->u, rows, false, state->scratch);
-    through_norm(run, tags->grads[0], state->g[m], state->d, node->z, node->z_mean, node->z_rstd, stream->norm_ffn, rows, fusion->d, true);
+    through_norm(run, tags->grads[0], state->g[m], state->d, node->z, node->z_mean, node->z_rstd,
+            stream->norm_ffn, rows, fusion->d, true);
 }
 
 /* Adds to next[o] of every other o what flows back through m's context: dcontext_in in state->d. */
-static void scatter_context(const struct wk_run *run, float *grads, const struct wk_fusion *fusion, struct wk_fusion_state *state, int l,
-        int m)
+static void scatter_context(const struct wk_run *run, float *grads, const struct wk_fusion *fusion,
+        struct wk_fusion_state *state, int l, int m)
 {
     size_t d = fusion->d;
     const struct wk_fusion_node *layer = &state->node[l * fusion->modalities], *node = &layer[m];
     struct wk_norm_at at = fusion->stream[l * fusion->modalities + m].norm_context;
     struct stretch s = {.o = -1};
     for (int b = 0; next_stretch(run->batch, fusion->modalities, m, &b, &s);)
-        through_norm(run, grads, state->next[s.o] + s.from * d, state->d + s.at * d, layer[s.o].x + s.from * d, node->context_mean + s.at,
-                node->context_rstd + s.at, at, s.rows, d, true);
+        through_norm(run, grads, state->next[s.o] + s.from * d, state->d + s.at * d,
+                layer[s.o].x + s.from * d, node->context_mean + s.at, node->context_rstd + s.at, at, s.rows,
+                d, true);
 }
 
-/* Adds to next[] what flows back through m's attention, whose residual's part is in next[m] already. g[m]: the gradient of z. */
-static void attention_backward(const struct wk_run *run, const struct wk_tags *tags, const struct wk_fusion *fusion,
-        struct wk_fusion_state *state, int l, int m)
+/* Adds to next[] what flows back through m's attention, whose residual's part is in next[m] already. g[m]:
+ * the gradient of z. */
+static void attention_backward(const struct wk_run *run, const struct wk_tags *tags,
+        const struct wk_fusion *fusion, struct wk_fusion_state *state, int l, int m)
 {
     const struct wk_fusion_stream *stream = &fusion->stream[l * fusion->modalities + m];
     struct wk_fusion_node *node = &state->node[l * fusion->modalities + m];
-    size_t d = fusion->d, rows = rows_of(run, m), context = (size_t)state->context_offset[m][run->batch->count];
+    size_t d = fusion->d, rows = rows_of(run, m),
+           context = (size_t)state->context_offset[m][run->batch->count];
     const float *da = undrop(run, fusion, state->d, state->g[m], node->mask_attention, rows);
     wk_linear_backward(run, tags, state->dcontext, da, node->context, stream->out, rows, d, d, false);
 
     struct wk_attention a = view(run, fusion, state, node, m);
-    struct wk_attention_gradient g = {.dq = state->dq, .dk = state->dkv, .dv = state->dkv + d, .dq_stride = d, .dk_stride = 2 * d};
+    struct wk_attention_gradient g = {
+            .dq = state->dq, .dk = state->dkv, .dv = state->dkv + d, .dq_stride = d, .dk_stride = 2 * d};
     wk_attention_backward(run, 1, &g, state->dcontext, node->probs, &a, state->scratch);
 
     wk_linear_backward(run, tags, state->d, state->dq, node->query_in, stream->query, rows, d, d, false);
-    through_norm(run, tags->grads[0], state->next[m], state->d, node->x, node->query_mean, node->query_rstd, stream->norm_query, rows, d,
-            true);
-    wk_linear_backward(run, tags, state->d, state->dkv, node->context_in, stream->key_value, context, 2 * d, d, false);
+    through_norm(run, tags->grads[0], state->next[m], state->d, node->x, node->query_mean, node->query_rstd,
+            stream->norm_query, rows, d, true);
+    wk_linear_backward(
+            run, tags, state->d, state->dkv, node->context_in, stream->key_value, context, 2 * d, d, false);
     scatter_context(run, tags->grads[0], fusion, state, l, m);
 }
 
-static void layer_backward(const struct wk_run *run, const struct wk_tags *tags, const struct wk_fusion *fusion,
-        struct wk_fusion_state *state, int l)
+static void layer_backward(const struct wk_run *run, const struct wk_tags *tags,
+        const struct wk_fusion *fusion, struct wk_fusion_state *state, int l)
 {
     for (int m = 0; m < fusion->modalities; m++) {
         ffn_backward(run, tags, fusion, state, l, m);
@@ -369,29 +405,35 @@ static void layer_backward(const struct wk_run *run, const struct wk_tags *tags,
     }
 }
 
-void wk_fusion_backward(const struct wk_run *run, float *grads, const struct wk_fusion *fusion, struct wk_fusion_state *state,
-        float *const dfeatures[], const float *dlogits, const float *const features[])
+void wk_fusion_backward(const struct wk_run *run, float *grads, const struct wk_fusion *fusion,
+        struct wk_fusion_state *state, float *const dfeatures[], const float *dlogits,
+        const float *const features[])
 {
     size_t d = fusion->d, side_by_side = d * (size_t)fusion->modalities;
     struct wk_tags tags = {.count = 1, .grads = {grads}};
-    wk_linear_backward(run, &tags, state->dpooled, dlogits, state->pooled, fusion->head, (size_t)run->batch->count, fusion->classes,
-            side_by_side, false);
+    wk_linear_backward(run, &tags, state->dpooled, dlogits, state->pooled, fusion->head,
+            (size_t)run->batch->count, fusion->classes, side_by_side, false);
     for (int m = 0; m < fusion->modalities; m++) {
         const float *x = state->node[fusion->layers * fusion->modalities + m].x;
-        wk_pool_mean_backward(run, state->g[m], state->dpooled + (size_t)m * d, side_by_side, run->batch->inputs[m].offset, d);
-        through_norm(run, grads, state->g[m], state->g[m], x, state->mean[m], state->rstd[m], fusion->norm[m], rows_of(run, m), d, false);
+        wk_pool_mean_backward(run, state->g[m], state->dpooled + (size_t)m * d, side_by_side,
+                run->batch->inputs[m].offset, d);
+        through_norm(run, grads, state->g[m], state->g[m], x, state->mean[m], state->rstd[m], fusion->norm[m],
+                rows_of(run, m), d, false);
     }
     for (int l = fusion->layers - 1; l >= 0; l--)
         layer_backward(run, &tags, fusion, state, l);
     for (int m = 0; m < fusion->modalities; m++) {
-        const float *dx = undrop(run, fusion, state->g[m], state->g[m], state->mask_projection[m], rows_of(run, m));
-        wk_linear_backward(run, &tags, dfeatures[m], dx, features[m], fusion->project[m], rows_of(run, m), d, fusion->width[m], false);
+        const float *dx =
+                undrop(run, fusion, state->g[m], state->g[m], state->mask_projection[m], rows_of(run, m));
+        wk_linear_backward(run, &tags, dfeatures[m], dx, features[m], fusion->project[m], rows_of(run, m), d,
+                fusion->width[m], false);
     }
 }
 
 double wk_fusion_flops(const struct wk_fusion *fusion, const struct wk_batch *batch)
 {
-    double d = (double)fusion->d, layer = 0.0, rest = 2.0 * batch->count * d * fusion->modalities * (double)fusion->classes;
+    double d = (double)fusion->d, layer = 0.0,
+           rest = 2.0 * batch->count * d * fusion->modalities * (double)fusion->classes;
     for (int m = 0; m < fusion->modalities; m++) {
         double rows = batch->inputs[m].rows;
         rest += 2.0 * rows * (double)fusion->width[m] * d;
@@ -404,7 +446,7 @@ double wk_fusion_flops(const struct wk_fusion *fusion, const struct wk_batch *ba
             layer += 4.0 * batch->inputs[o].rows * d * d; /* key, value */
             for (int b = 0; b < batch->count; b++)
                 layer += 4.0 * (batch->inputs[m].offset[b + 1] - batch->inputs[m].offset[b]) *
-                        (double)(batch->inputs[o].offset[b + 1] - batch->inputs[o].offset[b]) * d;
+                         (double)(batch->inputs[o].offset[b + 1] - batch->inputs[o].offset[b]) * d;
         }
     }
     return rest + fusion->layers * layer;

@@ -1,13 +1,14 @@
 #pragma once
-/* The fusion: each modality's features projected to a common width; N layers in which each modality's tokens attend to the tokens of all
- * OTHER modalities (in config order), then a feed-forward, both pre-norm with residuals; at the end a LayerNorm and a mean per modality,
- * side by side into one linear layer.
+/* The fusion: each modality's features projected to a common width; N layers in which each modality's tokens
+ * attend to the tokens of all OTHER modalities (in config order), then a feed-forward, both pre-norm with
+ * residuals; at the end a LayerNorm and a mean per modality, side by side into one linear layer.
  *
  *     x[m]  = project(features[m])
  *     z[m]  = x[m] + attention(LN_query(x[m]), LN_context(x[others of m]))
  *     x'[m] = z[m] + ffn(LN_ffn(z[m]))                            all streams read the layer's inputs
  *
- * It belongs to the fused branch alone, so its backward carries one tag. Dropout: of projection, attention and feed-forward outputs.
+ * It belongs to the fused branch alone, so its backward carries one tag. Dropout: of projection, attention
+ * and feed-forward outputs.
  */
 #include "common/layout.h"
 #include "worker/model/attention.h"
@@ -33,8 +34,8 @@ struct wk_fusion {
 
 /* Activations of one modality in one layer; R: its rows, C: rows of all others. */
 struct wk_fusion_node {
-    float *x; /* (R, d): the layer's input */
-    float *query_in, *query_mean, *query_rstd, *q; /* (R, d), (R,), (R,), (R, d) */
+    float *x;                                             /* (R, d): the layer's input */
+    float *query_in, *query_mean, *query_rstd, *q;        /* (R, d), (R,), (R,), (R, d) */
     float *context_in, *context_mean, *context_rstd, *kv; /* (C, d), (C,), (C,), (C, 2 d) */
     float *probs, *context, *z, *hz, *z_mean, *z_rstd, *u;
     uint8_t *mask_attention, *mask_ffn;
@@ -45,30 +46,34 @@ struct wk_fusion_state {
     uint8_t *mask_projection[SL_MODALITIES_MAX];
     int *context_offset[SL_MODALITIES_MAX]; /* (B + 1,): rows of the others, sample by sample */
     float *normed[SL_MODALITIES_MAX], *mean[SL_MODALITIES_MAX], *rstd[SL_MODALITIES_MAX]; /* the final norm */
-    float *pooled; /* (B, M d) */
-    float *scratch, *dpooled; /* (B, M d) */
+    float *pooled;                                                                        /* (B, M d) */
+    float *scratch, *dpooled;                                                             /* (B, M d) */
     float *g[SL_MODALITIES_MAX], *next[SL_MODALITIES_MAX]; /* backward: (R, d) each */
     float *dq, *dkv, *dcontext, *d; /* backward of one stream: (R, d), (C, 2 d), (R, d), (R or C, d) */
 };
 
-SL_MUST_USE enum sl_status wk_fusion_init(struct wk_fusion *fusion, const struct sl_config *config, const struct sl_layout *layout,
-        const int *max_items, struct sl_error *err);
+SL_MUST_USE enum sl_status wk_fusion_init(struct wk_fusion *fusion, const struct sl_config *config,
+        const struct sl_layout *layout, const int *max_items, struct sl_error *err);
 void wk_fusion_fini(struct wk_fusion *fusion);
-SL_MUST_USE enum sl_status wk_fusion_state_init(struct wk_fusion_state *state, const struct wk_fusion *fusion, struct sl_error *err);
+SL_MUST_USE enum sl_status wk_fusion_state_init(
+        struct wk_fusion_state *state, const struct wk_fusion *fusion, struct sl_error *err);
 void wk_fusion_state_fini(struct wk_fusion_state *state);
 
 /* wk_fusion_plan takes memory for up to `samples` samples. */
-void wk_fusion_plan(struct wk_fusion_state *state, const struct wk_fusion *fusion, int samples, bool training, struct wk_arena *kept,
-        struct wk_arena *scratch);
+void wk_fusion_plan(struct wk_fusion_state *state, const struct wk_fusion *fusion, int samples, bool training,
+        struct wk_arena *kept, struct wk_arena *scratch);
 
-/* wk_fusion_forward computes the fused logits from the features of all modalities. Shapes: logits (B, K), features[m] (R_m, width_m). */
-void wk_fusion_forward(const struct wk_run *run, const struct wk_fusion *fusion, struct wk_fusion_state *state, float *logits,
+/* wk_fusion_forward computes the fused logits from the features of all modalities. Shapes: logits (B, K),
+ * features[m] (R_m, width_m). */
+void wk_fusion_forward(const struct wk_run *run, const struct wk_fusion *fusion,
+        struct wk_fusion_state *state, float *logits, const float *const features[]);
+
+/* wk_fusion_backward adds the gradients of the fusion's parameters into grads and writes those of the
+ * features into dfeatures[m]. Inverts wk_fusion_forward. Shapes: dlogits (B, K), dfeatures[m] (R_m, width_m).
+ */
+void wk_fusion_backward(const struct wk_run *run, float *grads, const struct wk_fusion *fusion,
+        struct wk_fusion_state *state, float *const dfeatures[], const float *dlogits,
         const float *const features[]);
-
-/* wk_fusion_backward adds the gradients of the fusion's parameters into grads and writes those of the features into dfeatures[m].
- * Inverts wk_fusion_forward. Shapes: dlogits (B, K), dfeatures[m] (R_m, width_m). */
-void wk_fusion_backward(const struct wk_run *run, float *grads, const struct wk_fusion *fusion, struct wk_fusion_state *state,
-        float *const dfeatures[], const float *dlogits, const float *const features[]);
 
 /* wk_fusion_flops: matrix products of one forward; a backward has twice as many. */
 double wk_fusion_flops(const struct wk_fusion *fusion, const struct wk_batch *batch);

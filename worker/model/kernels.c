@@ -12,32 +12,35 @@ size_t wk_chunk(size_t width)
     return rows < CHUNK_LEAST ? CHUNK_LEAST : rows;
 }
 
-void wk_product_forward(float *y, size_t y_stride, const float *x, size_t x_stride, const float *w, size_t rows, size_t out, size_t in)
+void wk_product_forward(float *y, size_t y_stride, const float *x, size_t x_stride, const float *w,
+        size_t rows, size_t out, size_t in)
 {
     if (rows == 0)
         return;
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (blasint)rows, (blasint)out, (blasint)in, 1.0F, x, (blasint)x_stride, w,
-            (blasint)in, 0.0F, y, (blasint)y_stride);
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (blasint)rows, (blasint)out, (blasint)in, 1.0F, x,
+            (blasint)x_stride, w, (blasint)in, 0.0F, y, (blasint)y_stride);
 }
 
-void wk_product_input(float *dx, size_t dx_stride, const float *dy, size_t dy_stride, const float *w, size_t rows, size_t out, size_t in,
-        bool add)
+void wk_product_input(float *dx, size_t dx_stride, const float *dy, size_t dy_stride, const float *w,
+        size_t rows, size_t out, size_t in, bool add)
 {
     if (rows == 0)
         return;
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (blasint)rows, (blasint)in, (blasint)out, 1.0F, dy, (blasint)dy_stride, w,
-            (blasint)in, add ? 1.0F : 0.0F, dx, (blasint)dx_stride);
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (blasint)rows, (blasint)in, (blasint)out, 1.0F, dy,
+            (blasint)dy_stride, w, (blasint)in, add ? 1.0F : 0.0F, dx, (blasint)dx_stride);
 }
 
-void wk_product_weight(float *dw, const float *dy, size_t dy_stride, const float *x, size_t x_stride, size_t rows, size_t out, size_t in)
+void wk_product_weight(float *dw, const float *dy, size_t dy_stride, const float *x, size_t x_stride,
+        size_t rows, size_t out, size_t in)
 {
     if (rows == 0)
         return;
-    cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (blasint)out, (blasint)in, (blasint)rows, 1.0F, dy, (blasint)dy_stride, x,
-            (blasint)x_stride, 1.0F, dw, (blasint)in);
+    cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (blasint)out, (blasint)in, (blasint)rows, 1.0F, dy,
+            (blasint)dy_stride, x, (blasint)x_stride, 1.0F, dw, (blasint)in);
 }
 
-void wk_linear_forward(const struct wk_run *run, float *y, const float *x, struct wk_linear_at at, size_t rows, size_t out, size_t in)
+void wk_linear_forward(const struct wk_run *run, float *y, const float *x, struct wk_linear_at at,
+        size_t rows, size_t out, size_t in)
 {
     size_t chunk = wk_chunk(out);
     for (size_t r = 0; r < rows; r += chunk) {
@@ -47,8 +50,8 @@ void wk_linear_forward(const struct wk_run *run, float *y, const float *x, struc
     }
 }
 
-void wk_linear_backward(const struct wk_run *run, const struct wk_tags *tags, float *dx, const float *dy, const float *x,
-        struct wk_linear_at at, size_t rows, size_t out, size_t in, bool add)
+void wk_linear_backward(const struct wk_run *run, const struct wk_tags *tags, float *dx, const float *dy,
+        const float *x, struct wk_linear_at at, size_t rows, size_t out, size_t in, bool add)
 {
     for (int t = 0; t < tags->count; t++) {
         const float *d = dy + (size_t)t * rows * out;

@@ -19,8 +19,8 @@ static double log_sum(const float *x, int n, int *ret_largest)
     return (double)x[largest] + log(sum);
 }
 
-void wk_loss_forward(struct wk_loss *ret_loss, float *dlogits, const float *logits, const int *labels, const float *class_weights,
-        int batch, int classes, float smoothing, float scale)
+void wk_loss_forward(struct wk_loss *ret_loss, float *dlogits, const float *logits, const int *labels,
+        const float *class_weights, int batch, int classes, float smoothing, float scale)
 {
     struct wk_loss sum = {0};
     double eps = (double)smoothing, share = eps / classes;
@@ -30,7 +30,8 @@ void wk_loss_forward(struct wk_loss *ret_loss, float *dlogits, const float *logi
         int y = labels[b], largest = 0;
         if (y < 0)
             continue;
-        double weight = class_weights == NULL ? 1.0 : (double)class_weights[y], norm = log_sum(logits, classes, &largest), all = 0.0;
+        double weight = class_weights == NULL ? 1.0 : (double)class_weights[y],
+               norm = log_sum(logits, classes, &largest), all = 0.0;
         for (int k = 0; k < classes; k++) {
             double log_p = (double)logits[k] - norm;
             all -= log_p;

@@ -25,19 +25,19 @@ struct wk_workspace {
     int capacity;
     bool training;
     void *kept_memory, *scratch_memory;
-    size_t size; /* bytes */
-    struct wk_mode mode; /* of the last forward; backward repeats it */
+    size_t size;                  /* bytes */
+    struct wk_mode mode;          /* of the last forward; backward repeats it */
     const struct wk_batch *batch; /* of the last forward */
     struct wk_extractor_state extractor[SL_MODALITIES_MAX];
     struct wk_fusion_state fusion;
-    float *pooled[SL_MODALITIES_MAX]; /* (B, d) */
+    float *pooled[SL_MODALITIES_MAX];                          /* (B, d) */
     float *logits[SL_BRANCHES_MAX], *dlogits[SL_BRANCHES_MAX]; /* (B, K) */
-    float *dpooled; /* (B, d) of the widest modality */
-    float *dfeatures[SL_MODALITIES_MAX]; /* (R, d) per tag */
+    float *dpooled;                                            /* (B, d) of the widest modality */
+    float *dfeatures[SL_MODALITIES_MAX];                       /* (R, d) per tag */
 };
 
-enum sl_status wk_model_create(struct wk_model **ret_model, const struct sl_config *config, const struct sl_layout *layout,
-        struct sl_error *err)
+enum sl_status wk_model_create(struct wk_model **ret_model, const struct sl_config *config,
+        const struct sl_layout *layout, struct sl_error *err)
 {
     struct wk_model *model = sl_alloc(1, sizeof(*model));
     if (model == NULL)
@@ -76,7 +76,8 @@ void wk_model_destroy(struct wk_model *model)
     sl_free(model);
 }
 
-/* Everything that a batch needs, in one order; called twice (see arena.h). Parts that run one after the other share their scratch. */
+/* Everything that a batch needs, in one order; called twice (see arena.h). Parts that run one after the other
+ * share their scratch. */
 static void plan(struct wk_workspace *ws, struct wk_arena *kept, struct wk_arena *scratch)
 {
     const struct wk_model *model = ws->model;
@@ -88,7 +89,8 @@ static void plan(struct wk_workspace *ws, struct wk_arena *kept, struct wk_arena
         wk_extractor_plan(&ws->extractor[m], &model->extractor[m], ws->capacity, tags, kept, scratch);
         ws->pooled[m] = wk_arena_floats(kept, b, d);
         if (ws->training)
-            ws->dfeatures[m] = wk_arena_floats(kept, (size_t)tags * b * (size_t)model->extractor[m].max_items, d);
+            ws->dfeatures[m] =
+                    wk_arena_floats(kept, (size_t)tags * b * (size_t)model->extractor[m].max_items, d);
         widest = d > widest ? d : widest;
     }
     scratch->used = 0;
@@ -111,7 +113,8 @@ static enum sl_status allocate(struct wk_workspace *ws, struct sl_error *err)
     ws->scratch_memory = sl_alloc_aligned(scratch.peak, 1);
     if (ws->kept_memory == NULL || ws->scratch_memory == NULL)
         return sl_fail(err, SL_NO_MEMORY,
-                "out of memory for the activations of %d samples: %zu bytes wanted; make batch.slot_size or the model smaller",
+                "out of memory for the activations of %d samples: %zu bytes wanted; make batch.slot_size or "
+                "the model smaller",
                 ws->capacity, ws->size);
     kept = (struct wk_arena){.base = ws->kept_memory};
     scratch = (struct wk_arena){.base = ws->scratch_memory};
@@ -119,8 +122,8 @@ static enum sl_status allocate(struct wk_workspace *ws, struct sl_error *err)
     return SL_OK;
 }
 
-enum sl_status wk_workspace_create(struct wk_workspace **ret_workspace, const struct wk_model *model, int capacity, bool training,
-        struct sl_error *err)
+enum sl_status wk_workspace_create(struct wk_workspace **ret_workspace, const struct wk_model *model,
+        int capacity, bool training, struct sl_error *err)
 {
     struct wk_workspace *ws = sl_alloc(1, sizeof(*ws));
     if (ws == NULL)
@@ -160,11 +163,16 @@ size_t wk_workspace_size(const struct wk_workspace *workspace)
 
 static struct wk_run run_of(const float *params, const struct wk_batch *batch, const struct wk_mode *mode)
 {
-    return (struct wk_run){.v = wk_vector(), .params = params, .batch = batch, .training = mode->training, .seed = mode->seed,
+    return (struct wk_run){.v = wk_vector(),
+            .params = params,
+            .batch = batch,
+            .training = mode->training,
+            .seed = mode->seed,
             .step = mode->step};
 }
 
-static void head_forward(const struct wk_run *run, const struct wk_model *model, struct wk_workspace *ws, int m)
+static void head_forward(
+        const struct wk_run *run, const struct wk_model *model, struct wk_workspace *ws, int m)
 {
     const struct wk_extractor *extractor = &model->extractor[m];
     const int *offset = run->batch->inputs[m].offset;
@@ -173,17 +181,20 @@ static void head_forward(const struct wk_run *run, const struct wk_model *model,
         wk_pool_first(run, ws->pooled[m], x, offset, extractor->d);
     else
         wk_pool_mean(run, ws->pooled[m], extractor->d, x, offset, extractor->d);
-    wk_linear_forward(run, ws->logits[m], ws->pooled[m], model->head[m], (size_t)run->batch->count, model->classes, extractor->d);
+    wk_linear_forward(run, ws->logits[m], ws->pooled[m], model->head[m], (size_t)run->batch->count,
+            model->classes, extractor->d);
 }
 
-static void losses(const struct wk_model *model, struct wk_workspace *ws, const struct wk_batch *batch, struct sl_step_stats *ret_stats)
+static void losses(const struct wk_model *model, struct wk_workspace *ws, const struct wk_batch *batch,
+        struct sl_step_stats *ret_stats)
 {
     const struct sl_config *config = model->config;
     memset(ret_stats, 0, sizeof(*ret_stats));
     for (int branch = 0; branch <= model->modalities; branch++) {
         struct wk_loss loss;
-        wk_loss_forward(&loss, ws->mode.training ? ws->dlogits[branch] : NULL, ws->logits[branch], batch->labels, ws->mode.class_weights,
-                batch->count, (int)model->classes, config->loss.label_smoothing, config->loss.weight[branch]);
+        wk_loss_forward(&loss, ws->mode.training ? ws->dlogits[branch] : NULL, ws->logits[branch],
+                batch->labels, ws->mode.class_weights, batch->count, (int)model->classes,
+                config->loss.label_smoothing, config->loss.weight[branch]);
         ret_stats->loss[branch] = loss.loss;
         ret_stats->correct[branch] = loss.correct;
         ret_stats->weight_sum = loss.weight_sum;
@@ -193,8 +204,8 @@ static void losses(const struct wk_model *model, struct wk_workspace *ws, const 
     }
 }
 
-void wk_model_forward(const struct wk_model *model, const float *params, const struct wk_batch *batch, const struct wk_mode *mode,
-        struct wk_workspace *workspace, struct sl_step_stats *ret_stats)
+void wk_model_forward(const struct wk_model *model, const float *params, const struct wk_batch *batch,
+        const struct wk_mode *mode, struct wk_workspace *workspace, struct sl_step_stats *ret_stats)
 {
     assert(workspace->model == model && batch->count >= 1 && batch->count <= workspace->capacity);
     assert(workspace->training || !mode->training);
@@ -208,7 +219,8 @@ void wk_model_forward(const struct wk_model *model, const float *params, const s
         features[m] = workspace->extractor[m].output;
         head_forward(&run, model, workspace, m);
     }
-    wk_fusion_forward(&run, &model->fusion, &workspace->fusion, workspace->logits[model->modalities], features);
+    wk_fusion_forward(
+            &run, &model->fusion, &workspace->fusion, workspace->logits[model->modalities], features);
     losses(model, workspace, batch, ret_stats);
 }
 
@@ -219,21 +231,39 @@ const float *wk_model_logits(const struct wk_workspace *workspace, int branch)
 }
 
 /* Inverts head_forward: dx, the unimodal gradient of modality m's features. */
-static void head_backward(const struct wk_run *run, const struct wk_model *model, struct wk_workspace *ws, int m, float *grads, float *dx)
+static void head_backward(const struct wk_run *run, const struct wk_model *model, struct wk_workspace *ws,
+        int m, float *grads, float *dx)
 {
     const struct wk_extractor *extractor = &model->extractor[m];
     const int *offset = run->batch->inputs[m].offset;
     struct wk_tags tags = {.count = 1, .grads = {grads}};
-    wk_linear_backward(run, &tags, ws->dpooled, ws->dlogits[m], ws->pooled[m], model->head[m], (size_t)run->batch->count, model->classes,
-            extractor->d, false);
+    wk_linear_backward(run, &tags, ws->dpooled, ws->dlogits[m], ws->pooled[m], model->head[m],
+            (size_t)run->batch->count, model->classes, extractor->d, false);
     if (extractor->pool_first)
         wk_pool_first_backward(run, dx, ws->dpooled, offset, extractor->d);
     else
         wk_pool_mean_backward(run, dx, ws->dpooled, extractor->d, offset, extractor->d);
 }
 
-void wk_model_backward(const struct wk_model *model, const float *params, const struct wk_batch *batch, struct wk_workspace *workspace,
-        float *const grads[SL_TAGS])
+/* A key's bias adds the same to all scores of a query, which softmax takes out again: its gradient is zero.
+ * What the sums leave there is rounding, and AdamW would divide it by its own size and make a random walk of
+ * it. */
+static void clear_key_biases(const struct sl_layout *layout, float *const grads[SL_TAGS])
+{
+    static const char suffix[] = ".key.bias";
+    for (int p = 0; p < layout->param_count; p++) {
+        const struct sl_param *param = &layout->params[p];
+        size_t length = strlen(param->name);
+        if (length < sizeof(suffix) || strcmp(param->name + length - (sizeof(suffix) - 1), suffix) != 0)
+            continue;
+        if (param->part != SL_PART_FUSION)
+            memset(grads[SL_TAG_UNIMODAL] + param->offset, 0, param->count * sizeof(float));
+        memset(grads[SL_TAG_FUSED] + param->offset, 0, param->count * sizeof(float));
+    }
+}
+
+void wk_model_backward(const struct wk_model *model, const float *params, const struct wk_batch *batch,
+        struct wk_workspace *workspace, float *const grads[SL_TAGS])
 {
     assert(workspace->model == model && workspace->mode.training && workspace->batch == batch);
     const float *features[SL_MODALITIES_MAX] = {NULL};
@@ -246,10 +276,12 @@ void wk_model_backward(const struct wk_model *model, const float *params, const 
         dfused[m] = workspace->dfeatures[m] + (size_t)batch->inputs[m].rows * model->extractor[m].d;
         head_backward(&run, model, workspace, m, grads[SL_TAG_UNIMODAL], workspace->dfeatures[m]);
     }
-    wk_fusion_backward(&run, grads[SL_TAG_FUSED], &model->fusion, &workspace->fusion, dfused, workspace->dlogits[model->modalities],
-            features);
+    wk_fusion_backward(&run, grads[SL_TAG_FUSED], &model->fusion, &workspace->fusion, dfused,
+            workspace->dlogits[model->modalities], features);
     for (int m = 0; m < model->modalities; m++)
-        wk_extractor_backward(&run, &tags, &model->extractor[m], &workspace->extractor[m], workspace->dfeatures[m]);
+        wk_extractor_backward(
+                &run, &tags, &model->extractor[m], &workspace->extractor[m], workspace->dfeatures[m]);
+    clear_key_biases(model->layout, grads);
 }
 
 double wk_model_flops(const struct wk_model *model, const struct wk_batch *batch, bool backward)
@@ -257,7 +289,8 @@ double wk_model_flops(const struct wk_model *model, const struct wk_batch *batch
     double flops = (backward ? 2.0 : 1.0) * wk_fusion_flops(&model->fusion, batch);
     for (int m = 0; m < model->modalities; m++) {
         flops += wk_extractor_flops(&model->extractor[m], batch, backward ? SL_TAGS : 0);
-        flops += (backward ? 4.0 : 2.0) * batch->count * (double)model->extractor[m].d * (double)model->classes;
+        flops += (backward ? 4.0 : 2.0) * batch->count * (double)model->extractor[m].d *
+                 (double)model->classes;
     }
     return flops;
 }

@@ -4,8 +4,8 @@
  * A model is an immutable plan (shapes and offsets into the flat parameter vector of sl_layout). A workspace holds the activations and
  * scratch of one batch: one per compute thread, planned once; forward and backward allocate nothing.
  *
- *     wk_model_forward(model, params, batch, &mode, workspace, &outcome);
- *     wk_model_backward(model, params, batch, &seeds, workspace, grads);
+ *     wk_model_forward(model, params, batch, &mode, workspace, &stats);
+ *     wk_model_backward(model, params, batch, workspace, grads);
  *
  * Thread: a model may be shared; a workspace belongs to one thread at a time. The bits depend on params, batch, mode and the CPU's
  * instruction set, never on threads.

@@ -3,7 +3,8 @@
 
 #include <string.h>
 
-void wk_pool_mean(const struct wk_run *run, float *pooled, size_t stride, const float *x, const int *offset, size_t d)
+void wk_pool_mean(
+        const struct wk_run *run, float *pooled, size_t stride, const float *x, const int *offset, size_t d)
 {
     for (int b = 0; b < run->batch->count; b++, pooled += stride) {
         float share = 1.0F / (float)(offset[b + 1] - offset[b]);
@@ -13,7 +14,8 @@ void wk_pool_mean(const struct wk_run *run, float *pooled, size_t stride, const 
     }
 }
 
-void wk_pool_mean_backward(const struct wk_run *run, float *dx, const float *dpooled, size_t stride, const int *offset, size_t d)
+void wk_pool_mean_backward(
+        const struct wk_run *run, float *dx, const float *dpooled, size_t stride, const int *offset, size_t d)
 {
     for (int b = 0; b < run->batch->count; b++, dpooled += stride) {
         float share = 1.0F / (float)(offset[b + 1] - offset[b]);
@@ -30,7 +32,8 @@ void wk_pool_first(const struct wk_run *run, float *pooled, const float *x, cons
         memcpy(pooled + (size_t)b * d, x + (size_t)offset[b] * d, d * sizeof(*x));
 }
 
-void wk_pool_first_backward(const struct wk_run *run, float *dx, const float *dpooled, const int *offset, size_t d)
+void wk_pool_first_backward(
+        const struct wk_run *run, float *dx, const float *dpooled, const int *offset, size_t d)
 {
     memset(dx, 0, (size_t)offset[run->batch->count] * d * sizeof(*dx));
     for (int b = 0; b < run->batch->count; b++)

@@ -4,7 +4,8 @@
 #include <math.h>
 #include <string.h>
 
-void wk_reference_linear(double *y, const double *x, const double *w, const double *b, size_t rows, size_t out, size_t in)
+void wk_reference_linear(
+        double *y, const double *x, const double *w, const double *b, size_t rows, size_t out, size_t in)
 {
     for (size_t r = 0; r < rows; r++) {
         for (size_t o = 0; o < out; o++) {
@@ -16,8 +17,8 @@ void wk_reference_linear(double *y, const double *x, const double *w, const doub
     }
 }
 
-void wk_reference_linear_backward(double *dx, double *dw, double *db, const double *dy, const double *x, const double *w, size_t rows,
-        size_t out, size_t in)
+void wk_reference_linear_backward(double *dx, double *dw, double *db, const double *dy, const double *x,
+        const double *w, size_t rows, size_t out, size_t in)
 {
     memset(dx, 0, rows * in * sizeof(*dx));
     memset(dw, 0, out * in * sizeof(*dw));
@@ -65,7 +66,8 @@ static double normalise(double *hat, const double *x, size_t n)
     return rstd;
 }
 
-void wk_reference_norm(double *y, const double *x, const double *gamma, const double *beta, size_t rows, size_t n)
+void wk_reference_norm(
+        double *y, const double *x, const double *gamma, const double *beta, size_t rows, size_t n)
 {
     for (size_t r = 0; r < rows; r++, x += n, y += n) {
         (void)normalise(y, x, n);
@@ -74,8 +76,8 @@ void wk_reference_norm(double *y, const double *x, const double *gamma, const do
     }
 }
 
-void wk_reference_norm_backward(double *dx, double *dgamma, double *dbeta, const double *dy, const double *x, const double *gamma,
-        size_t rows, size_t n)
+void wk_reference_norm_backward(double *dx, double *dgamma, double *dbeta, const double *dy, const double *x,
+        const double *gamma, size_t rows, size_t n)
 {
     memset(dgamma, 0, n * sizeof(*dgamma));
     memset(dbeta, 0, n * sizeof(*dbeta));
@@ -105,7 +107,8 @@ void wk_reference_softmax(double *y, const double *x, double scale, size_t rows,
     }
 }
 
-void wk_reference_softmax_backward(double *dx, const double *dy, const double *y, double scale, size_t rows, size_t n)
+void wk_reference_softmax_backward(
+        double *dx, const double *dy, const double *y, double scale, size_t rows, size_t n)
 {
     for (size_t r = 0; r < rows; r++, dx += n, dy += n, y += n) {
         double dot = 0.0;
@@ -116,8 +119,10 @@ void wk_reference_softmax_backward(double *dx, const double *dy, const double *y
     }
 }
 
-/* Probability that query i gives key j in the head whose columns begin at h: the largest score is subtracted, so any size of score is fine. */
-static double probability(const double *q, const double *k, size_t i, size_t j, size_t nk, size_t h, size_t dh, size_t d)
+/* Probability that query i gives key j in the head whose columns begin at h: the largest score is subtracted,
+ * so any size of score is fine. */
+static double probability(
+        const double *q, const double *k, size_t i, size_t j, size_t nk, size_t h, size_t dh, size_t d)
 {
     double scores_peak = -INFINITY, own = 0.0, sum = 0.0;
     for (int pass = 0; pass < 2; pass++) {
@@ -136,8 +141,8 @@ static double probability(const double *q, const double *k, size_t i, size_t j, 
     return exp(own - scores_peak) / sum;
 }
 
-void wk_reference_attention(double *context, const double *q, const double *k, const double *v, size_t nq, size_t nk, size_t heads,
-        size_t d)
+void wk_reference_attention(double *context, const double *q, const double *k, const double *v, size_t nq,
+        size_t nk, size_t heads, size_t d)
 {
     size_t dh = d / heads;
     memset(context, 0, nq * d * sizeof(*context));
@@ -150,8 +155,8 @@ void wk_reference_attention(double *context, const double *q, const double *k, c
             }
 }
 
-void wk_reference_attention_backward(double *dq, double *dk, double *dv, const double *dcontext, const double *q, const double *k,
-        const double *v, size_t nq, size_t nk, size_t heads, size_t d)
+void wk_reference_attention_backward(double *dq, double *dk, double *dv, const double *dcontext,
+        const double *q, const double *k, const double *v, size_t nq, size_t nk, size_t heads, size_t d)
 {
     size_t dh = d / heads;
     memset(dq, 0, nq * d * sizeof(*dq));
@@ -199,7 +204,8 @@ double wk_reference_loss(const double *logits, size_t classes, size_t label, dou
     return weight * loss;
 }
 
-void wk_reference_loss_backward(double *dlogits, const double *logits, size_t classes, size_t label, double weight, double smoothing)
+void wk_reference_loss_backward(
+        double *dlogits, const double *logits, size_t classes, size_t label, double weight, double smoothing)
 {
     for (size_t k = 0; k < classes; k++) {
         double target = smoothing / (double)classes + (k == label ? 1.0 - smoothing : 0.0);

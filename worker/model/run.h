@@ -1,8 +1,10 @@
 #pragma once
-/* What one forward or backward hands through all parts of the model, and how gradients are tagged on their way back.
+/* What one forward or backward hands through all parts of the model, and how gradients are tagged on their
+ * way back.
  *
- * Backward carries several gradients of the same activations at once: `tags` matrices stacked as rows, tag t beginning t * rows * n floats
- * after the first. So a product with a weight is one matrix product for all tags, while each tag's weight gradients go to its own flat vector.
+ * Backward carries several gradients of the same activations at once: `tags` matrices stacked as rows, tag t
+ * beginning t * rows * n floats after the first. So a product with a weight is one matrix product for all
+ * tags, while each tag's weight gradients go to its own flat vector.
  */
 #include "worker/model/arena.h"
 #include "worker/model/batch.h"

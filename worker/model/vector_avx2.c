@@ -1,4 +1,5 @@
-/* The elementwise kernels on eight lanes, for CPUs with AVX2 and FMA: simd.cmake gives this file alone the flags. */
+/* The elementwise kernels on eight lanes, for CPUs with AVX2 and FMA: simd.cmake gives this file alone the
+ * flags. */
 #if defined(__x86_64__)
 #include "worker/model/vector_private.h"
 

@@ -1,5 +1,5 @@
-/* The body of the elementwise kernels, included once by each of vector_plain.c, vector_avx2.c and vector_avx512.c, and by nothing else.
- * The including file gives
+/* The body of the elementwise kernels, included once by each of vector_plain.c, vector_avx2.c and
+ * vector_avx512.c, and by nothing else. The including file gives
  *     LANES                                      floats of a register
  *     vf, vi                                     vectors of LANES float and int32_t
  *     splat(x) fma_(a, b, c) max_(a, b)          as the names say; fma_ may round twice where the CPU has no FMA; max_(a, b) is b if either is NaN
@@ -24,7 +24,8 @@ INLINE void store(float *p, vf v)
     *(vf_unaligned *)p = v;
 }
 
-/* Lanes [i, i + LANES) of a row of n: whole where they are all inside. Every loop over a row steps by LANES and uses these. */
+/* Lanes [i, i + LANES) of a row of n: whole where they are all inside. Every loop over a row steps by LANES
+ * and uses these. */
 INLINE vf load_at(const float *p, size_t i, size_t n)
 {
     return i + LANES <= n ? load(p + i) : load_part(p + i, n - i);
@@ -67,14 +68,17 @@ INLINE float sum_lanes(vf v)
 /* e^x for x = k ln 2 + r, |r| <= ln 2 / 2: a polynomial for e^r, k added to the exponent's bits. */
 INLINE vf exp_(vf x)
 {
-    const vf magic = splat(12582912.0F); /* 1.5 * 2^23: adding it rounds to an integer, which then stands in the low bits */
+    const vf magic = splat(
+            12582912.0F); /* 1.5 * 2^23: adding it rounds to an integer, which then stands in the low bits */
     vi tiny = x < splat(-86.6F);
     vf y = max_(splat(-86.6F), x);
     y = select_(y > splat(88.3F), splat(88.3F), y);
     vf k = fma_(y, splat(1.44269504088896341F), magic);
-    vi exponent = (vi)((vu)k << 23); /* the low bits of k's pattern are the integer; the rest is shifted out */
+    vi exponent =
+            (vi)((vu)k << 23); /* the low bits of k's pattern are the integer; the rest is shifted out */
     k -= magic;
-    vf r = fma_(k, splat(-0.693359375F), y); /* ln 2 in two parts: the first has few bits, so that k times it is exact */
+    vf r = fma_(k, splat(-0.693359375F),
+            y); /* ln 2 in two parts: the first has few bits, so that k times it is exact */
     r = fma_(k, splat(2.12194440e-4F), r);
     vf p = splat(1.9875691500e-4F);
     p = fma_(p, r, splat(1.3981999507e-3F));
@@ -86,7 +90,8 @@ INLINE vf exp_(vf x)
     return select_(tiny, splat(0.0F), (vf)((vi)p + exponent));
 }
 
-/* Φ(x) and the density φ(x) of the standard normal. Φ(-|x|) = erfc(|x| / √2) / 2 keeps its relative accuracy in the lower tail. */
+/* Φ(x) and the density φ(x) of the standard normal. Φ(-|x|) = erfc(|x| / √2) / 2 keeps its relative accuracy
+ * in the lower tail. */
 INLINE vf normal(vf x, vf *ret_density)
 {
     vf a = (vf)((vi)x & ((vi)splat(-0.0F) ^ -1));
@@ -126,7 +131,8 @@ static void exp_rows(float *y, const float *x, size_t n)
         store_at(y, exp_(load_at(x, i, n)), i, n);
 }
 
-static void gelu(float *restrict act, const float *restrict u, const float *restrict bias, size_t rows, size_t n)
+static void gelu(
+        float *restrict act, const float *restrict u, const float *restrict bias, size_t rows, size_t n)
 {
     for (size_t r = 0; r < rows; r++, act += n, u += n) {
         for (size_t i = 0; i < n; i += LANES) {
@@ -136,8 +142,9 @@ static void gelu(float *restrict act, const float *restrict u, const float *rest
     }
 }
 
-static void gelu_backward(float *restrict act, float *restrict d, float *const dbias[], const float *restrict u,
-        const float *restrict bias, size_t rows, size_t n, int tags, size_t tag_stride)
+static void gelu_backward(float *restrict act, float *restrict d, float *const dbias[],
+        const float *restrict u, const float *restrict bias, size_t rows, size_t n, int tags,
+        size_t tag_stride)
 {
     for (size_t r = 0; r < rows; r++, act += n, u += n, d += n) {
         for (size_t i = 0; i < n; i += LANES) {
@@ -163,7 +170,8 @@ static void add_bias(float *restrict y, size_t stride, const float *restrict bia
 }
 
 /* The second and third pass of a LayerNorm over one row, after its sum is known. y may be x. */
-INLINE void norm_row(float *y, float *ret_mean, float *ret_rstd, const float *x, float sum, const float *gamma, const float *beta, size_t n)
+INLINE void norm_row(float *y, float *ret_mean, float *ret_rstd, const float *x, float sum,
+        const float *gamma, const float *beta, size_t n)
 {
     float mean = sum / (float)n;
     vf squares = splat(0.0F), m = splat(mean);
@@ -181,8 +189,9 @@ INLINE void norm_row(float *y, float *ret_mean, float *ret_rstd, const float *x,
     *ret_rstd = rstd;
 }
 
-static void add_norm(float *sum, float *norm_out, float *mean, float *rstd, const float *bias, const float *residual,
-        size_t residual_stride, const uint8_t *mask, float scale, const float *gamma, const float *beta, size_t rows, size_t n)
+static void add_norm(float *sum, float *norm_out, float *mean, float *rstd, const float *bias,
+        const float *residual, size_t residual_stride, const uint8_t *mask, float scale, const float *gamma,
+        const float *beta, size_t rows, size_t n)
 {
     vf s = splat(scale);
     for (size_t r = 0; r < rows; r++, sum += n, residual += residual_stride) {
@@ -204,7 +213,8 @@ static void add_norm(float *sum, float *norm_out, float *mean, float *rstd, cons
     }
 }
 
-static void norm(float *y, float *mean, float *rstd, const float *x, const float *gamma, const float *beta, size_t rows, size_t n)
+static void norm(float *y, float *mean, float *rstd, const float *x, const float *gamma, const float *beta,
+        size_t rows, size_t n)
 {
     for (size_t r = 0; r < rows; r++, y += n, x += n) {
         vf total = splat(0.0F);
@@ -215,8 +225,8 @@ static void norm(float *y, float *mean, float *rstd, const float *x, const float
 }
 
 /* One row of one tag: with x̂ = (x − mean) rstd and g = dy γ, dx = rstd (g − mean(g) − x̂ mean(g x̂)). */
-INLINE void norm_backward_row(float *dx, const float *dy, float *restrict dgamma, float *restrict dbeta, const float *restrict x,
-        float mean, float rstd, const float *restrict gamma, size_t n, int add)
+INLINE void norm_backward_row(float *dx, const float *dy, float *restrict dgamma, float *restrict dbeta,
+        const float *restrict x, float mean, float rstd, const float *restrict gamma, size_t n, int add)
 {
     vf m = splat(mean), s = splat(rstd), sum = splat(0.0F), dot = splat(0.0F);
     for (size_t i = 0; i < n; i += LANES) {
@@ -234,13 +244,15 @@ INLINE void norm_backward_row(float *dx, const float *dy, float *restrict dgamma
     }
 }
 
-static void norm_backward(float *dx, const float *dy, float *const dgamma[], float *const dbeta[], const float *x, const float *mean,
-        const float *rstd, const float *gamma, size_t rows, size_t n, int tags, size_t tag_stride, int add)
+static void norm_backward(float *dx, const float *dy, float *const dgamma[], float *const dbeta[],
+        const float *x, const float *mean, const float *rstd, const float *gamma, size_t rows, size_t n,
+        int tags, size_t tag_stride, int add)
 {
     for (size_t r = 0; r < rows; r++)
         for (int t = 0; t < tags; t++) {
             size_t at = (size_t)t * tag_stride + r * n;
-            norm_backward_row(dx + at, dy + at, dgamma[t], dbeta[t], x + r * n, mean[r], rstd[r], gamma, n, add);
+            norm_backward_row(
+                    dx + at, dy + at, dgamma[t], dbeta[t], x + r * n, mean[r], rstd[r], gamma, n, add);
         }
 }
 
@@ -291,7 +303,8 @@ static void drop(float *y, const float *x, const uint8_t *mask, float scale, siz
 
 static void column_sum(float *restrict sum, const float *restrict x, size_t stride, size_t rows, size_t n)
 {
-    /* some rows at a time, so that memory is read nearly in order and the sums are loaded seldom; the order of rows stays */
+    /* some rows at a time, so that memory is read nearly in order and the sums are loaded seldom; the order
+     * of rows stays */
     for (size_t first = 0; first < rows; first += 8) {
         size_t end = first + 8 < rows ? first + 8 : rows;
         for (size_t i = 0; i < n; i += LANES) {

@@ -1,4 +1,5 @@
-/* The elementwise kernels on vectors of four lanes, in plain C with the compilers' vector types: for any CPU. */
+/* The elementwise kernels on vectors of four lanes, in plain C with the compilers' vector types: for any CPU.
+ */
 #include "worker/model/vector_private.h"
 
 #define LANES 4

@@ -4,8 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
-enum sl_status wk_vit_init(struct wk_vit *vit, const struct sl_config *config, int modality, const struct sl_layout *layout,
-        struct sl_error *err)
+enum sl_status wk_vit_init(struct wk_vit *vit, const struct sl_config *config, int modality,
+        const struct sl_layout *layout, struct sl_error *err)
 {
     const struct sl_modality_config *m = &config->modalities[modality];
     size_t side = (size_t)(m->image / m->patch);
@@ -19,8 +19,14 @@ enum sl_status wk_vit_init(struct wk_vit *vit, const struct sl_config *config, i
     vit->patch.weight = sl_layout_offset(layout, "%sembeddings.patch_embeddings.projection.weight", prefix);
     vit->patch.bias = sl_layout_offset(layout, "%sembeddings.patch_embeddings.projection.bias", prefix);
     vit->temporal = sl_layout_offset(layout, "extractor.%s.temporal_embeddings", m->name);
-    vit->encoder = (struct wk_encoder){.d = (size_t)m->hidden, .heads = m->heads, .layers = m->layers, .pre_norm = true, .first_only = true,
-            .period = vit->patches + 1, .per_item = vit->patches + 1, .max_length = vit->patches + 1,
+    vit->encoder = (struct wk_encoder){.d = (size_t)m->hidden,
+            .heads = m->heads,
+            .layers = m->layers,
+            .pre_norm = true,
+            .first_only = true,
+            .period = vit->patches + 1,
+            .per_item = vit->patches + 1,
+            .max_length = vit->patches + 1,
             .dropout = {.p = m->dropout, .part = modality}};
     char layers[SL_PARAM_NAME_MAX + 32];
     (void)snprintf(layers, sizeof(layers), "%sencoder.layer.", prefix);
@@ -44,8 +50,8 @@ static size_t frames_at_once(const struct wk_vit *vit)
     return frames == 0 ? 1 : frames;
 }
 
-void wk_vit_plan(struct wk_vit_state *state, const struct wk_vit *vit, size_t frames, int tags, struct wk_arena *kept,
-        struct wk_arena *scratch)
+void wk_vit_plan(struct wk_vit_state *state, const struct wk_vit *vit, size_t frames, int tags,
+        struct wk_arena *kept, struct wk_arena *scratch)
 {
     size_t length = vit->encoder.period;
     wk_encoder_plan(&state->encoder, &vit->encoder, frames * length, (int)frames, tags, kept, scratch);
@@ -58,14 +64,16 @@ void wk_vit_plan(struct wk_vit_state *state, const struct wk_vit *vit, size_t fr
 }
 
 /* sum[0]: for each frame the [CLS] token, then its patches through the convolution; positions added. */
-static void embed(const struct wk_run *run, const struct wk_vit *vit, struct wk_vit_state *state, const struct wk_batch_input *input)
+static void embed(const struct wk_run *run, const struct wk_vit *vit, struct wk_vit_state *state,
+        const struct wk_batch_input *input)
 {
-    size_t d = vit->encoder.d, patches = vit->patches, at_once = frames_at_once(vit), frames = (size_t)input->rows;
+    size_t d = vit->encoder.d, patches = vit->patches, at_once = frames_at_once(vit),
+           frames = (size_t)input->rows;
     const float *p = run->params, *position = p + vit->position;
     for (size_t first = 0; first < frames; first += at_once) {
         size_t count = frames - first < at_once ? frames - first : at_once;
-        wk_product_forward(state->scratch, d, input->values + first * patches * vit->patch_floats, vit->patch_floats,
-                p + vit->patch.weight, count * patches, d, vit->patch_floats);
+        wk_product_forward(state->scratch, d, input->values + first * patches * vit->patch_floats,
+                vit->patch_floats, p + vit->patch.weight, count * patches, d, vit->patch_floats);
         for (size_t f = 0; f < count; f++) {
             float *row = state->encoder.node[0].sum + (first + f) * (patches + 1) * d;
             memcpy(row, p + vit->cls, d * sizeof(*row));
@@ -81,16 +89,18 @@ const float *wk_vit_forward(const struct wk_run *run, const struct wk_vit *vit, 
     const struct wk_batch_input *input = &run->batch->inputs[vit->modality];
     size_t d = vit->encoder.d;
     embed(run, vit, state, input);
-    const float *cls = wk_encoder_forward(run, &vit->encoder, &state->encoder, state->offset, input->rows, input->offset);
+    const float *cls = wk_encoder_forward(
+            run, &vit->encoder, &state->encoder, state->offset, input->rows, input->offset);
     memcpy(state->output, cls, (size_t)input->rows * d * sizeof(*cls));
     for (int r = 0; r < input->rows; r++)
-        run->v->axpy(state->output + (size_t)r * d, run->params + vit->temporal + (size_t)input->position[r] * d, 1.0F, d);
+        run->v->axpy(state->output + (size_t)r * d,
+                run->params + vit->temporal + (size_t)input->position[r] * d, 1.0F, d);
     return state->output;
 }
 
 /* Inverts embed for one tag: g is the gradient of sum[0]. */
-static void embed_backward(const struct wk_run *run, const struct wk_vit *vit, struct wk_vit_state *state, float *grads, const float *g,
-        const struct wk_batch_input *input)
+static void embed_backward(const struct wk_run *run, const struct wk_vit *vit, struct wk_vit_state *state,
+        float *grads, const float *g, const struct wk_batch_input *input)
 {
     size_t d = vit->encoder.d, patches = vit->patches, length = patches + 1, at_once = frames_at_once(vit);
     size_t frames = (size_t)input->rows;
@@ -103,19 +113,21 @@ static void embed_backward(const struct wk_run *run, const struct wk_vit *vit, s
             memcpy(state->scratch + f * patches * d, row + d, patches * d * sizeof(*row));
         }
         run->v->column_sum(grads + vit->patch.bias, state->scratch, d, count * patches, d);
-        wk_product_weight(grads + vit->patch.weight, state->scratch, d, input->values + first * patches * vit->patch_floats,
-                vit->patch_floats, count * patches, d, vit->patch_floats);
+        wk_product_weight(grads + vit->patch.weight, state->scratch, d,
+                input->values + first * patches * vit->patch_floats, vit->patch_floats, count * patches, d,
+                vit->patch_floats);
     }
 }
 
-void wk_vit_backward(const struct wk_run *run, const struct wk_tags *tags, const struct wk_vit *vit, struct wk_vit_state *state,
-        const float *dx)
+void wk_vit_backward(const struct wk_run *run, const struct wk_tags *tags, const struct wk_vit *vit,
+        struct wk_vit_state *state, const float *dx)
 {
     const struct wk_batch_input *input = &run->batch->inputs[vit->modality];
     size_t d = vit->encoder.d, rows = (size_t)input->rows;
     for (size_t t = 0; t < (size_t)tags->count; t++)
         for (size_t r = 0; r < rows; r++)
-            run->v->axpy(tags->grads[t] + vit->temporal + (size_t)input->position[r] * d, dx + (t * rows + r) * d, 1.0F, d);
+            run->v->axpy(tags->grads[t] + vit->temporal + (size_t)input->position[r] * d,
+                    dx + (t * rows + r) * d, 1.0F, d);
     const float *g = wk_encoder_backward(run, tags, &vit->encoder, &state->encoder, dx);
     for (size_t t = 0; t < (size_t)tags->count; t++)
         embed_backward(run, vit, state, tags->grads[t], g + t * rows * vit->encoder.period * d, input);
@@ -124,7 +136,8 @@ void wk_vit_backward(const struct wk_run *run, const struct wk_tags *tags, const
 double wk_vit_flops(const struct wk_vit *vit, const struct wk_batch *batch, int tags)
 {
     size_t frames = (size_t)batch->inputs[vit->modality].rows, length = vit->encoder.period;
-    double patch = 2.0 * (double)frames * (double)vit->patches * (double)vit->patch_floats * (double)vit->encoder.d;
+    double patch =
+            2.0 * (double)frames * (double)vit->patches * (double)vit->patch_floats * (double)vit->encoder.d;
     double encoder = wk_encoder_flops(&vit->encoder, frames * length, (double)(frames * length * length));
     return tags == 0 ? patch + encoder : tags * (patch + 2.0 * encoder); /* pixels need no gradient */
 }

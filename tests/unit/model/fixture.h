@@ -28,14 +28,34 @@ static inline struct sl_config *make_config(float dropout)
     assert_non_null(config);
     config->label_count = 4;
     config->modality_count = 3;
-    config->modalities[VISUAL] = (struct sl_modality_config){.name = "visual", .kind = SL_KIND_VIT, .image = IMAGE, .patch = 4, .hidden = 18,
-            .layers = 2, .heads = 3, .mlp = 20, .frames = FRAMES, .dropout = dropout};
+    config->modalities[VISUAL] = (struct sl_modality_config){.name = "visual",
+            .kind = SL_KIND_VIT,
+            .image = IMAGE,
+            .patch = 4,
+            .hidden = 18,
+            .layers = 2,
+            .heads = 3,
+            .mlp = 20,
+            .frames = FRAMES,
+            .dropout = dropout};
     memcpy(config->modalities[VISUAL].mean, mean, sizeof(mean));
     memcpy(config->modalities[VISUAL].std, std, sizeof(std));
-    config->modalities[TEXT] = (struct sl_modality_config){.name = "text", .kind = SL_KIND_BERT, .vocab_size = VOCAB, .hidden = 16,
-            .layers = 2, .heads = 2, .mlp = 24, .max_tokens = TOKENS, .max_position = TOKENS + 2, .dropout = dropout};
-    config->modalities[AUDIO] = (struct sl_modality_config){
-            .name = "audio", .kind = SL_KIND_FEATURES, .input = INPUT, .hidden = 11, .max_items = ROWS, .dropout = dropout};
+    config->modalities[TEXT] = (struct sl_modality_config){.name = "text",
+            .kind = SL_KIND_BERT,
+            .vocab_size = VOCAB,
+            .hidden = 16,
+            .layers = 2,
+            .heads = 2,
+            .mlp = 24,
+            .max_tokens = TOKENS,
+            .max_position = TOKENS + 2,
+            .dropout = dropout};
+    config->modalities[AUDIO] = (struct sl_modality_config){.name = "audio",
+            .kind = SL_KIND_FEATURES,
+            .input = INPUT,
+            .hidden = 11,
+            .max_items = ROWS,
+            .dropout = dropout};
     config->fusion.dim = 12;
     config->fusion.heads = 2;
     config->fusion.layers = 2;
@@ -67,8 +87,10 @@ static inline void make_sample(struct own_sample *own, int index)
         own->tokens[i] = (int32_t)sl_random_below(&r, 100000 + i, VOCAB);
     fill(own->features, ROWS * INPUT, (uint64_t)index, 1.0F);
     own->sample.inputs[VISUAL] = (struct wk_sample_input){.items = 1 + index % FRAMES, .frames = own->frames};
-    own->sample.inputs[TEXT] = (struct wk_sample_input){.items = 2 + index % (TOKENS - 1), .tokens = own->tokens};
-    own->sample.inputs[AUDIO] = (struct wk_sample_input){.items = 1 + (index + 1) % ROWS, .features = own->features};
+    own->sample.inputs[TEXT] =
+            (struct wk_sample_input){.items = 2 + index % (TOKENS - 1), .tokens = own->tokens};
+    own->sample.inputs[AUDIO] =
+            (struct wk_sample_input){.items = 1 + (index + 1) % ROWS, .features = own->features};
 }
 
 static inline void add_sample(struct wk_batch *batch, const struct sl_config *config, int index)

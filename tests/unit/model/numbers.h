@@ -1,5 +1,6 @@
 #pragma once
-/* What the model's tests share: random arrays, comparisons that print both values, and central differences of the plain twins. */
+/* What the model's tests share: random arrays, comparisons that print both values, and central differences of
+ * the plain twins. */
 #include "common/random.h"
 
 #include <math.h>
@@ -27,7 +28,8 @@ static inline void widen(double *y, const float *x, size_t n)
 }
 
 /* |got − expected| ≤ absolute + relative |expected| for each element; NaN fails. */
-static inline void expect_near(const char *what, const float *got, const double *expected, size_t n, double absolute, double relative)
+static inline void expect_near(const char *what, const float *got, const double *expected, size_t n,
+        double absolute, double relative)
 {
     for (size_t i = 0; i < n; i++)
         if (!(fabs((double)got[i] - expected[i]) <= absolute + relative * fabs(expected[i])))
@@ -38,7 +40,8 @@ static inline void expect_near(const char *what, const float *got, const double 
 typedef double (*scalar_function)(const double *x, void *context);
 
 /* Holds gradient against (f(x + h) − f(x − h)) / 2 h in each of the n directions. */
-static inline void expect_gradient(const char *what, scalar_function f, void *context, double *x, const double *gradient, size_t n)
+static inline void expect_gradient(
+        const char *what, scalar_function f, void *context, double *x, const double *gradient, size_t n)
 {
     const double h = 1e-5;
     for (size_t i = 0; i < n; i++) {

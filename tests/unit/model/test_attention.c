@@ -24,14 +24,16 @@ static const struct shape shapes[] = {
 };
 
 /* Everything in doubles, segment by segment through the twin. */
-static void expected_of(const struct shape *s, double *context, double *dq, double *dk, double *dv, const double *q, const double *k,
-        const double *v, const double *dcontext)
+static void expected_of(const struct shape *s, double *context, double *dq, double *dk, double *dv,
+        const double *q, const double *k, const double *v, const double *dcontext)
 {
     for (int i = 0; i < SEGMENTS; i++) {
         size_t q0 = (size_t)s->q_offset[i] * s->d, k0 = (size_t)s->k_offset[i] * s->d;
-        size_t nq = (size_t)(s->q_offset[i + 1] - s->q_offset[i]), nk = (size_t)(s->k_offset[i + 1] - s->k_offset[i]);
+        size_t nq = (size_t)(s->q_offset[i + 1] - s->q_offset[i]),
+               nk = (size_t)(s->k_offset[i + 1] - s->k_offset[i]);
         wk_reference_attention(context + q0, q + q0, k + k0, v + k0, nq, nk, (size_t)s->heads, s->d);
-        wk_reference_attention_backward(dq + q0, dk + k0, dv + k0, dcontext + q0, q + q0, k + k0, v + k0, nq, nk, (size_t)s->heads, s->d);
+        wk_reference_attention_backward(dq + q0, dk + k0, dv + k0, dcontext + q0, q + q0, k + k0, v + k0, nq,
+                nk, (size_t)s->heads, s->d);
     }
 }
 
@@ -45,15 +47,30 @@ static void gather(float *to, const float *from, size_t rows, size_t stride, siz
 static void check_shape(const struct shape *s)
 {
     enum { MOST = 64 * 40 };
-    static float q[MOST], kv[2 * MOST], context[MOST], probs[8192], scratch[512], dcontext[TAGS * MOST], dq[TAGS * MOST], dkv[2 * TAGS * MOST];
+    static float q[MOST], kv[2 * MOST], context[MOST], probs[8192], scratch[512], dcontext[TAGS * MOST],
+            dq[TAGS * MOST], dkv[2 * TAGS * MOST];
     static float part[MOST];
     static double wq[MOST], wk[MOST], wv[MOST], wc[MOST], wdc[MOST], wdq[MOST], wdk[MOST], wdv[MOST];
-    size_t d = s->d, q_rows = (size_t)s->q_offset[SEGMENTS], k_rows = (size_t)s->k_offset[SEGMENTS], q_stride = d + 3;
+    size_t d = s->d, q_rows = (size_t)s->q_offset[SEGMENTS], k_rows = (size_t)s->k_offset[SEGMENTS],
+           q_stride = d + 3;
     struct wk_batch batch = {0};
     struct wk_run run = {.v = wk_vector(), .batch = &batch, .training = true};
-    struct wk_attention a = {.q = q, .k = kv, .v = kv + d, .q_stride = q_stride, .k_stride = 2 * d, .q_offset = s->q_offset,
-            .k_offset = s->k_offset, .segments = SEGMENTS, .heads = s->heads, .d = d};
-    struct wk_attention_gradient g = {.dq = dq, .dk = dkv, .dv = dkv + d, .dq_stride = d, .dk_stride = 2 * d, .dq_tag = q_rows * d,
+    struct wk_attention a = {.q = q,
+            .k = kv,
+            .v = kv + d,
+            .q_stride = q_stride,
+            .k_stride = 2 * d,
+            .q_offset = s->q_offset,
+            .k_offset = s->k_offset,
+            .segments = SEGMENTS,
+            .heads = s->heads,
+            .d = d};
+    struct wk_attention_gradient g = {.dq = dq,
+            .dk = dkv,
+            .dv = dkv + d,
+            .dq_stride = d,
+            .dk_stride = 2 * d,
+            .dq_tag = q_rows * d,
             .dk_tag = k_rows * 2 * d};
     fill(q, q_rows * q_stride, 1, 2.0F);
     fill(kv, k_rows * 2 * d, 2, 2.0F);
@@ -95,7 +112,11 @@ static void test_flops(void **state)
 {
     (void)state;
     const struct shape *s = &shapes[1];
-    struct wk_attention a = {.q_offset = s->q_offset, .k_offset = s->k_offset, .segments = SEGMENTS, .heads = s->heads, .d = s->d};
+    struct wk_attention a = {.q_offset = s->q_offset,
+            .k_offset = s->k_offset,
+            .segments = SEGMENTS,
+            .heads = s->heads,
+            .d = s->d};
     /* q kᵀ and p v: 2 m n k each */
     double expected = 4.0 * 32 * (2 * 7 + 1 * 1 + 1 * 20 + 4 * 2);
     assert_true(wk_attention_flops(&a) == expected);

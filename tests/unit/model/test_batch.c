@@ -16,7 +16,8 @@ static void test_packing(void **state)
             for (int r = input->offset[b]; r < input->offset[b + 1]; r++)
                 assert_int_equal(input->position[r], r - input->offset[b]);
             if (m == TEXT)
-                assert_memory_equal(input->tokens + input->offset[b], own.tokens, (size_t)own.sample.inputs[m].items * sizeof(int32_t));
+                assert_memory_equal(input->tokens + input->offset[b], own.tokens,
+                        (size_t)own.sample.inputs[m].items * sizeof(int32_t));
             if (m == AUDIO)
                 assert_memory_equal(input->values + input->offset[b] * INPUT, own.features,
                         (size_t)own.sample.inputs[m].items * INPUT * sizeof(float));
@@ -52,10 +53,13 @@ static void test_patches(void **state)
             for (int x = 0; x < IMAGE; x++)
                 for (int c = 0; c < 3; c++) {
                     int at = ((f * side + y / p) * side + x / p) * 3 * p * p + (c * p + y % p) * p + x % p;
-                    double expected = ((double)own.frames[((f * IMAGE + y) * IMAGE + x) * 3 + c] / 255.0 - (double)m->mean[c]) / (double)m->std[c];
+                    double expected = ((double)own.frames[((f * IMAGE + y) * IMAGE + x) * 3 + c] / 255.0 -
+                                              (double)m->mean[c]) /
+                                      (double)m->std[c];
                     double got = (double)batch->inputs[VISUAL].values[at];
                     if (!(fabs(got - expected) < 1e-6))
-                        fail_msg("frame %d pixel (%d, %d) channel %d: %.9g, expected %.9g", f, x, y, c, got, expected);
+                        fail_msg("frame %d pixel (%d, %d) channel %d: %.9g, expected %.9g", f, x, y, c, got,
+                                expected);
                 }
     wk_batch_destroy(batch);
     sl_free(config);
@@ -69,7 +73,8 @@ static void refused(struct own_sample *own, enum sl_status status, const char *w
     wk_batch_clear(batch);
     add_sample(batch, config, 0);
     assert_int_equal(wk_batch_add(batch, config, &own->sample, &err), status);
-    if (strstr(err.text, word) == NULL || strstr(err.text, other) == NULL || strstr(err.text, "sample-1") == NULL)
+    if (strstr(err.text, word) == NULL || strstr(err.text, other) == NULL ||
+            strstr(err.text, "sample-1") == NULL)
         fail_msg("\"%s\" does not say \"%s\" and \"%s\"", err.text, word, other);
     assert_int_equal(batch->count, 1);
     add_sample(batch, config, 1); /* the batch is as before */

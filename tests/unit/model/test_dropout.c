@@ -13,8 +13,8 @@
 static const int offset[] = {0, 4, 5, 12};
 static uint64_t ids[] = {100, 7, 3000000000000};
 
-static const uint8_t *draw(uint8_t *mask, uint64_t seed, uint64_t step, int part, int layer, enum wk_site site, struct wk_batch *batch,
-        const int *rows)
+static const uint8_t *draw(uint8_t *mask, uint64_t seed, uint64_t step, int part, int layer,
+        enum wk_site site, struct wk_batch *batch, const int *rows)
 {
     struct wk_run run = {.batch = batch, .training = true, .seed = seed, .step = step};
     struct wk_dropout dropout = {.p = 0.3F, .part = part};
@@ -74,7 +74,8 @@ static void test_batch_does_not_matter(void **state)
         struct wk_batch one = {.count = 1, .ids = &ids[b]};
         const int rows[] = {0, offset[b + 1] - offset[b]};
         draw(alone, 5, 6, 1, 2, WK_SITE_ATTENTION, &one, rows);
-        assert_memory_equal(alone, together + (size_t)offset[b] * EVERY * BYTES, (size_t)rows[1] * EVERY * BYTES);
+        assert_memory_equal(
+                alone, together + (size_t)offset[b] * EVERY * BYTES, (size_t)rows[1] * EVERY * BYTES);
     }
 }
 
@@ -87,8 +88,8 @@ static void test_keys_matter(void **state)
         uint64_t seed, step;
         int part, layer;
         enum wk_site site;
-    } keys[] = {{6, 6, 1, 2, WK_SITE_ATTENTION}, {5, 7, 1, 2, WK_SITE_ATTENTION}, {5, 6, 2, 2, WK_SITE_ATTENTION},
-            {5, 6, 1, 3, WK_SITE_ATTENTION}, {5, 6, 1, 2, WK_SITE_FFN}};
+    } keys[] = {{6, 6, 1, 2, WK_SITE_ATTENTION}, {5, 7, 1, 2, WK_SITE_ATTENTION},
+            {5, 6, 2, 2, WK_SITE_ATTENTION}, {5, 6, 1, 3, WK_SITE_ATTENTION}, {5, 6, 1, 2, WK_SITE_FFN}};
     draw(base, 5, 6, 1, 2, WK_SITE_ATTENTION, &batch, offset);
     draw(other, 5, 6, 1, 2, WK_SITE_ATTENTION, &batch, offset);
     assert_memory_equal(base, other, sizeof(base));

@@ -1,4 +1,5 @@
-/* Linear layers and the feed-forward against their plain twins, over and under a chunk of rows, with one and two tags. */
+/* Linear layers and the feed-forward against their plain twins, over and under a chunk of rows, with one and
+ * two tags. */
 #include "tests/unit/model/numbers.h"
 
 #include "common/memory.h"
@@ -48,18 +49,22 @@ struct expected {
     double *y, *dh, *params; /* gradients of all parameters, laid out as ffn_of has them */
 };
 
-static struct expected expect_of(const struct wk_ffn *ffn, const double *p, const double *h, const double *dy, size_t rows)
+static struct expected expect_of(
+        const struct wk_ffn *ffn, const double *p, const double *h, const double *dy, size_t rows)
 {
     size_t mid = ffn->mid;
     struct expected e = {doubles(rows * OUT), doubles(rows * IN), doubles(ffn->second.bias + OUT)};
-    double *u = doubles(rows * mid), *act = doubles(rows * mid), *dact = doubles(rows * mid), *du = doubles(rows * mid), zero[OUT] = {0};
+    double *u = doubles(rows * mid), *act = doubles(rows * mid), *dact = doubles(rows * mid),
+           *du = doubles(rows * mid), zero[OUT] = {0};
     wk_reference_linear(u, h, p + ffn->first.weight, p + ffn->first.bias, rows, mid, IN);
     wk_reference_gelu(act, u, rows * mid);
-    wk_reference_linear(e.y, act, p + ffn->second.weight, zero, rows, OUT, mid); /* add_norm adds the last bias */
-    wk_reference_linear_backward(dact, e.params + ffn->second.weight, e.params + ffn->second.bias, dy, act, p + ffn->second.weight, rows, OUT,
-            mid);
+    wk_reference_linear(
+            e.y, act, p + ffn->second.weight, zero, rows, OUT, mid); /* add_norm adds the last bias */
+    wk_reference_linear_backward(dact, e.params + ffn->second.weight, e.params + ffn->second.bias, dy, act,
+            p + ffn->second.weight, rows, OUT, mid);
     wk_reference_gelu_backward(du, dact, u, rows * mid);
-    wk_reference_linear_backward(e.dh, e.params + ffn->first.weight, e.params + ffn->first.bias, du, h, p + ffn->first.weight, rows, mid, IN);
+    wk_reference_linear_backward(e.dh, e.params + ffn->first.weight, e.params + ffn->first.bias, du, h,
+            p + ffn->first.weight, rows, mid, IN);
     sl_free(u);
     sl_free(act);
     sl_free(dact);
@@ -71,10 +76,13 @@ static void check(size_t mid, size_t rows, int tag_count)
 {
     struct wk_ffn ffn = ffn_of(mid);
     size_t params = ffn.second.bias + OUT;
-    float *p = floats(params, 1, 0.3F), *h = floats(rows * IN, 2, 1.0F), *dy = floats(TAGS * rows * OUT, 3, 1.0F);
-    float *u = floats(rows * mid, 4, 1.0F), *y = floats(rows * OUT, 5, 1.0F), *dh = floats(TAGS * rows * IN, 6, 1.0F);
+    float *p = floats(params, 1, 0.3F), *h = floats(rows * IN, 2, 1.0F),
+          *dy = floats(TAGS * rows * OUT, 3, 1.0F);
+    float *u = floats(rows * mid, 4, 1.0F), *y = floats(rows * OUT, 5, 1.0F),
+          *dh = floats(TAGS * rows * IN, 6, 1.0F);
     float *scratch = floats(wk_ffn_scratch(&ffn, tag_count), 7, 1.0F);
-    struct wk_tags tags = {.count = tag_count, .grads = {sl_alloc_aligned(params, 4), sl_alloc_aligned(params, 4)}};
+    struct wk_tags tags = {
+            .count = tag_count, .grads = {sl_alloc_aligned(params, 4), sl_alloc_aligned(params, 4)}};
     struct wk_run run = {.v = wk_vector(), .params = p, .training = true};
     double *wp = widened(p, params), *wh = widened(h, rows * IN);
     wk_ffn_forward(&run, &ffn, y, u, h, rows, scratch);
@@ -95,7 +103,8 @@ static void check(size_t mid, size_t rows, int tag_count)
         sl_free(e.params);
     }
     /* without training, u holds one chunk */
-    float *small = floats(wk_ffn_kept(&ffn, rows, false) * mid, 8, 1.0F), *again = floats(rows * OUT, 9, 1.0F);
+    float *small = floats(wk_ffn_kept(&ffn, rows, false) * mid, 8, 1.0F),
+          *again = floats(rows * OUT, 9, 1.0F);
     run.training = false;
     wk_ffn_forward(&run, &ffn, again, small, h, rows, scratch);
     assert_memory_equal(again, y, rows * OUT * sizeof(*y));
@@ -128,7 +137,8 @@ static void test_linear(void **state)
 {
     (void)state;
     enum { ROWS = 11, PARAMS = OUT * IN + OUT };
-    float p[PARAMS], x[ROWS * IN], y[ROWS * OUT], dy[TAGS * ROWS * OUT], dx[TAGS * ROWS * IN], grads[TAGS][PARAMS] = {{0}};
+    float p[PARAMS], x[ROWS * IN], y[ROWS * OUT], dy[TAGS * ROWS * OUT], dx[TAGS * ROWS * IN],
+            grads[TAGS][PARAMS] = {{0}};
     double wp[PARAMS], wx[ROWS * IN], wy[ROWS * OUT], wdy[ROWS * OUT], wdx[ROWS * IN], wg[PARAMS];
     struct wk_linear_at at = {0, OUT * IN};
     struct wk_run run = {.v = wk_vector(), .params = p};

@@ -1,4 +1,5 @@
-/* Cross-entropy: against the plain twin, smoothing and weights, samples without label, ties, values that are not finite. */
+/* Cross-entropy: against the plain twin, smoothing and weights, samples without label, ties, values that are
+ * not finite. */
 #include "tests/unit/model/numbers.h"
 
 #include "worker/model/loss.h"
@@ -29,7 +30,8 @@ static void test_twin(void **state)
                 double weight = weighted ? (double)weights[labels[b]] : 1.0;
                 weight_sum += weight;
                 sum += wk_reference_loss(wide + b * K, K, (size_t)labels[b], weight, (double)smoothing);
-                wk_reference_loss_backward(expected + b * K, wide + b * K, K, (size_t)labels[b], 2.0 * weight, (double)smoothing);
+                wk_reference_loss_backward(expected + b * K, wide + b * K, K, (size_t)labels[b], 2.0 * weight,
+                        (double)smoothing);
             }
             assert_true(fabs(loss.loss - sum) < 1e-9);
             assert_true(fabs(loss.weight_sum - weight_sum) < 1e-12);

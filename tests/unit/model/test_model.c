@@ -1,6 +1,8 @@
-/* The whole model: gradients against central differences with dropout, smoothing and weights on; sums over samples; bits; memory. What it computes is
- * held against PyTorch by the golden tests. */
+/* The whole model: gradients against central differences with dropout, smoothing and weights on; sums over
+ * samples; bits; memory. What it computes is held against PyTorch by the golden tests. */
 #include "tests/unit/model/fixture.h"
+
+#include <pthread.h>
 
 #define SAMPLES 5
 
@@ -20,7 +22,8 @@ static void begin_with(struct setup *s, struct sl_config *config, int samples, b
 {
     struct sl_error err = {0};
     *s = (struct setup){.config = config, .mode = {.training = training, .seed = 3, .step = 17}};
-    if (sl_layout_create(&s->layout, config, SL_BLOCK_FLOATS, &err) != SL_OK || wk_model_create(&s->model, config, s->layout, &err) != SL_OK ||
+    if (sl_layout_create(&s->layout, config, SL_BLOCK_FLOATS, &err) != SL_OK ||
+            wk_model_create(&s->model, config, s->layout, &err) != SL_OK ||
             wk_workspace_create(&s->workspace, s->model, samples, training, &err) != SL_OK)
         fail_msg("%s", err.text);
     s->batch = make_batch(config, 0, samples);
@@ -87,7 +90,8 @@ static double norm_of(const float *x, size_t n)
     return sqrt(sum);
 }
 
-/* The derivative of one tensor along its own gradient with something random added: right only if scale and direction are. */
+/* The derivative of one tensor along its own gradient with something random added: right only if scale and
+ * direction are. */
 static void check_tensor(struct setup *s, enum sl_tag tag, const struct sl_param *param)
 {
     enum { MOST = 1024 };
@@ -115,7 +119,8 @@ static void check_tensor(struct setup *s, enum sl_tag tag, const struct sl_param
     memcpy(p, saved, n * sizeof(*p));
     double difference = (up - down) / (2.0 * h);
     if (!(fabs(difference - expected) <= 4e-3 + 5e-3 * fabs(expected)))
-        fail_msg("%s, tag %d: gradient %.6g, central difference %.6g", param->name, (int)tag, expected, difference);
+        fail_msg("%s, tag %d: gradient %.6g, central difference %.6g", param->name, (int)tag, expected,
+                difference);
 }
 
 static void check_gradients(float dropout)
@@ -154,10 +159,12 @@ static void test_tags(void **state)
     begin(&s, 0.1F, SAMPLES, true);
     (void)forward(&s);
     backward(&s);
-    assert_true(norm_of(s.grads[SL_TAG_UNIMODAL] + s.layout->extractor_end, s.layout->count - s.layout->extractor_end) == 0.0);
+    assert_true(norm_of(s.grads[SL_TAG_UNIMODAL] + s.layout->extractor_end,
+                        s.layout->count - s.layout->extractor_end) == 0.0);
     assert_true(norm_of(s.grads[SL_TAG_FUSED], s.layout->head_end) == 0.0);
     for (int p = 0; p + 1 < s.layout->param_count; p++) {
-        size_t gap = s.layout->params[p].offset + s.layout->params[p].count, next = s.layout->params[p + 1].offset;
+        size_t gap = s.layout->params[p].offset + s.layout->params[p].count,
+               next = s.layout->params[p + 1].offset;
         for (int t = 0; t < SL_TAGS; t++)
             assert_true(norm_of(s.grads[t] + gap, next - gap) == 0.0);
     }
@@ -190,7 +197,8 @@ static void test_samples_add_up(void **state)
         struct sl_step_stats stats = forward(&one);
         sl_step_stats_add(&sum, &stats);
         for (int b = 0; b <= FUSED; b++)
-            expect_close("logits", wk_model_logits(one.workspace, b), wk_model_logits(all.workspace, b) + i * 4, 4, 2e-6);
+            expect_close("logits", wk_model_logits(one.workspace, b),
+                    wk_model_logits(all.workspace, b) + i * 4, 4, 2e-6);
         backward(&one); /* adds */
     }
     assert_int_equal(sum.count, together.count);
@@ -222,15 +230,51 @@ static void test_bits(void **state)
     (void)forward(&b);
     backward(&b);
     for (int branch = 0; branch <= FUSED; branch++)
-        assert_memory_equal(wk_model_logits(a.workspace, branch), wk_model_logits(b.workspace, branch), SAMPLES * 4 * sizeof(float));
+        assert_memory_equal(wk_model_logits(a.workspace, branch), wk_model_logits(b.workspace, branch),
+                SAMPLES * 4 * sizeof(float));
     for (int t = 0; t < SL_TAGS; t++)
         assert_memory_equal(a.grads[t], b.grads[t], a.layout->count * sizeof(float));
     /* another step drops other elements */
     b.mode.step++;
     (void)forward(&b);
-    assert_memory_not_equal(wk_model_logits(a.workspace, FUSED), wk_model_logits(b.workspace, FUSED), SAMPLES * 4 * sizeof(float));
+    assert_memory_not_equal(wk_model_logits(a.workspace, FUSED), wk_model_logits(b.workspace, FUSED),
+            SAMPLES * 4 * sizeof(float));
     end(&a);
     end(&b);
+}
+
+static void *compute(void *argument)
+{
+    struct setup *s = argument;
+    for (int i = 0; i < 20; i++) {
+        memset(s->grads[0], 0, s->layout->count * sizeof(float));
+        memset(s->grads[1], 0, s->layout->count * sizeof(float));
+        (void)forward(s);
+        backward(s);
+    }
+    return NULL;
+}
+
+/* Two threads at once, a workspace each: the bits of one thread alone. */
+static void test_threads(void **state)
+{
+    (void)state;
+    struct setup alone, pair[2];
+    pthread_t threads[2];
+    begin(&alone, 0.2F, SAMPLES, true);
+    (void)compute(&alone);
+    for (int i = 0; i < 2; i++)
+        begin(&pair[i], 0.2F, SAMPLES, true);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, compute, &pair[i]), 0);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+    for (int i = 0; i < 2; i++) {
+        for (int t = 0; t < SL_TAGS; t++)
+            assert_memory_equal(pair[i].grads[t], alone.grads[t], alone.layout->count * sizeof(float));
+        end(&pair[i]);
+    }
+    end(&alone);
 }
 
 /* Without training: no dropout, less memory, the same numbers as a training workspace that is not training. */
@@ -243,14 +287,16 @@ static void test_inference(void **state)
     train.mode.training = false;
     struct sl_step_stats a = forward(&train), b = forward(&infer);
     for (int branch = 0; branch <= FUSED; branch++) {
-        assert_memory_equal(wk_model_logits(train.workspace, branch), wk_model_logits(infer.workspace, branch), SAMPLES * 4 * sizeof(float));
+        assert_memory_equal(wk_model_logits(train.workspace, branch),
+                wk_model_logits(infer.workspace, branch), SAMPLES * 4 * sizeof(float));
         assert_true(a.loss[branch] == b.loss[branch]);
     }
     assert_true(wk_workspace_size(infer.workspace) > 0);
     assert_true(wk_workspace_size(infer.workspace) < wk_workspace_size(train.workspace));
     train.mode.training = true;
     (void)forward(&train);
-    assert_memory_not_equal(wk_model_logits(train.workspace, TEXT), wk_model_logits(infer.workspace, TEXT), SAMPLES * 4 * sizeof(float));
+    assert_memory_not_equal(wk_model_logits(train.workspace, TEXT), wk_model_logits(infer.workspace, TEXT),
+            SAMPLES * 4 * sizeof(float));
     end(&train);
     end(&infer);
 }
@@ -300,7 +346,8 @@ static void test_not_finite_shows(void **state)
     (void)state;
     struct setup s;
     begin(&s, 0.0F, SAMPLES, true);
-    s.params[sl_layout_offset(s.layout, "extractor.text.bert.encoder.layer.0.intermediate.dense.weight")] = NAN;
+    s.params[sl_layout_offset(s.layout, "extractor.text.bert.encoder.layer.0.intermediate.dense.weight")] =
+            NAN;
     struct sl_step_stats stats = forward(&s);
     assert_true(isfinite(stats.loss[VISUAL]));
     assert_true(!isfinite(stats.loss[TEXT]) && !isfinite(stats.loss[FUSED]));
@@ -353,12 +400,14 @@ static void test_flops(void **state)
     assert_int_equal(sl_layout_create(&s.layout, config, SL_BLOCK_FLOATS, &err), SL_OK);
     assert_int_equal(wk_model_create(&s.model, config, s.layout, &err), SL_OK);
     int audio_offset[] = {0, 3}, text_offset[] = {0, 5};
-    struct wk_batch batch = {.count = 1, .inputs = {{.rows = 3, .offset = audio_offset}, {.rows = 5, .offset = text_offset}}};
+    struct wk_batch batch = {
+            .count = 1, .inputs = {{.rows = 3, .offset = audio_offset}, {.rows = 5, .offset = text_offset}}};
     double first = 2.0 * 3 * INPUT * 11, second = 2.0 * 3 * 11 * 11; /* features: two linears */
     double encoder = 2.0 * 5 * 4 * 16 * 16 + 2.0 * 5 * 2 * 16 * 24 + 4.0 * 5 * 5 * 16;
     double heads = 2.0 * (11 + 16) * 4, fusion = 2.0 * (3 * 11 + 5 * 16) * 12 + 2.0 * 24 * 4;
     assert_true(wk_model_flops(s.model, &batch, false) == first + second + encoder + heads + fusion);
-    assert_true(wk_model_flops(s.model, &batch, true) == 2.0 * first + 4.0 * second + 4.0 * encoder + 2.0 * heads + 2.0 * fusion);
+    assert_true(wk_model_flops(s.model, &batch, true) ==
+                2.0 * first + 4.0 * second + 4.0 * encoder + 2.0 * heads + 2.0 * fusion);
     end(&s);
 }
 
@@ -401,6 +450,7 @@ int main(void)
             cmocka_unit_test(test_tags),
             cmocka_unit_test(test_samples_add_up),
             cmocka_unit_test(test_bits),
+            cmocka_unit_test(test_threads),
             cmocka_unit_test(test_inference),
             cmocka_unit_test(test_unlabelled),
             cmocka_unit_test(test_branch_without_weight),

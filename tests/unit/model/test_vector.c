@@ -1,4 +1,5 @@
-/* The elementwise kernels, every variant that this CPU can run, against the plain twins; every row length around a register's width. */
+/* The elementwise kernels, every variant that this CPU can run, against the plain twins; every row length
+ * around a register's width. */
 #include "tests/unit/model/numbers.h"
 
 #include "worker/model/reference.h"
@@ -13,7 +14,8 @@
 #define TAGS 2
 #define GUARD 12345.0F /* stands behind every result: no kernel may write past a row's end */
 
-static const size_t widths[] = {1, 2, 3, 4, 5, 7, 8, 9, 12, 15, 16, 17, 24, 31, 32, 33, 48, 63, 64, 65, WIDEST};
+static const size_t widths[] = {
+        1, 2, 3, 4, 5, 7, 8, 9, 12, 15, 16, 17, 24, 31, 32, 33, 48, 63, 64, 65, WIDEST};
 #define WIDTHS (sizeof(widths) / sizeof(widths[0]))
 
 /* Runs the body for every variant and every width. */
@@ -145,7 +147,8 @@ static void norm_body(const struct wk_vector *v, size_t n)
 {
     float x[MOST], gamma[WIDEST], beta[WIDEST], y[MOST + 1], mean[ROWS], rstd[ROWS];
     float dy[TAGS * MOST], dx[TAGS * MOST], sums[2][TAGS][WIDEST] = {{{0}}};
-    double wx[MOST], wg[WIDEST], wb[WIDEST], expected[MOST], wdy[MOST], wdx[MOST], dgamma[WIDEST], dbeta[WIDEST];
+    double wx[MOST], wg[WIDEST], wb[WIDEST], expected[MOST], wdy[MOST], wdx[MOST], dgamma[WIDEST],
+            dbeta[WIDEST];
     float *gammas[TAGS] = {sums[0][0], sums[0][1]}, *betas[TAGS] = {sums[1][0], sums[1][1]};
     fill(x, MOST, 1, 2.0F);
     fill(gamma, WIDEST, 2, 1.0F);
@@ -208,7 +211,8 @@ static void make_mask(uint8_t *mask, bool *kept, size_t n)
 static void add_norm_body(const struct wk_vector *v, size_t n)
 {
     size_t stride = n + 3;
-    float y[MOST], bias[WIDEST], residual[ROWS * (WIDEST + 3)], gamma[WIDEST], beta[WIDEST], sum[MOST + 1], out[MOST + 1];
+    float y[MOST], bias[WIDEST], residual[ROWS * (WIDEST + 3)], gamma[WIDEST], beta[WIDEST], sum[MOST + 1],
+            out[MOST + 1];
     float mean[ROWS], rstd[ROWS];
     double expected[MOST], normed[MOST], wg[WIDEST], wb[WIDEST];
     uint8_t mask[ROWS * (WIDEST / 8 + 1) + 8] = {0};
@@ -224,19 +228,22 @@ static void add_norm_body(const struct wk_vector *v, size_t n)
     for (int masked = 0; masked < 2; masked++) {
         for (size_t i = 0; i < ROWS * n; i++) {
             double keep = !masked ? 1.0 : kept[i] ? 1.5 : 0.0;
-            expected[i] = (double)residual[i / n * stride + i % n] + keep * ((double)y[i] + (double)bias[i % n]);
+            expected[i] =
+                    (double)residual[i / n * stride + i % n] + keep * ((double)y[i] + (double)bias[i % n]);
         }
         wk_reference_norm(normed, expected, wg, wb, ROWS, n);
         memcpy(sum, y, sizeof(y));
         sum[ROWS * n] = out[ROWS * n] = GUARD;
-        v->add_norm(sum, out, mean, rstd, bias, residual, stride, masked ? mask : NULL, 1.5F, gamma, beta, ROWS, n);
+        v->add_norm(sum, out, mean, rstd, bias, residual, stride, masked ? mask : NULL, 1.5F, gamma, beta,
+                ROWS, n);
         expect_near("sum", sum, expected, ROWS * n, 1e-6, 1e-6);
         if (n > 2)
             expect_near("norm", out, normed, ROWS * n, 1e-4, 1e-4);
         expect_guard(sum + ROWS * n);
         expect_guard(out + ROWS * n);
         memcpy(sum, y, sizeof(y));
-        v->add_norm(sum, NULL, NULL, NULL, bias, residual, stride, masked ? mask : NULL, 1.5F, NULL, NULL, ROWS, n);
+        v->add_norm(sum, NULL, NULL, NULL, bias, residual, stride, masked ? mask : NULL, 1.5F, NULL, NULL,
+                ROWS, n);
         expect_near("sum alone", sum, expected, ROWS * n, 1e-6, 1e-6);
     }
     v->drop(sum, y, mask, 1.5F, ROWS, n);

@@ -1,0 +1,138 @@
+/* Arrays of features: shapes, rows of a stack, tensors by name, values that are not finite. */
+#include "common/npy.h"
+#include "common/safetensors.h"
+#include "tests/unit/dataset/fixture.h"
+#include "worker/dataset/features.h"
+
+#include <fcntl.h>
+#include <math.h>
+
+static char *folder;
+static struct wk_features *features;
+
+static void write_array(const char *name, int rank, const int64_t *shape, float bad)
+{
+    static float values[1000];
+    for (int i = 0; i < 1000; i++)
+        values[i] = (float)i;
+    values[7] = bad;
+    char *path = fixture_path(folder, name);
+    assert_ok(sl_npy_write(path, values, rank, shape, &fixture_error));
+    sl_free(path);
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    folder = fixture_folder("features");
+    assert_ok(wk_features_create(&features, &fixture_error));
+    write_array("one.npy", 1, (const int64_t[]){3}, 7);
+    write_array("rows.npy", 2, (const int64_t[]){10, 3}, 7);
+    write_array("stack.npy", 3, (const int64_t[]){5, 2, 3}, 7);
+    write_array("flat.npy", 2, (const int64_t[]){5, 3}, 7);
+    write_array("none.npy", 2, (const int64_t[]){0, 3}, 7);
+    write_array("nan.npy", 2, (const int64_t[]){10, 3}, NAN);
+    const float values[6] = {1, 2, 3, 4, 5, 6};
+    struct sl_tensor_view tensors[2] = {
+            {.name = "a", .dtype = SL_DTYPE_F32, .rank = 2, .shape = {2, 3}, .data = values},
+            {.name = "b", .dtype = SL_DTYPE_F32, .rank = 1, .shape = {3}, .data = values + 3},
+    };
+    char *path = fixture_path(folder, "two.safetensors");
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    struct sl_sink sink = {sl_sink_fd, &fd};
+    assert_ok(sl_safetensors_write(&sink, tensors, 2, NULL, 0, &fixture_error));
+    (void)close(fd);
+    sl_free(path);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    wk_features_destroy(features);
+    fixture_remove(folder);
+    return 0;
+}
+
+static void expect(
+        const char *file, const char *name, int64_t row, int max_items, int items, float first, float last)
+{
+    struct wk_manifest_array array = {
+            .path = (char *)(uintptr_t)file, .name = (char *)(uintptr_t)name, .row = row};
+    float *values = NULL;
+    int got = 0;
+    assert_ok(wk_features_read(features, folder, &array, 3, max_items, &values, &got, &fixture_error));
+    assert_int_equal(got, items);
+    assert_true(values[0] == first && values[items * 3 - 1] == last);
+    sl_free(values);
+}
+
+static void reject(const char *file, const char *name, int64_t row, const char *piece)
+{
+    struct wk_manifest_array array = {
+            .path = (char *)(uintptr_t)file, .name = (char *)(uintptr_t)name, .row = row};
+    float *values = NULL;
+    int got = 0;
+    assert_error(wk_features_read(features, folder, &array, 3, 4, &values, &got, &fixture_error), SL_BAD_DATA,
+            piece);
+    assert_null(values);
+}
+
+static void test_arrays(void **state)
+{
+    (void)state;
+    expect("one.npy", NULL, -1, 4, 1, 0, 2);
+    expect("rows.npy", NULL, -1, 10, 10, 0, 29);
+    expect("rows.npy", NULL, -1, 2, 2, 6, 23); /* rows 2 and 7 of ten */
+    expect("stack.npy", NULL, 4, 4, 2, 24, 29);
+    expect("flat.npy", NULL, 4, 4, 1, 12, 14);
+    expect("two.safetensors", "a", -1, 4, 2, 1, 6);
+    expect("two.safetensors", "b", -1, 4, 1, 4, 6);
+}
+
+static void test_bad_arrays(void **state)
+{
+    (void)state;
+    reject("absent.npy", NULL, -1, "cannot open");
+    reject("rows.npy", "a", -1, "has no \"name\"");
+    reject("stack.npy", NULL, -1, "3 dimensions");
+    reject("stack.npy", NULL, 5, "row 5 is asked for, it has 5");
+    reject("one.npy", NULL, 0, "0 dimensions");
+    reject("none.npy", NULL, -1, "no rows");
+    reject("nan.npy", NULL, -1, "row 2, number 1 of the array is not finite");
+    reject("two.safetensors", NULL, -1, "holds 2 tensors");
+    reject("two.safetensors", "c", -1, "no tensor \"c\"");
+    reject("two.safetensors", "a", 1, "\"row\" is for .npy");
+    struct wk_manifest_array array = {.path = (char *)(uintptr_t) "rows.npy", .row = -1};
+    float *values = NULL;
+    int got = 0;
+    assert_error(wk_features_read(features, folder, &array, 4, 4, &values, &got, &fixture_error), SL_BAD_DATA,
+            "rows have 3 numbers, the config's `in` is 4");
+}
+
+static void test_even_choice(void **state)
+{
+    (void)state;
+    for (int count = 1; count < 40; count++) {
+        for (int chosen = 1; chosen <= count; chosen++) {
+            int before = -1;
+            for (int k = 0; k < chosen; k++) {
+                int at = wk_choose_evenly(k, chosen, count);
+                assert_true(at > before && at < count);
+                before = at;
+            }
+        }
+    }
+    assert_int_equal(wk_choose_evenly(0, 1, 3), 1);
+    assert_int_equal(wk_choose_evenly(2, 8, 3), 2);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+            cmocka_unit_test(test_arrays),
+            cmocka_unit_test(test_bad_arrays),
+            cmocka_unit_test(test_even_choice),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
