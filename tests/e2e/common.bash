@@ -1,4 +1,6 @@
 # What the end-to-end scripts share: sourced, not run. Gives $dir (removed at the end), $shelflife, fail, must, refuses, and a small dataset.
+SHELFLIFE_BIN=${SHELFLIFE_BIN:-$(dirname "${BASH_SOURCE[0]}")/../../build/release}
+export SHELFLIFE_PROGRESS=none
 shelflife=$SHELFLIFE_BIN/shelflife
 [ -x "$shelflife" ] || { echo "skipped: $shelflife is not built"; exit 77; }
 dir=$(mktemp -d)

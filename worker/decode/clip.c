@@ -35,7 +35,7 @@ struct clip {
     AVPacket *packet;
     AVFrame *next, *current; /* the picture that came last, and the one before it: the candidate for the next
                                 target */
-    bool has_current, ended;
+    bool has_current, ended, sought;
     struct SwsContext *scaler;
     int64_t start;            /* time of the first picture; all times are in the stream's time base */
     int64_t length;           /* of the track */
@@ -358,11 +358,13 @@ static bool next_picture(struct clip *clip)
         if (rc < 0)
             return false;
         clip->decoded++;
+        bool settled =
+                clip->has_current; /* before that, right after seeking, a picture may lack those that it is made from */
         int64_t end = picture_time(clip, clip->next) + picture_duration(clip->next);
         clip->reached = end > clip->reached ? end : clip->reached;
         if (!is_damaged(clip->next))
             return true;
-        clip->damaged++;
+        clip->damaged += settled || !clip->sought;
     }
 }
 
@@ -471,23 +473,28 @@ static int64_t target_time(const struct clip *clip, uint32_t k)
     return clip->start + (int64_t)(((double)k + 0.5) / (double)clip->request->frames * (double)clip->length);
 }
 
-/* Takes the picture that is shown at the target: the last one that begins at or before it. Reads on from
- * where the input stands. A clip that ends before the target gives its last picture. */
+/* Makes sure that there is a candidate. False at the end, or when rejected. */
+static bool load_current(struct clip *clip)
+{
+    if (clip->has_current)
+        return true;
+    if (!next_picture(clip))
+        return false;
+    av_frame_unref(clip->current);
+    av_frame_move_ref(clip->current, clip->next);
+    clip->has_current = true;
+    return true;
+}
+
+/* Takes the picture that is shown at the target: the last one that begins at or before it. Reads on from where the input stands.
+ * A clip that ends before the target gives its last picture. */
 static bool take_at(struct clip *clip, int64_t target)
 {
+    if (!load_current(clip))
+        return clip->reply->status == WK_DECODE_OK;
     for (;;) {
-        if (!clip->has_current) {
-            if (!next_picture(clip))
-                return clip->reply->status == WK_DECODE_OK;
-            av_frame_unref(clip->current);
-            av_frame_move_ref(clip->current, clip->next);
-            clip->has_current = true;
-        }
-        if (clip->next->buf[0] == NULL && !next_picture(clip)) {
-            if (clip->reply->status != WK_DECODE_OK)
-                return false;
-            return take(clip, clip->current);
-        }
+        if (clip->next->buf[0] == NULL && !next_picture(clip))
+            return clip->reply->status == WK_DECODE_OK && take(clip, clip->current);
         if (picture_time(clip, clip->next) > target)
             return take(clip, clip->current);
         av_frame_unref(clip->current);
@@ -495,15 +502,39 @@ static bool take_at(struct clip *clip, int64_t target)
     }
 }
 
-static void seek_near(struct clip *clip, int64_t target)
+static void forget_pictures(struct clip *clip)
 {
-    if (av_seek_frame(clip->format, clip->stream->index, target, AVSEEK_FLAG_BACKWARD) < 0)
-        return; /* reading on from here gives the same picture, later */
-    avcodec_flush_buffers(clip->codec);
     av_frame_unref(clip->next);
     av_frame_unref(clip->current);
     clip->has_current = false;
     clip->ended = false;
+}
+
+static void seek_near(struct clip *clip, int64_t target)
+{
+    if (av_seek_frame(clip->format, clip->stream->index, target, AVSEEK_FLAG_BACKWARD) < 0)
+        return; /* reading on from here gives the same picture, later, unless it lies behind: see seek_before */
+    avcodec_flush_buffers(clip->codec);
+    forget_pictures(clip);
+    clip->sought = true;
+}
+
+/* Stands at a picture at or before the target. Containers without an index (MPEG program streams) seek past key frames: then further back,
+ * in the end from the start. */
+static bool seek_before(struct clip *clip, int64_t target)
+{
+    int64_t second = av_rescale_q(AV_TIME_BASE, AV_TIME_BASE_Q, clip->stream->time_base);
+    for (int64_t back = 0; target - back > clip->start; back = back == 0 ? second : back * 4) {
+        seek_near(clip, target - back);
+        bool found = load_current(clip);
+        if (clip->reply->status != WK_DECODE_OK)
+            return false;
+        if (found && picture_time(clip, clip->current) <= target)
+            return true;
+    }
+    forget_pictures(clip);
+    close_input(clip);
+    return open_input(clip);
 }
 
 static bool take_all(struct clip *clip)
@@ -512,8 +543,8 @@ static bool take_all(struct clip *clip)
     bool seeking = length_s / (double)clip->request->frames > LINEAR_SECONDS && clip->length_stated;
     for (uint32_t k = 0; k < clip->request->frames; k++) {
         int64_t target = target_time(clip, k);
-        if (seeking)
-            seek_near(clip, target);
+        if (seeking && !seek_before(clip, target))
+            return false;
         if (!take_at(clip, target))
             return false;
     }
