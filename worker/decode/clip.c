@@ -551,18 +551,26 @@ static bool take_all(struct clip *clip)
     return true;
 }
 
+/* Pictures after the last target have not been read yet. Near the end they are read on to, else sought. */
+static void reach(struct clip *clip, int64_t goal)
+{
+    double left_s = (double)(goal - clip->reached) * av_q2d(clip->stream->time_base);
+    if (left_s > LINEAR_SECONDS)
+        seek_near(clip, goal);
+    while (clip->reached < goal && !clip->ended) {
+        av_frame_unref(clip->next);
+        if (!next_picture(clip))
+            break;
+    }
+}
+
 static bool check_whole(struct clip *clip)
 {
-    /* pictures after the last target have not been read yet; a cut-off file lacks the pictures at its end */
+    int64_t goal = clip->start + (int64_t)(WHOLE_SHARE * (double)clip->length);
     if (clip->length_stated && clip->reply->frames > 0) {
-        if (!clip->ended) {
-            seek_near(clip, clip->start + (int64_t)(WHOLE_SHARE * (double)clip->length));
-            while (clip->reached < clip->start + (int64_t)(WHOLE_SHARE * (double)clip->length) &&
-                    next_picture(clip))
-                av_frame_unref(clip->next);
-        }
+        reach(clip, goal);
         double unit = av_q2d(clip->stream->time_base);
-        if (clip->reached - clip->start < (int64_t)(WHOLE_SHARE * (double)clip->length))
+        if (clip->reached < goal)
             return reject(clip, "cut off: it states %.1f s, its pictures end at %.1f s",
                     (double)clip->length * unit, (double)(clip->reached - clip->start) * unit);
     }

@@ -68,6 +68,31 @@ static void test_frames_lie_at_the_centres_of_even_parts(void **state)
     sl_free(path);
 }
 
+/* A picture every second: the decoder seeks from one wanted frame to the next. */
+static void test_long_clips_are_sought_through(void **state)
+{
+    (void)state;
+    struct fixture_bytes avi = fixture_avi(64, 1, 40, fixture_ramp);
+    fixture_write(folder, "long.avi", avi.bytes, avi.size);
+    fixture_write(folder, "long-cut.avi", avi.bytes, avi.size / 10 * 8);
+    sl_free(avi.bytes);
+    char *path = fixture_path(folder, "long.avi"), *cut = fixture_path(folder, "long-cut.avi");
+    struct wk_decoder *decoder = start(NULL);
+    struct wk_clip clip = {0};
+    assert_ok(wk_decoder_run(decoder, path, 16, 4, &clip, &fixture_error));
+    assert_int_equal(clip.items, 4);
+    for (int k = 0; k < 4; k++) {
+        assert_int_equal(clip.time_us[k], 5000000 + 10000000 * k);
+        int level = level_of(&clip, k, 16), expected = fixture_ramp((uint32_t)(5 + 10 * k));
+        assert_in_range(level, expected - 3, expected + 3);
+    }
+    wk_clip_fini(&clip);
+    assert_error(wk_decoder_run(decoder, cut, 16, 4, &clip, &fixture_error), SL_BAD_DATA, "cut off");
+    wk_decoder_destroy(decoder);
+    sl_free(path);
+    sl_free(cut);
+}
+
 static void test_short_clips_give_each_picture_once(void **state)
 {
     (void)state;
@@ -264,6 +289,14 @@ static void test_real_mpeg_files(void **state)
         int64_t centre = 187500 + 375000 * (int64_t)k;
         assert_in_range(clip.time_us[k], centre - 40000, centre);
     }
+    /* one frame of 3 s is sought, three are read in order: the middle one is the same picture */
+    struct wk_clip one = {0}, three = {0};
+    assert_ok(wk_decoder_run(decoder, path, 48, 1, &one, &fixture_error));
+    assert_ok(wk_decoder_run(decoder, path, 48, 3, &three, &fixture_error));
+    assert_int_equal(one.time_us[0], three.time_us[1]);
+    assert_memory_equal(one.frames, three.frames + 48 * 48 * 3, 48 * 48 * 3);
+    wk_clip_fini(&one);
+    wk_clip_fini(&three);
     wk_clip_fini(&clip);
     wk_decoder_destroy(decoder);
     sl_free(path);
@@ -273,6 +306,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
             cmocka_unit_test(test_frames_lie_at_the_centres_of_even_parts),
+            cmocka_unit_test(test_long_clips_are_sought_through),
             cmocka_unit_test(test_short_clips_give_each_picture_once),
             cmocka_unit_test(test_still_images_are_clips_of_one_picture),
             cmocka_unit_test(test_bad_files_are_told_apart),
