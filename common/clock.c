@@ -12,21 +12,31 @@
 #define FIRST_S (-62167219200LL) /* 0000-01-01T00:00:00Z */
 #define LAST_S 253402300799LL    /* 9999-12-31T23:59:59Z */
 
-static int64_t clock_us(clockid_t clock)
+static int64_t clock_ns(clockid_t clock)
 {
     struct timespec now = {0, 0};
-    (void)clock_gettime(clock, &now); /* cannot fail for the two clocks asked */
-    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+    (void)clock_gettime(clock, &now); /* cannot fail for the clocks asked */
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
 int64_t sl_clock_monotonic_us(void)
 {
-    return clock_us(CLOCK_MONOTONIC);
+    return clock_ns(CLOCK_MONOTONIC) / 1000;
 }
 
 int64_t sl_clock_wall_us(void)
 {
-    return clock_us(CLOCK_REALTIME);
+    return clock_ns(CLOCK_REALTIME) / 1000;
+}
+
+int64_t sl_clock_monotonic_ns(void)
+{
+    return clock_ns(CLOCK_MONOTONIC);
+}
+
+int64_t sl_clock_cpu_ns(void)
+{
+    return clock_ns(CLOCK_PROCESS_CPUTIME_ID);
 }
 
 struct civil {

@@ -122,6 +122,7 @@ enum sl_status sl_codec_encode(const struct sl_message *message, unsigned char *
 
 struct budget {
     size_t left;
+    bool out_of_memory; /* not the message's fault */
 };
 
 static void *budget_alloc(void *data, size_t size)
@@ -130,7 +131,9 @@ static void *budget_alloc(void *data, size_t size)
     if (size > budget->left)
         return NULL;
     budget->left -= size;
-    return sl_alloc(1, size);
+    void *pointer = sl_alloc(1, size);
+    budget->out_of_memory |= pointer == NULL;
+    return pointer;
 }
 
 static void budget_free(void *data, void *pointer)
@@ -259,9 +262,11 @@ enum sl_status sl_codec_decode(struct sl_message **ret_message, const unsigned c
 {
     if (size > SL_HEADER_SIZE_MAX)
         return sl_fail(err, SL_BAD_DATA, "a header of %zu bytes is over the limit of %d", size, SL_HEADER_SIZE_MAX);
-    struct budget budget = {SL_HEADER_MEMORY_MAX};
+    struct budget budget = {.left = SL_HEADER_MEMORY_MAX};
     ProtobufCAllocator allocator = {budget_alloc, budget_free, &budget};
     Header *header = shelflife__cluster__header__unpack(&allocator, size, bytes);
+    if (header == NULL && budget.out_of_memory)
+        return sl_fail(err, SL_NO_MEMORY, "out of memory for a header of %zu bytes", size);
     if (header == NULL)
         return sl_fail(err, SL_BAD_DATA, "a header of %zu bytes is not a message of this protocol", size);
     SL_AUTO(sl_message_destroy_auto) struct sl_message *message = sl_message_create(SL_MESSAGE_NONE);

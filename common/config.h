@@ -20,6 +20,7 @@
 #define SL_BRANCHES_MAX (SL_MODALITIES_MAX + 1)
 #define SL_LABELS_MAX 256      /* classes */
 #define SL_PATTERNS_MAX 16     /* freeze patterns of a modality */
+#define SL_SCALES_MAX 32       /* learning-rate patterns of a modality */
 #define SL_SLOTS_MAX 4096
 #define SL_DURATION_INFINITE (-1)
 
@@ -39,6 +40,12 @@ struct sl_label_config {
     int64_t duration_s; /* seconds after publication that the video stays worth recommending; SL_DURATION_INFINITE = evergreen */
 };
 
+/* The learning rate of the parameters that match, as a share of the schedule's. */
+struct sl_lr_scale {
+    char pattern[SL_NAME_MAX * 2]; /* fnmatch */
+    float scale;
+};
+
 struct sl_modality_config {
     char name[SL_NAME_MAX];
     enum sl_kind kind;
@@ -48,6 +55,8 @@ struct sl_modality_config {
     char init[SL_PATH_MAX]; /* safetensors with pretrained weights; "" = random */
     char freeze[SL_PATTERNS_MAX][SL_NAME_MAX * 2]; /* fnmatch patterns of parameter names that do not train */
     int freeze_count;
+    struct sl_lr_scale lr_scale[SL_SCALES_MAX]; /* the last that matches a parameter counts; no match = 1 */
+    int lr_scale_count;
     /* vit */
     int image, patch; /* pixels, square */
     int frames; /* most frames of a sample */

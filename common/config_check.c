@@ -4,7 +4,6 @@
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #define PATH_BYTES 192 /* of a key path: names have at most SL_NAME_MAX */
 #define PARENT_BYTES (SL_NAME_MAX + 16)
@@ -52,17 +51,6 @@ static enum sl_status check_labels(const struct sl_config *config, const struct 
     return SL_OK;
 }
 
-static enum sl_status check_file(
-        const struct sl_config_reader *reader, const char *parent, const char *key, const char *file)
-{
-    if (file[0] == 0 || access(file, R_OK) == 0)
-        return SL_OK;
-    char path[PATH_BYTES];
-    (void)snprintf(path, sizeof(path), "%.*s.%s", PARENT_BYTES, parent, key);
-    return sl_config_fail(reader, path,
-            "there is no readable file %.600s; paths are relative to the config's folder", file);
-}
-
 static enum sl_status check_vit(
         struct sl_modality_config *modality, const char *path, const struct sl_config_reader *reader)
 {
@@ -103,8 +91,6 @@ static enum sl_status check_modalities(
             s = check_vit(modality, path, reader);
         else if (modality->kind == SL_KIND_BERT)
             s = check_bert(modality, path, reader, resolve);
-        if (s == SL_OK && resolve)
-            s = check_file(reader, path, "init", modality->init);
         if (s != SL_OK)
             return s;
     }

@@ -29,6 +29,7 @@ enum sl_field_type {
     SL_FIELD_DURATION, /* int64_t seconds */
     SL_FIELD_FLOATS,   /* `count` floats one after the other */
     SL_FIELD_PATTERNS, /* freeze and freeze_count of a modality */
+    SL_FIELD_SCALES,   /* lr_scale and lr_scale_count of a modality: a map */
 };
 
 #define SL_KINDS_ALL 7U

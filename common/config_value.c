@@ -264,31 +264,60 @@ static bool read_patterns(struct sl_modality_config *modality, const struct sl_y
     return true;
 }
 
+/* the first member that is not sound, or NULL */
+static const struct sl_yaml_node *read_scales(
+        const struct sl_field *number, struct sl_modality_config *modality, const struct sl_yaml_node *node)
+{
+    int i = 0;
+    for (const struct sl_yaml_node *child = node->first; child != NULL; child = child->next, i++) {
+        struct sl_lr_scale *scale = &modality->lr_scale[i];
+        if (child->kind != SL_YAML_SCALAR || strlen(child->key) >= sizeof(scale->pattern) ||
+                !read_number(number, child->text, &scale->scale))
+            return child;
+        (void)snprintf(scale->pattern, sizeof(scale->pattern), "%s", child->key);
+    }
+    modality->lr_scale_count = i;
+    return NULL;
+}
+
 static bool is_list_type(enum sl_field_type type)
 {
     return type == SL_FIELD_FLOATS || type == SL_FIELD_PATTERNS;
+}
+
+/* member: what the value stands for in a map, or NULL */
+static enum sl_status fail_field(const struct sl_field *field, const struct sl_yaml_node *node,
+        const char *path, const char *member, const struct sl_config_reader *reader)
+{
+    char found[160], expected[256], whole[512];
+    (void)snprintf(whole, sizeof(whole), member != NULL ? "%.200s: \"%.200s\"" : "%.256s", path, member);
+    return sl_yaml_fail(reader->err, &node->place, whole, "found %s; expected %s",
+            sl_yaml_show(found, sizeof(found), node), sl_field_describe(field, expected, sizeof(expected)));
 }
 
 enum sl_status sl_field_read(const struct sl_field *field, void *base, const struct sl_yaml_node *node,
         const char *path, const struct sl_config_reader *reader)
 {
     bool sound = false;
-    if (!is_list_type(field->type))
+    if (field->type == SL_FIELD_SCALES) {
+        const struct sl_field number = {
+                .type = SL_FIELD_FLOAT, .min = field->min, .max = field->max, .above = field->above};
+        sound = node->kind == SL_YAML_MAP && node->count <= SL_SCALES_MAX;
+        const struct sl_yaml_node *bad = sound ? read_scales(&number, base, node) : NULL;
+        if (bad != NULL)
+            return fail_field(&number, bad, path, bad->key, reader);
+    } else if (!is_list_type(field->type))
         sound = node->kind == SL_YAML_SCALAR &&
                 read_scalar(field, place_in(field, base), node, reader->base_dir);
     else if (node->kind == SL_YAML_SEQUENCE)
         sound = field->type == SL_FIELD_FLOATS ? read_floats(field, place_in(field, base), node)
                                                : read_patterns(base, node);
-    if (sound)
-        return SL_OK;
-    char found[160], expected[256];
-    return sl_yaml_fail(reader->err, &node->place, path, "found %s; expected %s",
-            sl_yaml_show(found, sizeof(found), node), sl_field_describe(field, expected, sizeof(expected)));
+    return sound ? SL_OK : fail_field(field, node, path, NULL, reader);
 }
 
 void sl_field_read_default(const struct sl_field *field, void *base)
 {
-    if (field->type == SL_FIELD_PATTERNS || field->derived != NULL)
+    if (field->type == SL_FIELD_PATTERNS || field->type == SL_FIELD_SCALES || field->derived != NULL)
         return; /* empty, or filled in once the values that it follows from are known */
     assert(field->fallback != NULL);
     char text[64];
@@ -394,6 +423,19 @@ static void write_list(const struct sl_field *field, const void *base, struct sl
     sl_text_put(out, "]", 1);
 }
 
+static void write_scales(const struct sl_modality_config *modality, struct sl_text *out)
+{
+    char text[SL_JSON_NUMBER_MAX];
+    sl_text_put(out, "{", 1);
+    for (int i = 0; i < modality->lr_scale_count; i++) {
+        if (i > 0)
+            sl_text_put(out, ", ", 2);
+        write_quoted(out, modality->lr_scale[i].pattern);
+        sl_text_printf(out, ": %s", sl_format_float(text, modality->lr_scale[i].scale));
+    }
+    sl_text_put(out, "}", 1);
+}
+
 void sl_field_write(const struct sl_field *field, const void *base, struct sl_text *out)
 {
     const void *place = value_in(field, base);
@@ -421,6 +463,9 @@ void sl_field_write(const struct sl_field *field, const void *base, struct sl_te
     case SL_FIELD_FLOATS:
     case SL_FIELD_PATTERNS:
         write_list(field, base, out);
+        break;
+    case SL_FIELD_SCALES:
+        write_scales(base, out);
         break;
     case SL_FIELD_INT:
     case SL_FIELD_INT64:
@@ -468,7 +513,7 @@ const char *sl_field_describe(const struct sl_field *field, char *text, size_t s
             [SL_FIELD_PATH] = "a path",
             [SL_FIELD_DURATION] = "a duration such as 90m, 24h, 7d, 2w or inf",
             [SL_FIELD_PATTERNS] = "a list of at most 16 name patterns"};
-    char noun[40];
+    char noun[64];
     switch (field->type) {
     case SL_FIELD_INT:
     case SL_FIELD_INT64:
@@ -480,6 +525,10 @@ const char *sl_field_describe(const struct sl_field *field, char *text, size_t s
         break;
     case SL_FIELD_FLOATS:
         (void)snprintf(noun, sizeof(noun), "a list of %d numbers", field->count);
+        describe_range(field, noun, text, size);
+        break;
+    case SL_FIELD_SCALES:
+        (void)snprintf(noun, sizeof(noun), "a map of at most %d name patterns to numbers", SL_SCALES_MAX);
         describe_range(field, noun, text, size);
         break;
     case SL_FIELD_WORD:

@@ -52,6 +52,7 @@ static struct sl_param *add(struct builder *b, enum sl_init init, int rank, cons
     param->init = init;
     param->init_std = EMBEDDING_STD;
     param->decay = rank > 1;
+    param->lr_scale = 1.0F;
     param->offset = layout->count;
     layout->count += param->count;
     layout->trained += param->count;
@@ -229,27 +230,52 @@ static void add_all(struct builder *b)
 }
 
 /* Patterns are matched against the whole name and against the name below "extractor.MODALITY.". */
-static enum sl_status freeze(struct sl_layout *layout, const struct sl_config *config, struct sl_error *err)
+static bool matches(const struct sl_param *param, const struct sl_config *config, int modality, const char *pattern)
 {
-    for (int m = 0; m < config->modality_count; m++) {
-        const struct sl_modality_config *modality = &config->modalities[m];
-        size_t prefix = strlen("extractor.") + strlen(modality->name) + 1;
-        for (int f = 0; f < modality->freeze_count; f++) {
-            int matched = 0;
-            for (int p = 0; p < layout->param_count; p++) {
-                struct sl_param *param = &layout->params[p];
-                if (param->part != SL_PART_EXTRACTOR || param->modality != m)
-                    continue;
-                if (fnmatch(modality->freeze[f], param->name, 0) != 0 && fnmatch(modality->freeze[f], param->name + prefix, 0) != 0)
-                    continue;
-                param->frozen = true;
-                matched++;
-            }
-            if (matched == 0)
-                return sl_fail(err, SL_USAGE,
-                        "modalities.%s.freeze: no parameter matches \"%s\"; patterns are those of fnmatch, such as \"vit.encoder.layer.[0-3].*\"",
-                        modality->name, modality->freeze[f]);
+    if (param->part != SL_PART_EXTRACTOR || param->modality != modality)
+        return false;
+    size_t prefix = strlen("extractor.") + strlen(config->modalities[modality].name) + 1;
+    return fnmatch(pattern, param->name, 0) == 0 || fnmatch(pattern, param->name + prefix, 0) == 0;
+}
+
+static enum sl_status fail_unmatched(const struct sl_modality_config *modality, const char *key, const char *pattern, struct sl_error *err)
+{
+    return sl_fail(err, SL_USAGE,
+            "modalities.%s.%s: no parameter matches \"%s\"; patterns are those of fnmatch, such as \"vit.encoder.layer.[0-3].*\"",
+            modality->name, key, pattern);
+}
+
+static enum sl_status freeze(struct sl_layout *layout, const struct sl_config *config, int m, struct sl_error *err)
+{
+    const struct sl_modality_config *modality = &config->modalities[m];
+    for (int f = 0; f < modality->freeze_count; f++) {
+        int matched = 0;
+        for (int p = 0; p < layout->param_count; p++) {
+            if (!matches(&layout->params[p], config, m, modality->freeze[f]))
+                continue;
+            layout->params[p].frozen = true;
+            matched++;
         }
+        if (matched == 0)
+            return fail_unmatched(modality, "freeze", modality->freeze[f], err);
+    }
+    return SL_OK;
+}
+
+static enum sl_status scale_rates(struct sl_layout *layout, const struct sl_config *config, int m, struct sl_error *err)
+{
+    const struct sl_modality_config *modality = &config->modalities[m];
+    for (int i = 0; i < modality->lr_scale_count; i++) {
+        const struct sl_lr_scale *scale = &modality->lr_scale[i];
+        int matched = 0;
+        for (int p = 0; p < layout->param_count; p++) {
+            if (!matches(&layout->params[p], config, m, scale->pattern))
+                continue;
+            layout->params[p].lr_scale = scale->scale;
+            matched++;
+        }
+        if (matched == 0)
+            return fail_unmatched(modality, "lr_scale", scale->pattern, err);
     }
     return SL_OK;
 }
@@ -306,7 +332,12 @@ enum sl_status sl_layout_create(struct sl_layout **ret_layout, const struct sl_c
     add_all(&builder);
     if (builder.out_of_memory)
         return sl_fail(err, SL_NO_MEMORY, "out of memory for the parameter table");
-    enum sl_status status = freeze(layout, config, err);
+    enum sl_status status = SL_OK;
+    for (int m = 0; status == SL_OK && m < config->modality_count; m++) {
+        status = freeze(layout, config, m, err);
+        if (status == SL_OK)
+            status = scale_rates(layout, config, m, err);
+    }
     if (status != SL_OK)
         return status;
     layout->block_count = cut_blocks(layout, block_floats, NULL);

@@ -45,6 +45,7 @@ struct sl_param {
     float init_std; /* of SL_INIT_NORMAL */
     bool decay; /* weight decay applies: rank > 1 */
     bool frozen;
+    float lr_scale; /* its learning rate, as a share of the schedule's */
 };
 
 struct sl_block {
@@ -66,7 +67,7 @@ struct sl_layout {
 };
 
 /* sl_layout_create builds the table from the config. block_floats: SL_BLOCK_FLOATS, less in tests; a multiple of 16. Owns: *ret_layout. Errors: USAGE
- * for a freeze pattern that matches nothing, NO_MEMORY. */
+ * for a pattern of freeze or lr_scale that matches nothing, NO_MEMORY. */
 SL_MUST_USE enum sl_status sl_layout_create(struct sl_layout **ret_layout, const struct sl_config *config, size_t block_floats,
         struct sl_error *err);
 void sl_layout_destroy(struct sl_layout *layout);

@@ -3,10 +3,14 @@
 #include "common/transport.h"
 
 #include "common/codec.h"
+#include "common/file.h"
 #include "common/memory.h"
+#include "common/zap.h"
 
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <zmq.h>
@@ -17,13 +21,41 @@
 #define LINGER_MS 2000
 #define RECEIVE_QUEUE 64 /* messages per peer: beyond that the sender is slowed down by TCP */
 
+/* ThreadSanitizer does not see the order that ZeroMQ's queues make between its thread and ours; these two tell it where a buffer goes and comes back. */
+#if defined(__SANITIZE_THREAD__)
+#define SEES_THREADS 1
+#elif defined(__has_feature)
+#define SEES_THREADS __has_feature(thread_sanitizer)
+#else
+#define SEES_THREADS 0
+#endif
+#if SEES_THREADS
+void __tsan_acquire(void *address);
+void __tsan_release(void *address);
+#define HAND_OVER(buffer) __tsan_release(buffer)
+#define TAKE_BACK(buffer) __tsan_acquire(buffer)
+#else
+#define HAND_OVER(buffer) (void)(buffer)
+#define TAKE_BACK(buffer) (void)(buffer)
+#endif
+
 struct sl_transport {
     void *context;
+    const struct sl_keys *keys; /* NULL = not encrypted */
+    struct sl_zap *zap; /* who may come in, NULL without a server's keys */
+    atomic_uint monitor_count; /* for names */
 };
 
+/* What became of the latest handshake. */
+enum handshake { HANDSHAKE_NONE, HANDSHAKE_DONE, HANDSHAKE_BROKEN_OFF, HANDSHAKE_NOT_ALLOWED, HANDSHAKE_OTHER_SECURITY, HANDSHAKE_SENSELESS };
+
 struct sl_socket {
+    struct sl_transport *transport;
     void *handle;
+    void *monitor; /* tells of handshakes; NULL over inproc, where there are none */
     bool router;
+    enum handshake handshake;
+    uint64_t failed; /* handshakes, but for those that zap counts */
     char endpoint[ENDPOINT_MAX];
 };
 
@@ -46,12 +78,33 @@ enum sl_status sl_transport_create(struct sl_transport **ret_transport, struct s
     return SL_OK;
 }
 
+enum sl_status sl_transport_create_secure(struct sl_transport **ret_transport, const struct sl_keys *keys, struct sl_error *err)
+{
+    struct sl_transport *transport = NULL;
+    enum sl_status status = sl_transport_create(&transport, err);
+    if (status != SL_OK)
+        return status;
+    transport->keys = keys;
+    if (keys != NULL && sl_keys_role(keys) == SL_KEYS_SERVER) {
+        SL_AUTO_FREE char *allowed = sl_path_join(sl_keys_folder(keys), "allowed");
+        status = allowed == NULL ? sl_fail(err, SL_NO_MEMORY, "out of memory for a path")
+                                 : sl_zap_start(&transport->zap, transport->context, allowed, sl_keys_public(keys), err);
+    }
+    if (status != SL_OK) {
+        sl_transport_destroy(transport);
+        return status;
+    }
+    *ret_transport = transport;
+    return SL_OK;
+}
+
 void sl_transport_destroy(struct sl_transport *transport)
 {
     if (transport == NULL)
         return;
     while (zmq_ctx_term(transport->context) != 0 && zmq_errno() == EINTR)
         continue; /* a signal is no reason to leave ZeroMQ's threads behind */
+    sl_zap_join(transport->zap);
     sl_free(transport);
 }
 
@@ -81,15 +134,51 @@ static int set_options(const struct sl_socket *socket)
     return bad;
 }
 
+/* The same pair is a server's identity towards those who connect and towards the servers that it connects to itself. */
+static int set_keys(const struct sl_socket *socket)
+{
+    const struct sl_keys *keys = socket->transport->keys;
+    void *h = socket->handle;
+    if (keys == NULL)
+        return 0;
+    int bad = 0;
+    if (socket->router) {
+        bad |= set_int(h, ZMQ_CURVE_SERVER, 1);
+        bad |= zmq_setsockopt(h, ZMQ_ZAP_DOMAIN, SL_ZAP_DOMAIN, strlen(SL_ZAP_DOMAIN)); /* without a domain keys are not checked */
+    } else {
+        bad |= zmq_setsockopt(h, ZMQ_CURVE_SERVERKEY, sl_keys_server(keys), SL_KEY_TEXT_SIZE);
+        bad |= zmq_setsockopt(h, ZMQ_CURVE_PUBLICKEY, sl_keys_public(keys), SL_KEY_TEXT_SIZE);
+    }
+    return bad | zmq_setsockopt(h, ZMQ_CURVE_SECRETKEY, sl_keys_secret(keys), SL_KEY_TEXT_SIZE);
+}
+
+/* ZeroMQ tells of failed handshakes on a socket of their own and nowhere else. */
+static int open_monitor(struct sl_socket *socket, const char *endpoint)
+{
+    if (strncmp(endpoint, "inproc://", 9) == 0)
+        return 0;
+    char name[64];
+    int events = ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL |
+                 ZMQ_EVENT_HANDSHAKE_FAILED_AUTH;
+    (void)snprintf(name, sizeof(name), "inproc://handshakes-%u", atomic_fetch_add(&socket->transport->monitor_count, 1));
+    socket->monitor = zmq_socket(socket->transport->context, ZMQ_PAIR);
+    if (socket->monitor == NULL)
+        return -1;
+    int bad = set_int(socket->monitor, ZMQ_LINGER, 0);
+    bad |= set_int(socket->monitor, ZMQ_RCVHWM, 0); /* a full queue would stop ZeroMQ's thread */
+    return bad | zmq_socket_monitor(socket->handle, name, events) | zmq_connect(socket->monitor, name);
+}
+
 static enum sl_status open_socket(struct sl_socket **ret_socket, struct sl_transport *transport, bool router, const char *endpoint,
         struct sl_error *err)
 {
     struct sl_socket *socket = sl_alloc(1, sizeof(*socket));
     if (socket == NULL)
         return sl_fail(err, SL_NO_MEMORY, "out of memory for a socket");
+    socket->transport = transport;
     socket->router = router;
     socket->handle = zmq_socket(transport->context, router ? ZMQ_ROUTER : ZMQ_DEALER);
-    if (socket->handle == NULL || set_options(socket) != 0) {
+    if (socket->handle == NULL || set_options(socket) != 0 || set_keys(socket) != 0 || open_monitor(socket, endpoint) != 0) {
         enum sl_status status = fail_zmq(err, "prepare a socket for", endpoint);
         sl_socket_close(socket);
         return status;
@@ -101,6 +190,8 @@ static enum sl_status open_socket(struct sl_socket **ret_socket, struct sl_trans
 enum sl_status sl_socket_bind(struct sl_socket **ret_socket, struct sl_transport *transport, const char *endpoint, struct sl_error *err)
 {
     struct sl_socket *socket = NULL;
+    if (transport->keys != NULL && sl_keys_role(transport->keys) != SL_KEYS_SERVER)
+        return sl_fail(err, SL_KEYS, "cannot listen on %s with a client's keys (%s)", endpoint, sl_keys_folder(transport->keys));
     enum sl_status status = open_socket(&socket, transport, true, endpoint, err);
     if (status != SL_OK)
         return status;
@@ -146,8 +237,14 @@ void sl_socket_close(struct sl_socket *socket)
 {
     if (socket == NULL)
         return;
+    if (!socket->router && socket->handshake > HANDSHAKE_DONE)
+        (void)set_int(socket->handle, ZMQ_LINGER, 0); /* nobody will take what still waits */
+    if (socket->monitor != NULL)
+        (void)zmq_socket_monitor(socket->handle, NULL, 0); /* first: ZeroMQ's thread would wait for ever for a reader that is gone */
     if (socket->handle != NULL)
         (void)zmq_close(socket->handle);
+    if (socket->monitor != NULL)
+        (void)zmq_close(socket->monitor);
     sl_free(socket);
 }
 
@@ -156,12 +253,79 @@ const char *sl_socket_endpoint(const struct sl_socket *socket)
     return socket->endpoint;
 }
 
+/* ---- handshakes ---- */
+
+static void note_handshake(struct sl_socket *socket, unsigned event, uint32_t value)
+{
+    bool ours = event == ZMQ_EVENT_HANDSHAKE_FAILED_AUTH && socket->transport->zap != NULL; /* counted there */
+    socket->failed += event != ZMQ_EVENT_HANDSHAKE_SUCCEEDED && !ours;
+    if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED)
+        socket->handshake = HANDSHAKE_DONE;
+    else if (event == ZMQ_EVENT_HANDSHAKE_FAILED_AUTH)
+        socket->handshake = HANDSHAKE_NOT_ALLOWED;
+    else if (event == ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL)
+        socket->handshake = HANDSHAKE_BROKEN_OFF;
+    else
+        socket->handshake = value == ZMQ_PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH ? HANDSHAKE_OTHER_SECURITY : HANDSHAKE_SENSELESS;
+}
+
+/* An event is two parts: number and value, then an address. */
+static void take_handshakes(struct sl_socket *socket)
+{
+    unsigned char bytes[6], address[ENDPOINT_MAX];
+    int size = 0;
+    while (socket->monitor != NULL && (size = zmq_recv(socket->monitor, bytes, sizeof(bytes), ZMQ_DONTWAIT)) >= 0) {
+        uint16_t event = 0;
+        uint32_t value = 0;
+        memcpy(&event, bytes, sizeof(event));
+        memcpy(&value, bytes + sizeof(event), sizeof(value));
+        (void)zmq_recv(socket->monitor, address, sizeof(address), ZMQ_DONTWAIT);
+        if (size == (int)sizeof(bytes))
+            note_handshake(socket, event, value);
+    }
+}
+
+enum sl_status sl_socket_check(struct sl_socket *socket, struct sl_error *err)
+{
+    take_handshakes(socket);
+    const struct sl_keys *keys = socket->transport->keys;
+    switch (socket->handshake) {
+    case HANDSHAKE_NONE:
+    case HANDSHAKE_DONE:
+        return SL_OK;
+    case HANDSHAKE_NOT_ALLOWED:
+        return sl_fail(err, SL_KEYS, "the server at %s does not let this key in: copy %s/client.pub into the folder allowed of its keys",
+                socket->endpoint, keys != NULL ? sl_keys_folder(keys) : "");
+    case HANDSHAKE_OTHER_SECURITY:
+        if (keys != NULL)
+            return sl_fail(err, SL_KEYS, "the server at %s does not use keys, we do (%s): set cluster.keys for both or for neither", socket->endpoint,
+                    sl_keys_folder(keys));
+        return sl_fail(err, SL_KEYS, "the server at %s wants keys: set cluster.keys to a folder with server.pub and client.key", socket->endpoint);
+    case HANDSHAKE_BROKEN_OFF:
+        if (keys == NULL)
+            return sl_fail(err, SL_AGAIN, "the server at %s breaks handshakes off: if it wants keys, set cluster.keys; else it is no server of Shelflife", socket->endpoint);
+        return sl_fail(err, SL_AGAIN, "the server at %s breaks handshakes off: is %s/server.pub its own, and does it use keys?", socket->endpoint,
+                sl_keys_folder(keys));
+    case HANDSHAKE_SENSELESS:
+        break;
+    }
+    return sl_fail(err, keys != NULL ? SL_KEYS : SL_FAILED, "what answers at %s is no server of Shelflife, or its keys do not fit ours",
+            socket->endpoint);
+}
+
+uint64_t sl_socket_refused(struct sl_socket *socket)
+{
+    take_handshakes(socket);
+    return socket->failed + (socket->transport->zap != NULL ? sl_zap_refused(socket->transport->zap) : 0);
+}
+
 /* ---- send ---- */
 
 /* Runs in ZeroMQ's own thread when the frame has left. */
 static void frame_sent(void *data, void *hint)
 {
     (void)data;
+    TAKE_BACK(hint);
     sl_buffer_release(hint);
 }
 
@@ -179,6 +343,7 @@ static int send_frame(void *handle, const struct sl_frame *frame, int flags)
     if (frame->size < SL_ZERO_COPY_MIN)
         return send_part(handle, frame->data, frame->size, flags);
     zmq_msg_t part;
+    HAND_OVER(frame->buffer);
     if (zmq_msg_init_data(&part, (void *)frame->data, frame->size, frame_sent, sl_buffer_retain(frame->buffer)) != 0) {
         sl_buffer_release(frame->buffer);
         return -1;
@@ -310,20 +475,23 @@ static enum sl_status receive_peer(void *handle, uint64_t *ret_peer, bool *more,
     return sl_fail(err, SL_BAD_DATA, "a peer that is not of this protocol sent something");
 }
 
-static enum sl_status receive_header(void *handle, struct sl_message **ret_message, bool *more, struct sl_error *err)
+/* Who sent what is dropped: ZeroMQ knows the address, and the key's name that zap gave. It does not tell them with the routing id. */
+static void name_sender(zmq_msg_t *header, struct sl_error *err)
 {
-    zmq_msg_t part;
-    (void)zmq_msg_init(&part);
-    enum sl_status status = SL_OK;
+    const char *address = zmq_msg_gets(header, "Peer-Address"), *key = zmq_msg_gets(header, "User-Id");
+    if (address != NULL && key != NULL && key[0] != 0)
+        (void)!sl_error_context(err, "from %s with the key of %s", address, key);
+    else if (address != NULL)
+        (void)!sl_error_context(err, "from %s", address);
+}
+
+static enum sl_status receive_header(void *handle, zmq_msg_t *header, struct sl_message **ret_message, bool *more, struct sl_error *err)
+{
     *more = false;
-    if (receive_part(handle, &part) < 0) {
-        status = zmq_errno() == EAGAIN ? SL_AGAIN : sl_fail(err, SL_FAILED, "cannot receive: %s", zmq_strerror(zmq_errno()));
-    } else {
-        *more = zmq_msg_more(&part);
-        status = sl_codec_decode(ret_message, zmq_msg_data(&part), zmq_msg_size(&part), err);
-    }
-    (void)zmq_msg_close(&part);
-    return status;
+    if (receive_part(handle, header) < 0)
+        return zmq_errno() == EAGAIN ? SL_AGAIN : sl_fail(err, SL_FAILED, "cannot receive: %s", zmq_strerror(zmq_errno()));
+    *more = zmq_msg_more(header);
+    return sl_codec_decode(ret_message, zmq_msg_data(header), zmq_msg_size(header), err);
 }
 
 enum sl_status sl_socket_receive(struct sl_socket *socket, uint64_t *ret_peer, struct sl_message **ret_message, struct sl_error *err)
@@ -331,14 +499,21 @@ enum sl_status sl_socket_receive(struct sl_socket *socket, uint64_t *ret_peer, s
     SL_AUTO(sl_message_destroy_auto) struct sl_message *message = NULL;
     uint64_t peer = 0;
     bool more = false;
+    zmq_msg_t header;
+    (void)zmq_msg_init(&header);
     enum sl_status status = socket->router ? receive_peer(socket->handle, &peer, &more, err) : SL_OK;
     if (status == SL_OK)
-        status = receive_header(socket->handle, &message, &more, err);
+        status = receive_header(socket->handle, &header, &message, &more, err);
     if (status == SL_OK)
         status = receive_frames(socket->handle, &more, message, err);
     if (status == SL_OK && socket->router && message->incarnation != peer)
         status = sl_fail(err, SL_BAD_DATA, "a %s message names another sender than its connection", sl_message_name(message->kind));
     drop_rest(socket->handle, more);
+    if (status == SL_BAD_DATA || status == SL_MISMATCH) {
+        *ret_peer = peer;
+        name_sender(&header, err);
+    }
+    (void)zmq_msg_close(&header);
     if (status != SL_OK)
         return status;
     *ret_peer = peer;

@@ -9,9 +9,12 @@
  * Limits, all explicit: a frame has at most SL_FRAME_SIZE_MAX bytes, a message SL_MESSAGE_FRAMES_MAX frames. Sending never blocks and never drops silently: the
  * send queue holds references to the caller's buffers, and the cores bound how many they hand out (one push or answer per block, version and
  * peer), so ZeroMQ's own high-water mark is off for sending. A peer that is gone is NOT_FOUND.
+ * With keys (keys.h) everything that leaves or comes over tcp:// and ipc:// is encrypted with CURVE, a server lets in whom its keys allow, and a client
+ * talks to nobody but its server. ZeroMQ itself would say nothing when that fails: sl_socket_check and sl_socket_refused do.
  * Thread: a socket is made, used and closed by one thread. A transport may be shared.
  */
 #include "common/error.h"
+#include "common/keys.h"
 #include "common/message.h"
 
 #include <stdbool.h>
@@ -25,10 +28,14 @@ struct sl_transport;
 struct sl_socket;
 
 SL_MUST_USE enum sl_status sl_transport_create(struct sl_transport **ret_transport, struct sl_error *err);
+/* sl_transport_create_secure is the same with keys; NULL: none. Starts a thread that decides who comes in when they are a server's. Owns: borrows keys,
+ * which outlive the transport. Errors: KEYS when the folder of those allowed cannot be read. */
+SL_MUST_USE enum sl_status sl_transport_create_secure(struct sl_transport **ret_transport, const struct sl_keys *keys, struct sl_error *err);
 /* sl_transport_destroy waits up to two seconds for what is still being sent. All sockets must be closed before. NULL is fine. */
 void sl_transport_destroy(struct sl_transport *transport);
 
-/* sl_socket_bind listens; port 0 (or *) takes a free one, see sl_socket_endpoint. Errors: FAILED with the endpoint and why (in use, no such address). */
+/* sl_socket_bind listens; port 0 (or *) takes a free one, see sl_socket_endpoint. Errors: FAILED with the endpoint and why (in use, no such address),
+ * KEYS when the transport's keys are a client's. */
 SL_MUST_USE enum sl_status sl_socket_bind(struct sl_socket **ret_socket, struct sl_transport *transport, const char *endpoint,
         struct sl_error *err);
 /* sl_socket_connect connects (in the background, again and again with growing pauses). incarnation identifies this process's start to the other side. */
@@ -39,12 +46,20 @@ void sl_socket_close(struct sl_socket *socket); /* NULL is fine */
 /* sl_socket_endpoint borrows the bound address with its real port. */
 const char *sl_socket_endpoint(const struct sl_socket *socket);
 
+/* sl_socket_check tells whether a connected socket is let in. Errors: KEYS when it never will be (our key is not allowed, or only one side uses keys);
+ * AGAIN while handshakes break off for a reason that may pass: err says which, for a caller that gives up in the end; FAILED when the peer is
+ * something else altogether. OK also while nobody answers. */
+SL_MUST_USE enum sl_status sl_socket_check(struct sl_socket *socket, struct sl_error *err);
+/* sl_socket_refused counts the handshakes that failed on a bound socket, keys that were turned away among them. */
+uint64_t sl_socket_refused(struct sl_socket *socket);
+
 /* sl_socket_send puts the message on its way; frames of SL_ZERO_COPY_MIN bytes and more are sent from where they lie and must not change any more.
  * peer: the receiver's incarnation on a bound socket, ignored on a connected one. Errors: NOT_FOUND (no such peer), FAILED. */
 SL_MUST_USE enum sl_status sl_socket_send(struct sl_socket *socket, uint64_t peer, const struct sl_message *message, struct sl_error *err);
 
 /* sl_socket_receive takes one message if there is one. ret_peer: the sender's incarnation on a bound socket, 0 on a connected one.
- * Errors: AGAIN (nothing there), BAD_DATA or MISMATCH (a message was dropped; err says why; go on). Owns: *ret_message. */
+ * Errors: AGAIN (nothing there), BAD_DATA or MISMATCH (a message was dropped; err says why and who sent it, ret_peer too, 0 when that is nobody of this
+ * protocol; go on). Owns: *ret_message. */
 SL_MUST_USE enum sl_status sl_socket_receive(struct sl_socket *socket, uint64_t *ret_peer, struct sl_message **ret_message,
         struct sl_error *err);
 

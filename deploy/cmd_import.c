@@ -176,7 +176,10 @@ static void on_progress(void *context, uint64_t done, uint64_t total, uint64_t r
                 &(struct sl_progress_options){
                         .title = "import", .unit = "clips", .total = (int64_t)total, .done = (int64_t)done});
     }
-    sl_progress_update(&watch->progress, (int64_t)done, rejected > 0 ? "%" PRIu64 " rejected" : "", rejected);
+    char note[SL_PROGRESS_NOTE_MAX] = "";
+    if (rejected > 0)
+        (void)snprintf(note, sizeof(note), "%" PRIu64 " rejected", rejected);
+    sl_progress_update(&watch->progress, (int64_t)done, "%s", note);
     int number = sl_signals_take(watch->signal_fd);
     while (number == SIGCHLD) /* decoders that were replaced */
         number = sl_signals_take(watch->signal_fd);

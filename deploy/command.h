@@ -15,8 +15,11 @@ int dp_server(int argc, char **argv);
 int dp_worker(int argc, char **argv);
 int dp_evaluate(int argc, char **argv);
 int dp_predict(int argc, char **argv);
+int dp_export(int argc, char **argv);
 int dp_snapshot(int argc, char **argv);
 int dp_config(int argc, char **argv);
+int dp_keygen(int argc, char **argv);
+int dp_bench(int argc, char **argv);
 
 /* `--set key=value` options, collected. */
 struct dp_overrides {

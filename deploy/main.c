@@ -23,8 +23,11 @@ static const struct command commands[] = {
         {"worker", dp_worker, "run one worker"},
         {"evaluate", dp_evaluate, "measure a snapshot on a dataset"},
         {"predict", dp_predict, "say how long videos stay worth recommending"},
+        {"export", dp_export, "write a snapshot as safetensors or ONNX for other programs"},
         {"snapshot", dp_snapshot, "list, verify or prune snapshots"},
+        {"keygen", dp_keygen, "make the keys that encrypt a cluster's traffic"},
         {"config", dp_config, "check a config and print it with all defaults"},
+        {"bench", dp_bench, "measure parts of training beside the machine's limits"},
 };
 
 #define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))

@@ -5,6 +5,7 @@
 #include "common/file.h"
 #include "common/log.h"
 #include "common/memory.h"
+#include "ps/pretrained.h"
 #include "ps/snapshot.h"
 
 #include <assert.h>
@@ -196,6 +197,9 @@ enum sl_status ps_archive_resume(struct ps_archive *a, const char *resume, struc
     if (params == NULL)
         return sl_fail(err, SL_NO_MEMORY, "out of memory for %zu parameters", a->layout->count);
     sl_layout_initialise(a->layout, a->config->seed, params);
+    status = ps_pretrained_apply(a->config, a->layout, params, err);
+    if (status != SL_OK)
+        return status;
     *ret_training = ps_training_begin();
     return ps_table_load(table, params, NULL, NULL, 0, err);
 }

@@ -22,7 +22,7 @@ SL_MUST_USE enum sl_status ps_archive_open(struct ps_archive **ret_archive, cons
 void ps_archive_close(struct ps_archive *archive);
 
 /* ps_archive_resume fills the table and ret_training from where `resume` says: "auto" (newest whole snapshot; a fresh start when there is none), "never", or a
- * snapshot's folder. Fresh: initial values (and init files' weights are another module's). Damaged ones that are passed over are logged.
+ * snapshot's folder. Fresh: initial values, then the weights of the files that `init` names. Damaged ones that are passed over are logged.
  * Errors: MISMATCH (another config or model: says so), BAD_DATA, NOT_FOUND. */
 SL_MUST_USE enum sl_status ps_archive_resume(struct ps_archive *archive, const char *resume, struct ps_table *table,
         struct ps_training *ret_training, struct sl_error *err);

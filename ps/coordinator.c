@@ -12,6 +12,7 @@
 #include <string.h>
 
 #define WORKERS_MAX 4096
+#define UNITS_MAX (1U << 26) /* of a validation: the table of who has which is 4 bytes for each */
 #define UNIT_TODO (-1)
 #define UNIT_DONE (-2)
 
@@ -49,6 +50,7 @@ struct ps_coordinator {
     struct sl_evaluation *evaluation, *part;
     /* ends */
     bool snapshot_busy, snapshot_wanted, snapshot_best;
+    int64_t snapshot_step; /* of the one being written */
     bool stopping, finish_after_save;
     enum sl_status finish_status;
     char finish_text[SL_MESSAGE_TEXT_MAX];
@@ -195,6 +197,13 @@ static int64_t samples_of_step(const struct ps_coordinator *c, int64_t step)
     return left < batch ? left : batch;
 }
 
+/* How many of `samples` are in units [begin, end): slots of a step, or units of validation. */
+static int64_t samples_of_units(const struct ps_coordinator *c, int64_t samples, uint32_t begin, uint32_t end)
+{
+    int64_t size = c->options.config->batch.slot_size, last = (int64_t)end * size;
+    return (last < samples ? last : samples) - (int64_t)begin * size;
+}
+
 /* At the end of an epoch and of the training, once for each: a resumed run may have been stopped in between. */
 static bool validation_due(const struct ps_coordinator *c)
 {
@@ -331,8 +340,12 @@ static bool hello_differs(const struct ps_coordinator *c, const struct sl_hello 
         (void)snprintf(text, size, "worker %s:%u has other validation data (%" PRIu64 " samples, fingerprint %016" PRIx64 "; the run's: %" PRIu64 ", %016" PRIx64 ")",
                 hello->host, hello->pid, hello->validation_count, hello->validation_fingerprint, t->validation_count,
                 t->validation_fingerprint);
-    else if (hello->train_count == 0 || hello->train_count > UINT32_MAX || hello->validation_count > UINT32_MAX)
-        (void)snprintf(text, size, "worker %s:%u has a training set of %" PRIu64 " samples", hello->host, hello->pid, hello->train_count);
+    else if (hello->train_count == 0 || hello->train_count > UINT32_MAX)
+        (void)snprintf(text, size, "worker %s:%u has a training set of %" PRIu64 " samples; 1 to %u can be used", hello->host, hello->pid,
+                hello->train_count, UINT32_MAX);
+    else if (hello->validation_count > UNITS_MAX)
+        (void)snprintf(text, size, "worker %s:%u has a validation set of %" PRIu64 " samples; at most %u can be used", hello->host, hello->pid,
+                hello->validation_count, UNITS_MAX);
     else
         return false;
     return true;
@@ -398,10 +411,18 @@ static enum sl_status on_hello(struct ps_coordinator *c, uint64_t id, const stru
 
 /* ---- a training step ---- */
 
+static bool out_of_patience(const struct ps_coordinator *c)
+{
+    int patience = c->options.config->early_stopping.patience;
+    return patience > 0 && c->training.validations_without_gain >= patience;
+}
+
 static enum sl_status open_step(struct ps_coordinator *c, struct sl_error *err)
 {
     if (c->training.step >= c->total_steps)
         return begin_finish(c, SL_OK, "nothing left to do: all steps of the config are done", err);
+    if (out_of_patience(c))
+        return begin_finish(c, SL_OK, "nothing left to do: training was stopped early", err);
     int64_t samples = samples_of_step(c, c->training.step), size = c->options.config->batch.slot_size;
     c->state = STATE_TRAINING;
     c->reduced = false;
@@ -495,11 +516,16 @@ static enum sl_status commit_if_whole(struct ps_coordinator *c, struct sl_error 
     return sl_outbox_add(&c->updates->outbox, (struct sl_address){SL_ROLE_SERVER, 0}, m, err);
 }
 
-/* STATS of the open step from a worker that takes part: joined once. Of another step, of other slots, or of slots that are done → ignored. */
-static enum sl_status on_stats(struct ps_coordinator *c, const struct sl_message *m, struct sl_error *err)
+/* STATS of the open step from a worker that takes part: joined once. Of another step, of other slots, or of slots that are done → ignored. Over other
+ * samples than those slots have → the worker is dropped: it has another idea of the data. */
+static enum sl_status on_stats(struct ps_coordinator *c, int w, const struct sl_message *m, struct sl_error *err)
 {
-    if (c->state != STATE_TRAINING || m->step != c->training.step || m->slots != c->units ||
-            !close_units(c, sl_tree_begin(m->node), sl_tree_end(c->units, m->node)))
+    if (c->state != STATE_TRAINING || m->step != c->training.step || m->slots != c->units)
+        return SL_OK;
+    uint32_t begin = sl_tree_begin(m->node), end = sl_tree_end(c->units, m->node);
+    if (m->stats.count != samples_of_units(c, samples_of_step(c, m->step), begin, end))
+        return lose_worker(c, w, "its statistics are over another number of samples than its slots have", err);
+    if (!close_units(c, begin, end))
         return SL_OK;
     c->compute_us += m->compute_us;
     join_stats(c, m->node, &m->stats);
@@ -546,6 +572,7 @@ static enum sl_status end_validation(struct ps_coordinator *c, struct sl_error *
     c->training.validated_step = c->training.step;
     double value = sl_evaluation_metric(c->evaluation, c->keep_branch, c->keep_metric);
     c->snapshot_best = is_gain(c, value);
+    action->best = c->snapshot_best;
     if (c->snapshot_best) {
         c->training.best_value = value;
         c->training.best_step = c->training.step;
@@ -557,7 +584,17 @@ static enum sl_status end_validation(struct ps_coordinator *c, struct sl_error *
     return end_run(c, err);
 }
 
-/* VALIDATED units of the open validation: merged once. What does not fit the shape of an evaluation → the worker is dropped. */
+/* More samples counted than there are in these units (fewer is fine: some have no label). */
+static bool counts_too_many(const struct ps_coordinator *c, const struct sl_message *m)
+{
+    int64_t samples = samples_of_units(c, (int64_t)c->training.validation_count, m->begin, m->end);
+    for (int b = 0; b < sl_evaluation_branches(c->part); b++)
+        if (sl_evaluation_count(c->part, b) > samples)
+            return true;
+    return false;
+}
+
+/* VALIDATED units of the open validation: merged once. What does not fit the shape of an evaluation or the number of samples → the worker is dropped. */
 static enum sl_status on_validated(struct ps_coordinator *c, int w, const struct sl_message *m, struct sl_error *err)
 {
     int branches = sl_evaluation_branches(c->part), classes = sl_evaluation_classes(c->part);
@@ -570,6 +607,8 @@ static enum sl_status on_validated(struct ps_coordinator *c, int w, const struct
         return lose_worker(c, w, "its validation result has another shape", err);
     if (sl_evaluation_load(c->part, values, ints, (const double *)(values + ints), doubles, &problem) != SL_OK)
         return lose_worker(c, w, problem.text, err);
+    if (counts_too_many(c, m))
+        return lose_worker(c, w, "its validation result counts more samples than its units have", err);
     if (!close_units(c, m->begin, m->end))
         return SL_OK;
     enum sl_status status = sl_evaluation_merge(c->evaluation, c->part, err);
@@ -580,12 +619,6 @@ static enum sl_status on_validated(struct ps_coordinator *c, int w, const struct
 
 /* ---- between steps: snapshot, next, end ---- */
 
-static bool out_of_patience(const struct ps_coordinator *c)
-{
-    int patience = c->options.config->early_stopping.patience;
-    return patience > 0 && c->training.validations_without_gain >= patience;
-}
-
 static void start_snapshot(struct ps_coordinator *c)
 {
     struct ps_action *action = add_action(c, PS_ACTION_SNAPSHOT);
@@ -593,6 +626,7 @@ static void start_snapshot(struct ps_coordinator *c)
     c->snapshot_wanted = false;
     c->snapshot_best = false;
     c->snapshot_busy = true;
+    c->snapshot_step = c->training.step;
 }
 
 /* Nothing is open: save if it is due, then go on or end. A snapshot that is due waits for the one before it. */
@@ -636,7 +670,7 @@ static enum sl_status on_snapshot_written(struct ps_coordinator *c, const struct
 {
     c->snapshot_busy = false;
     if (event->status != SL_OK) {
-        add_note(c, PS_ACTION_WARN, "the snapshot of step %" PRId64 " could not be written: %s", c->training.step, event->text);
+        add_note(c, PS_ACTION_WARN, "the snapshot of step %" PRId64 " could not be written: %s", c->snapshot_step, event->text);
         if (c->finish_after_save && !c->snapshot_wanted && (c->finish_status == SL_OK || c->finish_status == SL_STOPPED)) {
             c->finish_status = event->status;
             (void)snprintf(c->finish_text, sizeof(c->finish_text), "the last snapshot could not be written: %s", event->text);
@@ -710,7 +744,7 @@ static enum sl_status on_worker_message(struct ps_coordinator *c, uint64_t id, c
     c->workers[w].heard_us = c->now_us;
     switch (m->kind) {
     case SL_MESSAGE_STATS:
-        return on_stats(c, m, err);
+        return on_stats(c, w, m, err);
     case SL_MESSAGE_VALIDATED:
         return on_validated(c, w, m, err);
     case SL_MESSAGE_BYE:

@@ -82,7 +82,7 @@ struct ps_action {
     struct ps_step_record record;           /* STEP */
     const struct sl_evaluation *evaluation; /* VALIDATION */
     double seconds;                         /* VALIDATION: how long it took */
-    bool best;                              /* SNAPSHOT: the best one so far */
+    bool best;                              /* VALIDATION, SNAPSHOT: the best one so far */
     enum sl_status status;                  /* FINISH */
     char text[SL_MESSAGE_TEXT_MAX];
 };

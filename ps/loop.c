@@ -4,6 +4,7 @@
 
 #include "common/clock.h"
 #include "common/file.h"
+#include "common/keys.h"
 #include "common/log.h"
 #include "common/memory.h"
 #include "common/progress.h"
@@ -12,6 +13,7 @@
 #include "ps/archive.h"
 #include "ps/coordinator.h"
 #include "ps/metrics.h"
+#include "ps/offenders.h"
 #include "ps/server.h"
 
 #include <inttypes.h>
@@ -28,8 +30,11 @@ struct process {
     struct ps_metrics *metrics;
     struct ps_server *server;
     struct ps_coordinator *coordinator;
+    struct sl_keys *keys; /* NULL = not encrypted */
     struct sl_transport *transport;
     struct sl_socket *socket;
+    struct ps_offenders offenders;
+    uint64_t refused; /* handshakes, as far as they were logged */
     struct ps_updates updates;
     struct sl_outbox answers; /* of the server's core */
     struct sl_outbox local; /* messages between the two cores, in order */
@@ -44,17 +49,23 @@ static enum sl_status advance(struct process *p, struct ps_event *event, struct 
 
 /* ---- open and close ---- */
 
-/* Nothing listens beyond this machine unless the config says so: there is no encryption yet. */
+/* Nothing listens beyond this machine without keys unless the config says so. */
 static enum sl_status check_endpoint(const struct sl_config *config, struct sl_error *err)
 {
     static const char *const local[] = {"tcp://127.", "tcp://localhost:", "tcp://[::1]:", "ipc://", "inproc://"};
     for (size_t i = 0; i < sizeof(local) / sizeof(local[0]); i++)
         if (strncmp(config->cluster.coordinator, local[i], strlen(local[i])) == 0)
             return SL_OK;
-    if (config->cluster.insecure)
+    if (config->cluster.insecure || config->cluster.keys[0] != 0)
         return SL_OK;
-    return sl_fail(err, SL_KEYS, "cluster.coordinator %s can be reached from other machines, unencrypted: use a loopback address, or set cluster.insecure: true in a network that you trust",
+    return sl_fail(err, SL_KEYS, "cluster.coordinator %s can be reached from other machines, unencrypted: make keys (shelflife keygen DIR) and set cluster.keys, or use a loopback address, or set cluster.insecure: true in a network that you trust",
             config->cluster.coordinator);
+}
+
+static enum sl_status load_keys(struct process *p, struct sl_error *err)
+{
+    const char *dir = p->options->config->cluster.keys;
+    return dir[0] != 0 ? sl_keys_load(&p->keys, dir, SL_KEYS_SERVER, err) : SL_OK;
 }
 
 static enum sl_status write_config(const struct sl_config *config, struct sl_error *err)
@@ -100,13 +111,14 @@ static enum sl_status open_cores(struct process *p, const struct ps_training *tr
 
 static enum sl_status open_socket(struct process *p, struct sl_error *err)
 {
-    enum sl_status status = sl_transport_create(&p->transport, err);
+    enum sl_status status = sl_transport_create_secure(&p->transport, p->keys, err);
     if (status == SL_OK)
         status = sl_socket_bind(&p->socket, p->transport, p->options->config->cluster.coordinator, err);
     if (status != SL_OK)
         return status;
     const char *endpoint = sl_socket_endpoint(p->socket);
-    sl_log(SL_LOG_INFO, "server", "listening", "endpoint=%s parameters=%zu blocks=%d", endpoint, p->layout->trained, p->layout->block_count);
+    sl_log(SL_LOG_INFO, "server", "listening", "endpoint=%s encrypted=%s parameters=%zu blocks=%d", endpoint, p->keys != NULL ? "yes" : "no",
+            p->layout->trained, p->layout->block_count);
     if (p->options->ready_fd < 0)
         return SL_OK;
     char line[512];
@@ -123,6 +135,7 @@ static void close_process(struct process *p)
     sl_outbox_fini(&p->answers);
     sl_outbox_fini(&p->local);
     sl_transport_destroy(p->transport); /* after it nothing holds parameters any more */
+    sl_keys_destroy(p->keys);
     ps_coordinator_destroy(p->coordinator);
     ps_server_destroy(p->server);
     ps_archive_close(p->archive);
@@ -149,7 +162,7 @@ static void show_step(struct process *p, const struct ps_step_record *r)
     sl_progress_update(&p->progress, r->step, "%s", note);
 }
 
-static void show_validation(struct process *p, const struct ps_action *action, int64_t epoch, bool best)
+static void show_validation(struct process *p, const struct ps_action *action, int64_t epoch)
 {
     const struct sl_config *config = p->options->config;
     char text[1024];
@@ -158,7 +171,7 @@ static void show_validation(struct process *p, const struct ps_action *action, i
         used += snprintf(text + used, sizeof(text) - (size_t)used, " %s.loss=%.4f %s.accuracy=%.4f", sl_config_branch_name(config, b),
                 sl_evaluation_metric(action->evaluation, b, SL_METRIC_LOSS), sl_config_branch_name(config, b),
                 sl_evaluation_metric(action->evaluation, b, SL_METRIC_ACCURACY));
-    sl_log(SL_LOG_INFO, "train", "validation", "epoch=%" PRId64 "%s best=%s", epoch, text, best ? "yes" : "no");
+    sl_log(SL_LOG_INFO, "train", "validation", "epoch=%" PRId64 "%s best=%s", epoch, text, action->best ? "yes" : "no");
 }
 
 /* ---- actions ---- */
@@ -182,7 +195,7 @@ static enum sl_status save(struct process *p, bool best, struct sl_error *err)
     return advance(p, &event, err);
 }
 
-static enum sl_status act(struct process *p, const struct ps_action *action, bool best, struct sl_error *err)
+static enum sl_status act(struct process *p, const struct ps_action *action, struct sl_error *err)
 {
     const struct ps_training *training = ps_coordinator_training(p->coordinator);
     int64_t epoch = training->train_count > 0 ? training->step / ps_coordinator_steps_per_epoch(p->coordinator) : 0;
@@ -191,8 +204,8 @@ static enum sl_status act(struct process *p, const struct ps_action *action, boo
         show_step(p, &action->record);
         return ps_metrics_step(p->metrics, &action->record, err);
     case PS_ACTION_VALIDATION:
-        show_validation(p, action, epoch, best);
-        return ps_metrics_validation(p->metrics, training->step, epoch, action->seconds, best, action->evaluation, err);
+        show_validation(p, action, epoch);
+        return ps_metrics_validation(p->metrics, training->step, epoch, action->seconds, action->best, action->evaluation, err);
     case PS_ACTION_JOINED:
         note_event(p, SL_LOG_INFO, "worker-joined", action->text);
         return SL_OK;
@@ -256,7 +269,7 @@ static enum sl_status advance(struct process *p, struct ps_event *event, struct 
         best |= p->updates.actions[i].kind == PS_ACTION_SNAPSHOT && p->updates.actions[i].best;
     }
     for (int i = 0; i < p->updates.action_count && status == SL_OK; i++)
-        status = act(p, &p->updates.actions[i], best, err);
+        status = act(p, &p->updates.actions[i], err);
     return status == SL_OK && snapshot ? save(p, best, err) : status;
 }
 
@@ -299,6 +312,29 @@ static enum sl_status deliver_local(struct process *p, struct sl_error *err)
 
 /* ---- the loop ---- */
 
+/* A message was dropped. Whoever sends many such is taken for gone. */
+static enum sl_status drop(struct process *p, uint64_t peer, const char *reason, struct sl_error *err)
+{
+    char quoted[SL_ERROR_TEXT_MAX];
+    sl_log(SL_LOG_WARN, "server", "message-dropped", "total=%" PRIu64 " reason=%s", p->offenders.total + 1,
+            sl_log_quote(quoted, sizeof(quoted), reason));
+    if (!ps_offenders_note(&p->offenders, peer))
+        return SL_OK;
+    sl_log(SL_LOG_WARN, "server", "peer-ignored", "incarnation=%016" PRIx64 " bad_messages=%d last=%s", peer, PS_OFFENCES_MAX, quoted);
+    struct ps_event event = {.kind = PS_EVENT_GONE, .from = {SL_ROLE_WORKER, peer}};
+    return advance(p, &event, err);
+}
+
+/* Handshakes fail inside ZeroMQ; here is where the operator hears of it. Keys that are not allowed were logged one by one. */
+static void tell_refused(struct process *p)
+{
+    uint64_t refused = sl_socket_refused(p->socket);
+    if (refused != p->refused)
+        sl_log(SL_LOG_WARN, "server", "handshakes-refused", "count=%" PRIu64 " total=%" PRIu64 " hint=\"%s\"", refused - p->refused, refused,
+                p->keys != NULL ? "peers without keys, with another server's server.pub, or not in allowed" : "peers with keys; this server has none");
+    p->refused = refused;
+}
+
 static enum sl_status receive_all(struct process *p, struct sl_error *err)
 {
     while (!p->finished) {
@@ -308,13 +344,13 @@ static enum sl_status receive_all(struct process *p, struct sl_error *err)
         enum sl_status status = sl_socket_receive(p->socket, &peer, &message, &problem);
         if (status == SL_AGAIN)
             return SL_OK;
-        if (status == SL_BAD_DATA || status == SL_MISMATCH) {
-            char quoted[SL_ERROR_TEXT_MAX];
-            sl_log(SL_LOG_WARN, "server", "message-dropped", "reason=%s", sl_log_quote(quoted, sizeof(quoted), problem.text));
+        bool bad = status == SL_BAD_DATA || status == SL_MISMATCH;
+        if ((bad || status == SL_OK) && ps_offenders_ignored(&p->offenders, peer))
             continue;
-        }
+        if (bad && (status = drop(p, peer, problem.text, err)) == SL_OK)
+            continue;
         if (status != SL_OK)
-            return sl_fail(err, status, "%s", problem.text);
+            return bad ? status : sl_fail(err, status, "%s", problem.text);
         status = deliver(p, (struct sl_address){SL_ROLE_WORKER, peer}, message, err);
         if (status == SL_OK)
             status = deliver_local(p, err);
@@ -359,6 +395,7 @@ static enum sl_status run_loop(struct process *p, struct sl_error *err)
         status = sl_transport_wait(&p->socket, 1, fds, p->options->signal_fd >= 0 ? 2 : 1, left_ms < 0 ? 0 : left_ms, &ready, err);
         if (status == SL_OK)
             status = receive_all(p, err);
+        tell_refused(p);
         if (status == SL_OK)
             status = take_snapshot(p, err);
         if (status == SL_OK)
@@ -389,6 +426,8 @@ enum sl_status ps_run(const struct ps_run_options *options, int *ret_signal, str
     struct process p = {.options = options};
     struct ps_training training;
     enum sl_status status = check_endpoint(options->config, err);
+    if (status == SL_OK)
+        status = load_keys(&p, err);
     if (status == SL_OK)
         status = open_state(&p, &training, err);
     if (status == SL_OK)

@@ -15,6 +15,6 @@ struct ps_run_options {
     int ready_fd; /* the endpoint and a newline are written to it once workers may come; -1 = none. Closed then. */
 };
 
-/* ps_run trains until the config's end. Errors: STOPPED when a signal ended it (ret_signal says which; a snapshot is written), DIVERGED, DISK, BAD_DATA for
+/* ps_run trains until the config's end. Errors: STOPPED when a signal ended it (ret_signal says which; a snapshot is written), DIVERGED, DISK, KEYS, BAD_DATA for
  * a snapshot that is damaged or of another model, USAGE, FAILED. */
 SL_MUST_USE enum sl_status ps_run(const struct ps_run_options *options, int *ret_signal, struct sl_error *err);

@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define WAITING_MAX 4096 /* as many as the coordinator takes workers */
+
 /* A worker that asked for a version that does not stand yet. */
 struct waiting_pull {
     struct sl_address from;
@@ -157,9 +159,10 @@ static enum sl_status on_push(struct ps_server *s, struct sl_address from, struc
         struct sl_error problem = {0};
         if (s->slots == 0)
             status = begin_reduction(s, m->slots, err);
-        bool whole_before = status == SL_OK && ps_reduction_whole(s->reduction, (int)m->block);
-        if (status == SL_OK)
-            status = reduce(s, m, &problem);
+        if (status != SL_OK)
+            return status;
+        bool whole_before = ps_reduction_whole(s->reduction, (int)m->block);
+        status = reduce(s, m, &problem);
         if (status == SL_BAD_DATA) {
             s->dropped++;
             return SL_OK;
@@ -208,6 +211,10 @@ static enum sl_status wait_for(struct ps_server *s, struct sl_address from, int6
             s->waiting[i].version = version; /* a worker waits for one version at a time */
             return SL_OK;
         }
+    }
+    if (s->waiting_count == WAITING_MAX) {
+        s->dropped++;
+        return SL_OK;
     }
     if (s->waiting_count == s->waiting_capacity) {
         int capacity = s->waiting_capacity == 0 ? 16 : 2 * s->waiting_capacity;

@@ -14,6 +14,7 @@
 struct span {
     size_t offset, count; /* floats, from the block's start */
     bool decay;
+    float lr_scale;
 };
 
 struct state {
@@ -30,7 +31,7 @@ struct ps_table {
     struct span *spans;
 };
 
-/* Trained parameters that follow each other without a gap and decay alike make one span; a block may begin
+/* Trained parameters that follow each other without a gap and are treated alike make one span; a block may begin
  * and end inside a parameter. */
 static int add_spans(
         const struct sl_layout *layout, const struct sl_block *block, struct span *spans, int count)
@@ -43,9 +44,10 @@ static int add_spans(
         size_t end = param->offset + param->count < block_end ? param->offset + param->count : block_end;
         if (begin >= end || param->frozen)
             continue;
-        struct span span = {begin - block->offset, end - begin, param->decay};
+        struct span span = {begin - block->offset, end - begin, param->decay, param->lr_scale};
         struct span *last = count > first ? &spans[count - 1] : NULL;
-        if (last != NULL && last->decay == span.decay && last->offset + last->count == span.offset)
+        if (last != NULL && last->decay == span.decay && last->lr_scale == span.lr_scale &&
+                last->offset + last->count == span.offset)
             last->count += span.count;
         else
             spans[count++] = span;
@@ -247,6 +249,7 @@ enum sl_status ps_table_apply(struct ps_table *table, int block, int64_t version
     float *params = state->params->data;
     for (int s = state->span_begin; s < state->span_end; s++) {
         const struct span *span = &table->spans[s];
+        step.rate = commit->rate * (double)span->lr_scale;
         struct ps_optimiser_state run = {params + span->offset, state->m + span->offset, state->v};
         if (run.v != NULL)
             run.v += span->offset;

@@ -4,6 +4,7 @@
 #include "common/memory.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -121,10 +122,31 @@ static enum sl_status begin_run(struct wk_core *core, const struct wk_action *ru
     return sl_outbox_add(&updates->outbox, coordinator, message_to_send(core, SL_MESSAGE_PULL), err);
 }
 
+/* Whether the data has these slots of the step, or these units of validation. */
+static bool run_exists(const struct wk_core *core, const struct sl_message *m)
+{
+    const struct sl_hello *data = &core->options.hello;
+    uint64_t size = core->options.slot_size, batch = core->options.slots * size;
+    if (m->phase == SL_PHASE_VALIDATE)
+        return m->end <= (data->validation_count + size - 1) / size;
+    uint64_t steps = (data->train_count + batch - 1) / batch; /* of an epoch */
+    if (steps == 0)
+        return false;
+    uint64_t left = data->train_count - (uint64_t)m->step % steps * batch;
+    return m->slots == ((left < batch ? left : batch) + size - 1) / size && m->end <= m->slots;
+}
+
 /* ASSIGN: idle → begin; busy → keep it for later (the coordinator never sends a second one while a run is open, but the last report and
- * the next ASSIGN may cross); before WELCOME → ignored. */
+ * the next ASSIGN may cross); before WELCOME → ignored; of slots that the data does not have → leave, the two do not fit. */
 static enum sl_status on_assign(struct wk_core *core, const struct sl_message *m, struct wk_updates *updates, struct sl_error *err)
 {
+    if (core->state != STATE_JOINING && !run_exists(core, m)) {
+        char text[SL_MESSAGE_TEXT_MAX];
+        (void)snprintf(text, sizeof(text), "the coordinator assigns %s [%u, %u) of %u in step %" PRId64 ", which this worker's data does not have",
+                m->phase == SL_PHASE_TRAIN ? "slots" : "units of validation", m->begin, m->end, m->slots, m->step);
+        finish(core, updates, SL_MISMATCH, text);
+        return SL_OK;
+    }
     struct wk_action run = {.phase = m->phase, .step = m->step, .slots = m->slots, .begin = m->begin, .end = m->end};
     if (core->state == STATE_IDLE)
         return begin_run(core, &run, updates, err);

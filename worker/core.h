@@ -53,6 +53,7 @@ struct wk_core_options {
     const struct sl_layout *layout;
     struct sl_hello hello;
     uint64_t incarnation;
+    uint32_t slots, slot_size; /* of the config's batch: with the counts of hello they say which assignments there can be */
     int64_t heartbeat_us, timeout_us;
 };
 

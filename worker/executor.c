@@ -57,19 +57,25 @@ struct wk_executor {
     struct sl_evaluation *evaluation;
     uint64_t validation_us;
     struct result_link *first, **last;
+    struct result_link reserve; /* for the news that memory is out */
 };
 
 /* ---- results ---- */
 
+/* Called with the lock held. A result that there is no memory for fails the run; that much can always be said. */
 static void give_result(struct wk_executor *x, const struct wk_result *result)
 {
     struct result_link *link = sl_alloc(1, sizeof(*link));
-    if (link == NULL) { /* the loop must hear of it all the same: the run has failed, and its deadline says so */
-        sl_buffer_release(result->buffer);
+    if (link != NULL) {
+        link->result = *result;
+    } else {
+        link = &x->reserve;
+        link->result = (struct wk_result){.status = result->status, .phase = result->phase, .error = result->error};
+        if (result->status == SL_OK)
+            link->result.status = sl_fail(&link->result.error, SL_NO_MEMORY, "out of memory for the result of a run");
         x->failed = true;
-        return;
+        sl_buffer_release(result->buffer);
     }
-    link->result = *result;
     *x->last = link;
     x->last = &link->next;
     uint64_t one = 1;
@@ -403,11 +409,11 @@ int wk_executor_fd(const struct wk_executor *x)
 void wk_executor_submit(struct wk_executor *x, const struct wk_action *run, const float *params)
 {
     (void)pthread_mutex_lock(&x->lock);
+    assert(!x->failed);
     x->run = *run;
     x->params = params;
     x->next = run->begin;
     x->unmerged = run->end - run->begin;
-    x->failed = false;
     x->cut_count = 0;
     x->validation_us = 0;
     sl_evaluation_clear(x->evaluation);
@@ -437,6 +443,7 @@ enum sl_status wk_executor_take(struct wk_executor *x, struct wk_result *ret_res
     if (link == NULL)
         return SL_AGAIN;
     *ret_result = link->result;
-    sl_free(link);
+    if (link != &x->reserve)
+        sl_free(link);
     return SL_OK;
 }

@@ -44,7 +44,8 @@ void wk_executor_destroy(struct wk_executor *executor);
 /* wk_executor_fd can be read when there may be results. */
 int wk_executor_fd(const struct wk_executor *executor);
 
-/* wk_executor_submit starts a WK_ACTION_COMPUTE; the one before must be whole or failed. params must not change until all its results were taken. */
+/* wk_executor_submit starts a WK_ACTION_COMPUTE; the one before must be whole: after a failed run only destroy is left (asserted). params must not change until
+ * all its results were taken. */
 void wk_executor_submit(struct wk_executor *executor, const struct wk_action *run, const float *params);
 
 /* wk_executor_take gives the next result. Errors: AGAIN. */

@@ -2,6 +2,7 @@
 #include "worker/loop.h"
 
 #include "common/clock.h"
+#include "common/keys.h"
 #include "common/log.h"
 #include "common/memory.h"
 #include "common/signals.h"
@@ -10,6 +11,7 @@
 #include "worker/executor.h"
 
 #include <stdio.h>
+#include <string.h>
 #include <sys/random.h>
 #include <unistd.h>
 
@@ -19,8 +21,10 @@ struct worker {
     struct wk_model *model;
     struct wk_dataset *train, *validation;
     struct wk_executor *executor;
+    struct sl_keys *keys; /* NULL = not encrypted */
     struct sl_transport *transport;
     struct sl_socket *socket;
+    char handshake_text[SL_ERROR_TEXT_MAX]; /* why the server does not let us in so far, "" = it does or is not there */
     struct wk_core *core;
     float *params;
     struct wk_updates updates;
@@ -29,6 +33,12 @@ struct worker {
 };
 
 /* ---- open and close ---- */
+
+static enum sl_status load_keys(struct worker *w, struct sl_error *err)
+{
+    const char *dir = w->options->config->cluster.keys;
+    return dir[0] != 0 ? sl_keys_load(&w->keys, dir, SL_KEYS_CLIENT, err) : SL_OK;
+}
 
 static enum sl_status open_data(struct worker *w, struct sl_error *err)
 {
@@ -72,7 +82,8 @@ static enum sl_status introduce(struct worker *w, struct sl_hello *hello, struct
 static enum sl_status open_core(struct worker *w, struct sl_error *err)
 {
     const struct sl_config *config = w->options->config;
-    struct wk_core_options options = {.layout = w->layout, .heartbeat_us = config->cluster.heartbeat_ms * 1000,
+    struct wk_core_options options = {.layout = w->layout, .slots = (uint32_t)config->batch.slots,
+            .slot_size = (uint32_t)config->batch.slot_size, .heartbeat_us = config->cluster.heartbeat_ms * 1000,
             .timeout_us = config->cluster.timeout_ms * 1000};
     if (getrandom(&options.incarnation, sizeof(options.incarnation), 0) != sizeof(options.incarnation))
         return sl_fail_errno(err, "cannot draw a random number");
@@ -80,7 +91,7 @@ static enum sl_status open_core(struct worker *w, struct sl_error *err)
     if (status == SL_OK)
         status = wk_core_create(&w->core, &options, w->params, err);
     if (status == SL_OK)
-        status = sl_transport_create(&w->transport, err);
+        status = sl_transport_create_secure(&w->transport, w->keys, err);
     if (status == SL_OK)
         status = sl_socket_connect(&w->socket, w->transport, w->options->coordinator, options.incarnation, err);
     return status;
@@ -92,6 +103,7 @@ static void close_worker(struct worker *w)
     sl_socket_close(w->socket);
     sl_outbox_fini(&w->updates.outbox);
     sl_transport_destroy(w->transport);
+    sl_keys_destroy(w->keys);
     wk_core_destroy(w->core);
     wk_executor_destroy(w->executor);
     wk_model_destroy(w->model);
@@ -193,6 +205,22 @@ static enum sl_status take_signals(struct worker *w, struct sl_error *err)
     return advance(w, &event, err);
 }
 
+/* A server that will never let us in ends the worker at once. Broken-off handshakes may also be a proxy's before a server that is not up yet: they are
+ * told, and remembered for the case that the core gives up. */
+static enum sl_status check_handshake(struct worker *w, struct sl_error *err)
+{
+    struct sl_error problem = {0};
+    enum sl_status status = sl_socket_check(w->socket, &problem);
+    if (status != SL_OK && status != SL_AGAIN)
+        return sl_fail(err, status, "%s", problem.text);
+    if (status == SL_AGAIN && w->handshake_text[0] == 0) {
+        char quoted[SL_ERROR_TEXT_MAX];
+        sl_log(SL_LOG_WARN, "worker", "handshake-failed", "reason=%s", sl_log_quote(quoted, sizeof(quoted), problem.text));
+    }
+    memcpy(w->handshake_text, problem.text, sizeof(w->handshake_text)); /* "" when all is well */
+    return SL_OK;
+}
+
 static enum sl_status loop(struct worker *w, struct sl_error *err)
 {
     struct wk_event start = {.kind = WK_EVENT_START};
@@ -203,6 +231,8 @@ static enum sl_status loop(struct worker *w, struct sl_error *err)
         uint64_t ready = 0;
         status = sl_transport_wait(&w->socket, 1, fds, w->options->signal_fd >= 0 ? 2 : 1, left_ms < 0 ? 0 : left_ms, &ready, err);
         if (status == SL_OK)
+            status = check_handshake(w, err);
+        if (status == SL_OK)
             status = receive_all(w, err);
         if (status == SL_OK)
             status = take_results(w, err);
@@ -212,13 +242,17 @@ static enum sl_status loop(struct worker *w, struct sl_error *err)
         if (status == SL_OK && !w->finished)
             status = advance(w, &tick, err);
     }
+    if (status == SL_TIMEOUT && w->handshake_text[0] != 0)
+        return sl_fail(err, w->keys != NULL ? SL_KEYS : SL_FAILED, "%s", w->handshake_text);
     return status;
 }
 
 enum sl_status wk_worker_run(const struct wk_worker_options *options, struct sl_error *err)
 {
     struct worker w = {.options = options};
-    enum sl_status status = open_data(&w, err);
+    enum sl_status status = load_keys(&w, err);
+    if (status == SL_OK)
+        status = open_data(&w, err);
     if (status == SL_OK)
         status = open_model(&w, err);
     if (status == SL_OK)

@@ -17,6 +17,6 @@ struct wk_worker_options {
     int signal_fd; /* of sl_signals_open, -1 = none */
 };
 
-/* wk_worker_run returns when the coordinator says that training is over (OK), refuses (MISMATCH), is silent (TIMEOUT), a signal comes (STOPPED), or
+/* wk_worker_run returns when the coordinator says that training is over (OK), refuses (MISMATCH), does not let us in (KEYS), is silent (TIMEOUT), a signal comes (STOPPED), or
  * something fails; err says what. */
 SL_MUST_USE enum sl_status wk_worker_run(const struct wk_worker_options *options, struct sl_error *err);

@@ -19,6 +19,9 @@
 
 #define WORKERS_MAX 16
 #define FLIGHT_MAX 65536
+#define SLOTS 5
+#define SLOT_SIZE 3
+#define STEPS 3 /* of an epoch: the last one has 3 slots, and the last of these 1 sample */
 #define TRAIN_COUNT 37
 #define VALIDATION_COUNT 11
 #define CLUSTER 77
@@ -96,14 +99,21 @@ static void make_config(struct sl_config *config)
     config->optimiser.weight_decay = 0.05F;
     config->optimiser.clip_norm = 1.0F;
     config->optimiser.schedule = SL_SCHEDULE_COSINE;
-    config->batch.slots = 5;
-    config->batch.slot_size = 3;
+    config->batch.slots = SLOTS;
+    config->batch.slot_size = SLOT_SIZE;
     config->epochs = 4;
     config->seed = 3;
     config->snapshots.every_steps = 2;
     (void)snprintf(config->snapshots.keep_best, sizeof(config->snapshots.keep_best), "fused.accuracy");
     config->cluster.heartbeat_ms = 1000;
     config->cluster.timeout_ms = 5000;
+}
+
+/* The last slot with samples of an epoch is not full. */
+static int samples_of_slot(int64_t step, uint32_t slot)
+{
+    int64_t left = TRAIN_COUNT - step % STEPS * SLOTS * SLOT_SIZE - (int64_t)slot * SLOT_SIZE;
+    return left < SLOT_SIZE ? (int)left : SLOT_SIZE;
 }
 
 /* One slot's gradients: numbers that depend on (step, slot) and a little on the parameters, so that a wrong version shows. */
@@ -113,8 +123,9 @@ static void leaf(struct world *w, const float *params, int64_t step, uint32_t sl
     struct sl_random r = sl_random_make(99, SL_RANDOM_TEST, (uint64_t)step, slot);
     for (size_t tag = 0; tag < SL_TAGS; tag++)
         for (size_t i = 0; i < count; i++)
-            grads[tag * count + i] = sl_random_normal(&r, tag * count + i) + 0.1F * params[i];
-    *stats = (struct sl_step_stats){.count = 3, .weight_sum = 3.0};
+            grads[tag * count + i] = sl_random_float(&r, tag * count + i) - 0.5F + 0.1F * params[i];
+    int samples = samples_of_slot(step, slot);
+    *stats = (struct sl_step_stats){.count = samples, .weight_sum = samples};
     for (int b = 0; b < 3; b++)
         stats->loss[b] = 1.0 + sl_random_float(&r, (uint64_t)(1000000 + b));
     for (int m = 0; m < 2; m++)
@@ -215,7 +226,8 @@ static void join(struct world *w)
     node->id = ++w->incarnations;
     node->alive = true;
     node->params = sl_alloc_aligned(w->layout->count, sizeof(float));
-    struct wk_core_options options = {.layout = w->layout, .incarnation = node->id, .heartbeat_us = 1000000, .timeout_us = INT64_MAX / 2};
+    struct wk_core_options options = {.layout = w->layout, .incarnation = node->id, .slots = SLOTS, .slot_size = SLOT_SIZE,
+            .heartbeat_us = 1000000, .timeout_us = INT64_MAX / 2};
     options.hello = (struct sl_hello){.config_hash = 5, .layout_hash = w->layout->hash, .train_count = TRAIN_COUNT,
             .validation_count = VALIDATION_COUNT, .host = "h"};
     assert_int_equal(wk_core_create(&node->core, &options, node->params, &err), SL_OK);
@@ -286,7 +298,7 @@ static void work(struct world *w, struct node *node)
     if (job.phase == SL_PHASE_VALIDATE) {
         struct sl_evaluation *e = NULL;
         assert_int_equal(sl_evaluation_create(&e, 3, 3, &err), SL_OK);
-        for (uint32_t s = job.begin * 3; s < job.end * 3 && s < VALIDATION_COUNT; s++)
+        for (uint32_t s = job.begin * SLOT_SIZE; s < job.end * SLOT_SIZE && s < VALIDATION_COUNT; s++)
             for (int b = 0; b < 3; b++)
                 assert_int_equal(sl_evaluation_add_logits(e, b, node->params + s + (uint32_t)b, (int)(s % 3), &err), SL_OK);
         size_t ints = sl_evaluation_int_count(3, 3) * sizeof(int64_t), doubles = sl_evaluation_double_count(3, 3) * sizeof(double);
@@ -431,7 +443,7 @@ static void quiet(struct state *reference)
     run(&w, 1, 0, 0);
     assert_true(w.finished);
     assert_int_equal(w.finish_status, SL_OK);
-    assert_int_equal(w.steps, 3 * 4); /* ceil(37 / 15) steps an epoch */
+    assert_int_equal(w.steps, STEPS * 4);
     assert_int_equal(w.validations, 4);
     assert_true(w.snapshots >= 4);
     keep(&w, reference);

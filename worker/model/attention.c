@@ -1,16 +1,9 @@
 /* Ragged attention, forward and backward: see attention.h. */
 #include "worker/model/attention.h"
 
-#include <cblas.h>
-#include <math.h>
+#include "worker/model/gemm.h"
 
-/* c = op(a) op(b) without scaling: the four small products of a head. Rows of all three may be apart. */
-static void product(enum CBLAS_TRANSPOSE ta, enum CBLAS_TRANSPOSE tb, float *c, size_t c_stride,
-        const float *a, size_t a_stride, const float *b, size_t b_stride, size_t m, size_t n, size_t k)
-{
-    cblas_sgemm(CblasRowMajor, ta, tb, (blasint)m, (blasint)n, (blasint)k, 1.0F, a, (blasint)a_stride, b,
-            (blasint)b_stride, 0.0F, c, (blasint)c_stride);
-}
+#include <math.h>
 
 static float scale_of(const struct wk_attention *a)
 {
@@ -27,10 +20,10 @@ void wk_attention_forward(
         for (size_t h = 0; h < a->d; h += dh) {
             const float *q = a->q + q0 * a->q_stride + h, *k = a->k + k0 * a->k_stride + h,
                         *v = a->v + k0 * a->k_stride + h;
-            product(CblasNoTrans, CblasTrans, probs, nk, q, a->q_stride, k, a->k_stride, nq, nk, dh);
+            wk_gemm(WK_PLAIN, WK_TRANSPOSED, probs, nk, q, a->q_stride, k, a->k_stride, nq, nk, dh, false);
             run->v->softmax(probs, nk, scale_of(a), nq, nk);
-            product(CblasNoTrans, CblasNoTrans, context + q0 * a->d + h, a->d, probs, nk, v, a->k_stride, nq,
-                    dh, nk);
+            wk_gemm(WK_PLAIN, WK_PLAIN, context + q0 * a->d + h, a->d, probs, nk, v, a->k_stride, nq, dh, nk,
+                    false);
             if (run->training)
                 probs += nq * nk;
         }
@@ -44,11 +37,11 @@ static void head_backward(const struct wk_run *run, float *dq, size_t dq_stride,
         const struct wk_attention *a, size_t nq, size_t nk, float *scratch)
 {
     size_t dh = a->d / (size_t)a->heads;
-    product(CblasTrans, CblasNoTrans, dv, dk_stride, p, nk, dc, a->d, nk, dh, nq); /* context = p v */
-    product(CblasNoTrans, CblasTrans, scratch, nk, dc, a->d, v, a->k_stride, nq, nk, dh);
+    wk_gemm(WK_TRANSPOSED, WK_PLAIN, dv, dk_stride, p, nk, dc, a->d, nk, dh, nq, false); /* context = p v */
+    wk_gemm(WK_PLAIN, WK_TRANSPOSED, scratch, nk, dc, a->d, v, a->k_stride, nq, nk, dh, false);
     run->v->softmax_backward(scratch, p, scale_of(a), nq, nk); /* p = softmax(scale q kᵀ) */
-    product(CblasNoTrans, CblasNoTrans, dq, dq_stride, scratch, nk, k, a->k_stride, nq, dh, nk);
-    product(CblasTrans, CblasNoTrans, dk, dk_stride, scratch, nk, q, a->q_stride, nk, dh, nq);
+    wk_gemm(WK_PLAIN, WK_PLAIN, dq, dq_stride, scratch, nk, k, a->k_stride, nq, dh, nk, false);
+    wk_gemm(WK_TRANSPOSED, WK_PLAIN, dk, dk_stride, scratch, nk, q, a->q_stride, nk, dh, nq, false);
 }
 
 void wk_attention_backward(const struct wk_run *run, int tags, const struct wk_attention_gradient *g,

@@ -1,7 +1,7 @@
 /* Matrix products on OpenBLAS: see kernels.h. */
 #include "worker/model/kernels.h"
 
-#include <cblas.h>
+#include "worker/model/gemm.h"
 
 #define CHUNK_FLOATS ((size_t)256 * 1024) /* 1 MiB: half of a common level 2 cache */
 #define CHUNK_LEAST 256 /* rows: below, packing the weights for each chunk costs more than the cache saves */
@@ -17,8 +17,7 @@ void wk_product_forward(float *y, size_t y_stride, const float *x, size_t x_stri
 {
     if (rows == 0)
         return;
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (blasint)rows, (blasint)out, (blasint)in, 1.0F, x,
-            (blasint)x_stride, w, (blasint)in, 0.0F, y, (blasint)y_stride);
+    wk_gemm(WK_PLAIN, WK_TRANSPOSED, y, y_stride, x, x_stride, w, in, rows, out, in, false);
 }
 
 void wk_product_input(float *dx, size_t dx_stride, const float *dy, size_t dy_stride, const float *w,
@@ -26,8 +25,7 @@ void wk_product_input(float *dx, size_t dx_stride, const float *dy, size_t dy_st
 {
     if (rows == 0)
         return;
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (blasint)rows, (blasint)in, (blasint)out, 1.0F, dy,
-            (blasint)dy_stride, w, (blasint)in, add ? 1.0F : 0.0F, dx, (blasint)dx_stride);
+    wk_gemm(WK_PLAIN, WK_PLAIN, dx, dx_stride, dy, dy_stride, w, in, rows, in, out, add);
 }
 
 void wk_product_weight(float *dw, const float *dy, size_t dy_stride, const float *x, size_t x_stride,
@@ -35,8 +33,7 @@ void wk_product_weight(float *dw, const float *dy, size_t dy_stride, const float
 {
     if (rows == 0)
         return;
-    cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (blasint)out, (blasint)in, (blasint)rows, 1.0F, dy,
-            (blasint)dy_stride, x, (blasint)x_stride, 1.0F, dw, (blasint)in);
+    wk_gemm(WK_TRANSPOSED, WK_PLAIN, dw, in, dy, dy_stride, x, x_stride, out, in, rows, true);
 }
 
 void wk_linear_forward(const struct wk_run *run, float *y, const float *x, struct wk_linear_at at,

@@ -63,6 +63,7 @@ static void plain_step(const struct sl_layout *layout, float *const flat[SL_TAGS
         size_t at = param->offset;
         if (param->frozen)
             continue;
+        step.rate = commit.rate * (double)param->lr_scale;
         struct ps_optimiser_state state = {w + at, m + at, v + at};
         ps_optimiser_update(&optimiser, &step, &state, param->part == SL_PART_FUSION ? NULL : flat[0] + at,
                 param->part == SL_PART_HEAD ? NULL : flat[1] + at, param->count,
@@ -97,6 +98,8 @@ static void test_updates_as_the_flat_vector(void **state)
         for (size_t c = 0; c < 3; c++) {
             struct sl_layout *layout = fixture_layout(config, cuts[c]);
             layout->params[3].frozen = true;
+            layout->params[5].lr_scale = 0.25F;
+            layout->params[6].lr_scale = layout->params[7].lr_scale = 3.0F;
             size_t n = layout->count;
             float *flat[SL_TAGS] = {fixture_vector(n, 1, 1.0F), fixture_vector(n, 2, 1.0F)};
             float *w = fixture_vector(n, 3, 0.1F), *m = sl_alloc(n, sizeof(float)),

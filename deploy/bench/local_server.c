@@ -1,0 +1,144 @@
+/* A parameter server without sockets: see local_server.h. */
+#include "deploy/bench/local_server.h"
+
+#include <math.h>
+#include <string.h>
+
+#define RATE 1e-6 /* of learning: nothing must drift away while the same gradients come again and again */
+
+static const struct sl_address coordinator = {SL_ROLE_SERVER, 0};
+
+enum sl_status dp_server_init(
+        struct dp_server *server, const struct dp_subject *subject, struct sl_error *err)
+{
+    *server = (struct dp_server){.subject = subject, .optimiser = ps_optimiser_from_config(subject->config)};
+    enum sl_status status =
+            ps_table_create(&server->table, subject->layout, &server->optimiser, NULL, 0, err);
+    if (status == SL_OK)
+        status = ps_table_load(server->table, subject->params, NULL, NULL, 0, err);
+    if (status == SL_OK)
+        status = ps_server_create(&server->server, subject->config, subject->layout, server->table, 1, err);
+    return status;
+}
+
+void dp_server_fini(struct dp_server *server)
+{
+    ps_server_destroy(server->server);
+    sl_outbox_fini(&server->outbox);
+    ps_table_destroy(server->table);
+    *server = (struct dp_server){0};
+}
+
+static struct sl_message *message_of(const struct dp_server *server, enum sl_message_kind kind)
+{
+    struct sl_message *message = sl_message_create(kind);
+    if (message == NULL)
+        return NULL;
+    message->cluster = 1;
+    message->step = server->version;
+    return message;
+}
+
+/* The sums of the reduced step, from the answer to the last push. */
+static void read_reduced(struct dp_server *server)
+{
+    for (int i = 0; i < server->outbox.count; i++) {
+        const struct sl_message *message = server->outbox.items[i].message;
+        if (message->kind != SL_MESSAGE_REDUCED)
+            continue;
+        const struct sl_block_sums *sums = message->frames[0].data;
+        server->norm2 = 0.0;
+        for (int b = 0; b < server->subject->layout->block_count; b++)
+            server->norm2 += sums[b].norm2;
+    }
+}
+
+static enum sl_status step(
+        struct dp_server *server, struct sl_address from, struct sl_message *message, struct sl_error *err)
+{
+    uint64_t dropped = ps_server_dropped(server->server);
+    enum sl_status status = ps_server_step(server->server, from, message, &server->outbox, err);
+    if (status == SL_OK && ps_server_dropped(server->server) != dropped)
+        status = sl_fail(err, SL_FAILED, "the server dropped a %s", sl_message_name(message->kind));
+    if (status == SL_OK)
+        read_reduced(server);
+    sl_message_destroy(message);
+    return status;
+}
+
+static void keep(void *context)
+{
+    (void)context; /* the gradients belong to the benchmark */
+}
+
+static enum sl_status add_frame(
+        struct sl_message *message, struct sl_buffer *buffer, float *data, size_t size, struct sl_error *err)
+{
+    struct sl_buffer *own = buffer == NULL ? sl_buffer_adopt(data, size, keep, NULL) : NULL;
+    if (buffer == NULL && own == NULL)
+        return sl_fail(err, SL_NO_MEMORY, "out of memory for a frame");
+    sl_message_add_frame(message, buffer == NULL ? own : buffer, data, size);
+    sl_buffer_release(own);
+    return SL_OK;
+}
+
+enum sl_status dp_server_push(struct dp_server *server, uint64_t worker, uint32_t slots, struct sl_node node,
+        int block, float *gradients, struct sl_buffer *buffer, struct sl_error *err)
+{
+    const struct sl_layout *layout = server->subject->layout;
+    const struct sl_block *place = &layout->blocks[block];
+    struct sl_message *message = message_of(server, SL_MESSAGE_PUSH);
+    if (message == NULL)
+        return sl_fail(err, SL_NO_MEMORY, "out of memory for a push");
+    message->slots = slots;
+    message->node = node;
+    message->block = (uint32_t)block;
+    enum sl_status status = SL_OK;
+    for (int tag = 0; tag < SL_TAGS && status == SL_OK; tag++)
+        if (place->tagged[tag])
+            status = add_frame(message, buffer, gradients + (size_t)tag * layout->count + place->offset,
+                    place->count * sizeof(float), err);
+    if (status == SL_OK)
+        return step(server, (struct sl_address){SL_ROLE_WORKER, worker}, message, err);
+    sl_message_destroy(message);
+    return status;
+}
+
+enum sl_status dp_server_commit(
+        struct dp_server *server, const struct sl_step_stats *stats, struct sl_error *err)
+{
+    const struct sl_config *config = server->subject->config;
+    struct ps_modulation_config form = ps_modulation_from_config(config);
+    double ratios[SL_MODALITIES_MAX], coefficients[SL_MODALITIES_MAX] = {0};
+    enum sl_status status = ps_modulation_step(&server->modulation, &form, server->version, stats->score,
+            config->modality_count, ratios, coefficients, err);
+    struct sl_message *message = status == SL_OK ? message_of(server, SL_MESSAGE_COMMIT) : NULL;
+    if (message == NULL)
+        return status == SL_OK ? sl_fail(err, SL_NO_MEMORY, "out of memory for a commit") : status;
+    double inverse = 1.0 / stats->weight_sum;
+    message->commit = (struct sl_commit){.inverse_weight = inverse,
+            .clip = ps_optimiser_clip(&server->optimiser, sqrt(server->norm2) * inverse),
+            .rate = RATE};
+    memcpy(message->commit.coefficient, coefficients, sizeof(coefficients));
+    status = step(server, coordinator, message, err);
+    sl_outbox_clear(&server->outbox);
+    server->version = ps_server_version(server->server);
+    return status;
+}
+
+enum sl_status dp_server_pull(struct dp_server *server, float *params, struct sl_error *err)
+{
+    const struct sl_layout *layout = server->subject->layout;
+    struct sl_message *message = message_of(server, SL_MESSAGE_PULL);
+    if (message == NULL)
+        return sl_fail(err, SL_NO_MEMORY, "out of memory for a pull");
+    enum sl_status status = step(server, (struct sl_address){SL_ROLE_WORKER, 1}, message, err);
+    for (int i = 0; i < server->outbox.count && status == SL_OK; i++) {
+        const struct sl_message *answer = server->outbox.items[i].message;
+        if (answer->kind == SL_MESSAGE_PARAMS)
+            memcpy(params + layout->blocks[answer->block].offset, answer->frames[0].data,
+                    answer->frames[0].size);
+    }
+    sl_outbox_clear(&server->outbox); /* nobody holds the blocks any more: the next update is in place */
+    return status;
+}

@@ -1,0 +1,218 @@
+/* `bench step`: whole steps in one process: compute threads, reduction, update, parameters back; no socket. */
+#include "common/cpu.h"
+#include "common/memory.h"
+#include "deploy/bench/bench.h"
+#include "deploy/bench/limits.h"
+#include "deploy/bench/local_server.h"
+#include "deploy/bench/trace.h"
+#include "worker/executor.h"
+#include "worker/model/gemm.h"
+
+#include <poll.h>
+#include <stdio.h>
+
+#define NAME "step"
+#define WAIT_MS 60000
+#define GIGA 1e-9
+
+struct step_bench {
+    struct dp_server server;
+    struct dp_gemm_limit gemm;
+    struct dp_trace *trace;
+    struct wk_dataset *dataset;
+    float *params;  /* (layout->count,) what the executors compute with */
+    uint32_t steps; /* of an epoch, none of them shorter than the others */
+};
+
+/* Steps on a number of threads; with a trace, of one thread alone. */
+struct runner {
+    struct step_bench *bench;
+    struct wk_executor *executor;
+    int threads;
+    bool traced;
+    int64_t step;
+};
+
+enum { ITEM_GEMM, ITEM_ONE, ITEM_TRACED, ITEM_ALL, ITEMS };
+enum { PART_WAIT, PART_COMPUTE, PART_REDUCE, PART_UPDATE, PART_PULL, PART_GEMM, PART_GFLOP };
+
+static enum sl_status wait_for(struct runner *r, struct wk_result *ret_result, struct sl_error *err)
+{
+    struct pollfd fd = {.fd = wk_executor_fd(r->executor), .events = POLLIN};
+    enum sl_status status = SL_AGAIN;
+    while ((status = wk_executor_take(r->executor, ret_result)) == SL_AGAIN)
+        if (poll(&fd, 1, WAIT_MS) == 0)
+            return sl_fail(err, SL_TIMEOUT, "a slot took more than %d s", WAIT_MS / 1000);
+    if (status == SL_OK && ret_result->status != SL_OK)
+        return sl_fail(err, ret_result->status, "%s", ret_result->error.text);
+    return status;
+}
+
+/* Gives the root's sums to the server, updates, and takes the new parameters. */
+static enum sl_status apply(struct runner *r, struct dp_item *item, const struct wk_result *result,
+        uint32_t slots, struct sl_error *err)
+{
+    struct dp_server *server = &r->bench->server;
+    enum sl_status status = SL_OK;
+    double begin = dp_now();
+    for (int block = 0; block < server->subject->layout->block_count && status == SL_OK; block++)
+        status = dp_server_push(
+                server, 1, slots, result->node, block, result->buffer->data, result->buffer, err);
+    double reduced = dp_now();
+    if (status == SL_OK)
+        status = dp_server_commit(server, &result->stats, err);
+    double updated = dp_now();
+    if (status == SL_OK)
+        status = dp_server_pull(server, r->bench->params, err);
+    item->part[PART_REDUCE] += reduced - begin;
+    item->part[PART_UPDATE] += updated - reduced;
+    item->part[PART_PULL] += dp_now() - updated;
+    return status;
+}
+
+static enum sl_status step_work(struct dp_item *item, struct sl_error *err)
+{
+    struct runner *r = item->context;
+    struct wk_result result = {0};
+    uint32_t slots = (uint32_t)r->bench->server.subject->config->batch.slots;
+    struct wk_action run = {.kind = WK_ACTION_COMPUTE,
+            .phase = SL_PHASE_TRAIN,
+            .step = r->step,
+            .slots = slots,
+            .end = slots};
+    double seconds = r->bench->trace->seconds, flops = r->bench->trace->flops, begin = dp_now();
+    r->step = (r->step + 1) % r->bench->steps;
+    if (r->traced)
+        dp_trace_begin(r->bench->trace);
+    wk_executor_submit(r->executor, &run, r->bench->params);
+    enum sl_status status = wait_for(r, &result, err);
+    dp_trace_end(r->bench->trace);
+    item->part[PART_WAIT] += dp_now() - begin;
+    item->part[PART_COMPUTE] += (double)result.compute_us * 1e-6;
+    item->part[PART_GEMM] += r->bench->trace->seconds - seconds;
+    item->part[PART_GFLOP] += (r->bench->trace->flops - flops) * GIGA;
+    if (status == SL_OK)
+        status = apply(r, item, &result, slots, err);
+    sl_buffer_release(result.buffer);
+    return status;
+}
+
+/* ---- report ---- */
+
+static void report_threads(struct dp_bench *bench, const struct dp_item *item, int threads)
+{
+    const struct sl_config *config = bench->subject->config;
+    double samples = (double)config->batch.slots * config->batch.slot_size, seconds = dp_item_seconds(item);
+    double compute = dp_item_part(item, PART_COMPUTE) / threads;
+    struct {
+        const char *what;
+        double seconds;
+    } parts[] = {{"computing", compute},
+            {"idle threads and joining slots", dp_item_part(item, PART_WAIT) - compute},
+            {"reducing and measuring", dp_item_part(item, PART_REDUCE)},
+            {"updating", dp_item_part(item, PART_UPDATE)},
+            {"taking parameters", dp_item_part(item, PART_PULL)}};
+    char figure[96];
+    (void)snprintf(figure, sizeof(figure), "%d thread%s", threads, threads == 1 ? "" : "s");
+    dp_bench_row(bench, NAME, figure, samples / seconds, "samples/s", 0.0, NULL);
+    (void)snprintf(figure, sizeof(figure), "%d thread%s, whole step", threads, threads == 1 ? "" : "s");
+    dp_bench_row(bench, NAME, figure, samples / dp_item_cpu(item), "/CPU s", 0.0, NULL);
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+        (void)snprintf(
+                figure, sizeof(figure), "%d thread%s: %s", threads, threads == 1 ? "" : "s", parts[i].what);
+        dp_bench_row(bench, NAME, figure, 100.0 * parts[i].seconds / seconds, "% of step", 0.0, NULL);
+    }
+    (void)snprintf(
+            figure, sizeof(figure), "%d thread%s: all but computing", threads, threads == 1 ? "" : "s");
+    dp_bench_row(bench, NAME, figure, 100.0 * (seconds - compute) / seconds, "% of step", 0.0, NULL);
+}
+
+static void report_traced(struct dp_bench *bench, const struct dp_item items[ITEMS])
+{
+    double peak = dp_gemm_limit_flops() / dp_series_least(&items[ITEM_GEMM].seconds) * GIGA;
+    double in_gemm = dp_item_part(&items[ITEM_TRACED], PART_GEMM);
+    dp_bench_row(bench, NAME, "1 thread: share of the step inside sgemm",
+            100.0 * in_gemm / dp_item_seconds(&items[ITEM_TRACED]), "%", 100.0, "whole step");
+    dp_bench_row(bench, NAME, "1 thread: rate inside sgemm",
+            dp_item_part(&items[ITEM_TRACED], PART_GFLOP) / in_gemm, "GFLOP/s", peak, "sgemm 1024");
+}
+
+/* ---- create ---- */
+
+static enum sl_status start(struct runner *r, struct step_bench *b, int threads, struct sl_error *err)
+{
+    const struct dp_subject *subject = b->server.subject;
+    struct wk_executor_options options = {.config = subject->config,
+            .layout = subject->layout,
+            .model = subject->model,
+            .train = b->dataset,
+            .threads = threads};
+    *r = (struct runner){.bench = b, .threads = threads};
+    return wk_executor_create(&r->executor, &options, err);
+}
+
+static enum sl_status prepare(struct step_bench *b, struct dp_subject *subject, struct sl_error *err)
+{
+    enum sl_status status = dp_subject_dataset(subject, &b->dataset, err);
+    if (status == SL_OK)
+        status = dp_server_init(&b->server, subject, err);
+    if (status == SL_OK)
+        status = dp_gemm_limit_init(&b->gemm, err);
+    if (status != SL_OK)
+        return status;
+    uint64_t samples = (uint64_t)subject->config->batch.slots * (uint64_t)subject->config->batch.slot_size;
+    b->steps = (uint32_t)(wk_dataset_count(b->dataset) / samples);
+    if (b->steps == 0)
+        return sl_fail(err, SL_BAD_DATA,
+                "the dataset has %llu samples and a step takes %llu; make batch.slots smaller",
+                (unsigned long long)wk_dataset_count(b->dataset), (unsigned long long)samples);
+    b->trace = sl_alloc(1, sizeof(*b->trace));
+    b->params = sl_alloc_aligned(subject->layout->count, sizeof(float));
+    if (b->trace == NULL || b->params == NULL)
+        return sl_fail(err, SL_NO_MEMORY, "out of memory for the parameters of a worker");
+    return dp_server_pull(&b->server, b->params, err);
+}
+
+static enum sl_status measure(struct dp_bench *bench, struct step_bench *b, struct runner *one,
+        struct runner *all, struct sl_error *err)
+{
+    struct runner traced = *one;
+    traced.traced = true;
+    struct dp_item items[ITEMS] = {[ITEM_GEMM] = {.work = dp_gemm_limit_work, .context = &b->gemm},
+            [ITEM_ONE] = {.work = step_work, .context = one},
+            [ITEM_TRACED] = {.work = step_work, .context = &traced},
+            [ITEM_ALL] = {.work = step_work, .context = all}};
+    enum sl_status status = dp_measure(&bench->measure, items, all->threads > 1 ? ITEMS : ITEM_ALL, err);
+    if (status != SL_OK)
+        return status;
+    report_threads(bench, &items[ITEM_ONE], 1);
+    report_traced(bench, items);
+    if (all->threads > 1) {
+        report_threads(bench, &items[ITEM_ALL], all->threads);
+        dp_bench_row(bench, NAME, "speed-up by threads",
+                dp_item_seconds(&items[ITEM_ONE]) / dp_item_seconds(&items[ITEM_ALL]), "x", all->threads,
+                "threads");
+    }
+    return SL_OK;
+}
+
+enum sl_status dp_bench_step(struct dp_bench *bench, struct sl_error *err)
+{
+    struct step_bench b = {.params = NULL};
+    struct runner one = {0}, all = {0};
+    int slots = bench->subject->config->batch.slots, cores = sl_cpu_count();
+    enum sl_status status = prepare(&b, bench->subject, err);
+    if (status == SL_OK)
+        status = start(&one, &b, 1, err);
+    if (status == SL_OK)
+        status = start(&all, &b, cores < slots ? cores : slots, err);
+    if (status == SL_OK)
+        status = measure(bench, &b, &one, &all, err);
+    dp_server_fini(&b.server); /* first: what it holds goes back to the executors' pools */
+    wk_executor_destroy(one.executor);
+    wk_executor_destroy(all.executor);
+    dp_gemm_limit_fini(&b.gemm);
+    sl_free(b.trace);
+    sl_free(b.params);
+    return status;
+}

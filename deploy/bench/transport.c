@@ -1,0 +1,129 @@
+/* `bench transport`: blocks to a server and back against a raw ZeroMQ stream and a copy in memory. */
+#include "common/memory.h"
+#include "deploy/bench/bench.h"
+#include "deploy/bench/echo.h"
+#include "deploy/bench/limits.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define NAME "transport"
+#define GIGA 1e-9
+
+enum { ITEM_COPY, ITEM_RAW, ITEM_ECHO, ITEMS };
+
+#define CALL_BYTES ((size_t)64 << 20)   /* one way */
+#define WINDOW_BYTES ((size_t)16 << 20) /* on their way at a time, as when a worker pushes sixteen blocks */
+#define WINDOW_LEAST 4
+#define REFERENCES_WINDOW 256
+#define REFERENCES 4096 /* messages of a call where only references are handed over */
+
+static const size_t sizes[] = {(size_t)64 << 10, (size_t)1 << 20, (size_t)4 << 20};
+
+static void name_subject(char *subject, size_t room, const char *kind, size_t size)
+{
+    if (size < (size_t)1 << 20)
+        (void)snprintf(subject, room, "%s %zu KiB", kind, size >> 10);
+    else
+        (void)snprintf(subject, room, "%s %zu MiB", kind, size >> 20);
+}
+
+static void print(struct dp_bench *bench, const char *subject, struct dp_row row)
+{
+    row.benchmark = NAME;
+    row.subject = subject;
+    dp_report_row(&bench->report, &row);
+}
+
+/* Where bytes are copied from process to process. */
+static void report_bytes(struct dp_bench *bench, const char *subject, const struct dp_item items[ITEMS],
+        const struct dp_load *load)
+{
+    double one_way = (double)load->messages * (double)load->size,
+           seconds = dp_item_seconds(&items[ITEM_ECHO]);
+    double raw = one_way / dp_item_seconds(&items[ITEM_RAW]) * GIGA;
+    double copy = (double)load->size / dp_item_seconds(&items[ITEM_COPY]) * GIGA;
+    print(bench, subject,
+            (struct dp_row){.figure = "push + pull, both ways together",
+                    .value = 2.0 * one_way / seconds * GIGA,
+                    .unit = "GB/s",
+                    .limit = raw,
+                    .limit_of = "raw ZeroMQ, one way"});
+    print(bench, subject,
+            (struct dp_row){.figure = "push + pull, blocks there and back",
+                    .value = one_way / seconds * GIGA,
+                    .unit = "GB/s",
+                    .limit = copy,
+                    .limit_of = "memcpy"});
+    print(bench, subject,
+            (struct dp_row){.figure = "cost of push + pull",
+                    .value = dp_item_cpu(&items[ITEM_ECHO]) / (2.0 * one_way * GIGA),
+                    .unit = "CPU s/GB"});
+}
+
+/* Where only references are handed over, a rate of bytes would mean nothing. */
+static void report_messages(struct dp_bench *bench, const char *subject, const struct dp_item items[ITEMS],
+        const struct dp_load *load)
+{
+    double messages = (double)load->messages;
+    print(bench, subject,
+            (struct dp_row){.figure = "push + pull, messages both ways",
+                    .value = 2.0 * messages / dp_item_seconds(&items[ITEM_ECHO]),
+                    .unit = "/s",
+                    .limit = messages / dp_item_seconds(&items[ITEM_RAW]),
+                    .limit_of = "raw ZeroMQ, one way"});
+}
+
+static enum sl_status measure(struct dp_bench *bench, const char *kind, const char *endpoint,
+        const char *raw_endpoint, size_t size, struct sl_error *err)
+{
+    struct dp_echo *echo = NULL;
+    struct dp_raw *raw = NULL;
+    struct dp_stream_limit copy = {0};
+    char subject[32];
+    bool inproc = strcmp(kind, "inproc") == 0;
+    struct dp_load load = {
+            .size = size, .messages = inproc ? REFERENCES : CALL_BYTES / size, .window = WINDOW_BYTES / size};
+    load.window = inproc ? REFERENCES_WINDOW : load.window < WINDOW_LEAST ? WINDOW_LEAST : load.window;
+    enum sl_status status = dp_echo_open(&echo, endpoint, &load, err);
+    if (status == SL_OK)
+        status = dp_raw_open(&raw, raw_endpoint, &load, err);
+    if (status == SL_OK)
+        status = dp_stream_limit_init(&copy, 2 * size, err);
+    struct dp_item items[ITEMS] = {[ITEM_COPY] = {.work = dp_stream_copy_work, .context = &copy},
+            [ITEM_RAW] = {.work = dp_raw_work, .context = raw},
+            [ITEM_ECHO] = {.work = dp_echo_work, .context = echo}};
+    if (status == SL_OK)
+        status = dp_measure(&bench->measure, items, ITEMS, err);
+    if (status == SL_OK)
+        name_subject(subject, sizeof(subject), kind, size);
+    if (status == SL_OK && inproc)
+        report_messages(bench, subject, items, &load);
+    else if (status == SL_OK)
+        report_bytes(bench, subject, items, &load);
+    dp_stream_limit_fini(&copy);
+    dp_raw_close(raw);
+    dp_echo_close(echo);
+    return status == SL_OK || status == SL_STOPPED ? status : sl_error_context(err, "%s", endpoint);
+}
+
+enum sl_status dp_bench_transport(struct dp_bench *bench, struct sl_error *err)
+{
+    SL_AUTO_FREE char *ipc = sl_strdup_printf("ipc://%s/blocks", bench->subject->dir);
+    SL_AUTO_FREE char *raw_ipc = sl_strdup_printf("ipc://%s/raw", bench->subject->dir);
+    if (ipc == NULL || raw_ipc == NULL)
+        return sl_fail(err, SL_NO_MEMORY, "out of memory");
+    const struct {
+        const char *kind, *endpoint, *raw_endpoint;
+    } kinds[] = {{"tcp", "tcp://127.0.0.1:0", "tcp://127.0.0.1:*"}, {"ipc", ipc, raw_ipc},
+            {"inproc", "inproc://blocks", "inproc://raw"}};
+    for (size_t k = 0; k < sizeof(kinds) / sizeof(kinds[0]); k++) {
+        for (size_t s = 0; s < sizeof(sizes) / sizeof(sizes[0]); s++) {
+            enum sl_status status =
+                    measure(bench, kinds[k].kind, kinds[k].endpoint, kinds[k].raw_endpoint, sizes[s], err);
+            if (status != SL_OK)
+                return status;
+        }
+    }
+    return SL_OK;
+}

@@ -1,0 +1,423 @@
+/* The worker's decisions, one test for a row of its tables: an event, and what the core wants sent and done. The data has 20 training samples (a step of 7
+ * slots of 2 samples, then one of 3 slots) and 5 for validation (3 units). */
+#include "worker/core.h"
+
+#include "common/text.h"
+#include "tests/unit/worker/fixture.h"
+
+#define CLUSTER 77
+#define BEAT_US 1000000
+#define TIMEOUT_US 5000000
+
+struct world {
+    struct sl_config *config;
+    struct sl_layout *layout;
+    struct wk_core *core;
+    float *params;
+    struct wk_updates updates;
+    struct sl_text text;
+    int64_t now_us;
+};
+
+static struct sl_error err;
+
+/* ---- the world ---- */
+
+static struct world new_world(void)
+{
+    struct world w = {.config = fixture_config(), .now_us = 1000};
+    w.layout = fixture_layout(w.config);
+    w.params = sl_alloc_aligned(w.layout->count, sizeof(float));
+    sl_text_init(&w.text, 1 << 20);
+    struct wk_core_options options = {.layout = w.layout, .incarnation = 42, .slots = FIXTURE_SLOTS, .slot_size = FIXTURE_SLOT_SIZE,
+            .heartbeat_us = BEAT_US, .timeout_us = TIMEOUT_US};
+    options.hello = (struct sl_hello){.config_hash = 5, .layout_hash = w.layout->hash, .train_count = 20, .validation_count = 5};
+    assert_int_equal(wk_core_create(&w.core, &options, w.params, &err), SL_OK);
+    return w;
+}
+
+static void close_world(struct world *w)
+{
+    sl_outbox_fini(&w->updates.outbox);
+    wk_core_destroy(w->core);
+    sl_text_fini(&w->text);
+    sl_free(w->params);
+    sl_layout_destroy(w->layout);
+    sl_free(w->config);
+}
+
+/* "push 1.0 of block 0 at 3; compute 0-2 of 7 at 3": messages, then the action. */
+static const char *trace(struct world *w)
+{
+    const char *line = NULL;
+    sl_text_reset(&w->text);
+    for (int i = 0; i < w->updates.outbox.count; i++) {
+        const struct sl_message *m = w->updates.outbox.items[i].message;
+        sl_text_printf(&w->text, "%s%s", i == 0 ? "" : "; ", sl_message_name(m->kind));
+        if (m->kind == SL_MESSAGE_PUSH)
+            sl_text_printf(&w->text, " %u.%u of block %u at %d", m->node.level, m->node.index, m->block, (int)m->step);
+        if (m->kind == SL_MESSAGE_STATS)
+            sl_text_printf(&w->text, " %u.%u at %d", m->node.level, m->node.index, (int)m->step);
+        if (m->kind == SL_MESSAGE_PULL)
+            sl_text_printf(&w->text, " %d", (int)m->step);
+        if (m->kind == SL_MESSAGE_VALIDATED)
+            sl_text_printf(&w->text, " %u-%u", m->begin, m->end);
+        assert_true(m->incarnation == 42);
+    }
+    const struct wk_action *action = &w->updates.action;
+    const char *gap = w->text.size > 0 ? "; " : "";
+    if (action->kind == WK_ACTION_COMPUTE)
+        sl_text_printf(&w->text, "%s%s %u-%u at %d", gap, action->phase == SL_PHASE_TRAIN ? "train" : "validate", action->begin,
+                action->end, (int)action->step);
+    if (action->kind == WK_ACTION_FINISH)
+        sl_text_printf(&w->text, "%sfinish %s", gap, sl_status_name(action->status));
+    if (sl_text_finish(&w->text, &line, NULL, &err) != SL_OK)
+        fail_msg("%s", err.text);
+    return line;
+}
+
+#define expect(line, event) assert_string_equal(event, line)
+
+/* ---- events ---- */
+
+static const char *step(struct world *w, struct wk_event event)
+{
+    event.now_us = w->now_us;
+    w->now_us += 10;
+    if (wk_core_step(w->core, &event, &w->updates, &err) != SL_OK)
+        fail_msg("%s", err.text);
+    return trace(w);
+}
+
+/* Takes the message. */
+static const char *receive(struct world *w, struct sl_message *m)
+{
+    const char *line = step(w, (struct wk_event){.kind = WK_EVENT_MESSAGE, .from = {SL_ROLE_SERVER, 0}, .message = m});
+    sl_message_destroy(m);
+    return line;
+}
+
+static struct sl_message *message(enum sl_message_kind kind, int64_t at)
+{
+    struct sl_message *m = sl_message_create(kind);
+    assert_non_null(m);
+    m->cluster = CLUSTER;
+    m->step = at;
+    return m;
+}
+
+static struct sl_message *assignment(enum sl_phase phase, int64_t at, uint32_t slots, uint32_t begin, uint32_t end)
+{
+    struct sl_message *m = message(SL_MESSAGE_ASSIGN, at);
+    m->phase = phase;
+    m->slots = slots;
+    m->begin = begin;
+    m->end = end;
+    return m;
+}
+
+static const char *assign(struct world *w, int64_t at, uint32_t begin, uint32_t end)
+{
+    return receive(w, assignment(SL_PHASE_TRAIN, at, at % 2 == 0 ? 7 : 3, begin, end));
+}
+
+static struct sl_message *block_of(struct world *w, int block, int64_t at, float value)
+{
+    struct sl_message *m = message(SL_MESSAGE_PARAMS, at);
+    struct sl_buffer *buffer = sl_buffer_create(w->layout->blocks[block].count * sizeof(float));
+    assert_non_null(buffer);
+    for (size_t i = 0; i < w->layout->blocks[block].count; i++)
+        ((float *)buffer->data)[i] = value;
+    m->block = (uint32_t)block;
+    sl_message_add_frame(m, buffer, buffer->data, buffer->size);
+    sl_buffer_release(buffer);
+    return m;
+}
+
+/* All blocks of a version; the line of the last one. */
+static const char *params(struct world *w, int64_t at, float value)
+{
+    for (int b = 0; b + 1 < w->layout->block_count; b++)
+        expect("", receive(w, block_of(w, b, at, value)));
+    return receive(w, block_of(w, w->layout->block_count - 1, at, value));
+}
+
+static const char *join(struct world *w)
+{
+    (void)step(w, (struct wk_event){.kind = WK_EVENT_START});
+    return receive(w, message(SL_MESSAGE_WELCOME, 0));
+}
+
+static const char *node_done(struct world *w, uint32_t level, uint32_t index)
+{
+    struct sl_buffer *buffer = sl_buffer_create(SL_TAGS * w->layout->count * sizeof(float));
+    assert_non_null(buffer);
+    struct sl_step_stats stats = {.count = 2 << level, .weight_sum = 2.0};
+    const char *line = step(w, (struct wk_event){.kind = WK_EVENT_NODE_DONE, .node = {level, index}, .stats = &stats, .gradients = buffer,
+                                       .compute_us = 500});
+    sl_buffer_release(buffer);
+    return line;
+}
+
+static struct sl_message *ack(int64_t at, uint32_t level, uint32_t index, int block)
+{
+    struct sl_message *m = message(SL_MESSAGE_ACK, at);
+    m->node = (struct sl_node){level, index};
+    m->block = (uint32_t)block;
+    return m;
+}
+
+/* All blocks of a node; the line of the last one. */
+static const char *acks(struct world *w, int64_t at, uint32_t level, uint32_t index)
+{
+    for (int b = 0; b + 1 < w->layout->block_count; b++)
+        expect("", receive(w, ack(at, level, index, b)));
+    return receive(w, ack(at, level, index, w->layout->block_count - 1));
+}
+
+static const char *tick(struct world *w, int64_t later_us)
+{
+    w->now_us += later_us;
+    return step(w, (struct wk_event){.kind = WK_EVENT_TICK});
+}
+
+static const char *validation_done(struct world *w)
+{
+    struct sl_buffer *buffer = sl_buffer_create(80);
+    assert_non_null(buffer);
+    const char *line = step(w, (struct wk_event){.kind = WK_EVENT_VALIDATION_DONE, .evaluation = buffer, .compute_us = 500});
+    sl_buffer_release(buffer);
+    return line;
+}
+
+/* ---- tests ---- */
+
+static void test_hello_until_answered(void **state)
+{
+    (void)state;
+    struct world w = new_world();
+    expect("hello", step(&w, (struct wk_event){.kind = WK_EVENT_START}));
+    assert_int_equal(w.updates.outbox.items[0].message->hello.train_count, 20);
+    assert_int_equal(w.updates.outbox.items[0].to.role, SL_ROLE_SERVER);
+    expect("", tick(&w, 0));
+    expect("hello", tick(&w, BEAT_US));
+    expect("", assign(&w, 0, 0, 7)); /* before the welcome there is no run to belong to */
+    expect("", receive(&w, message(SL_MESSAGE_WELCOME, 0)));
+    expect("heartbeat", tick(&w, BEAT_US));
+    assert_true(w.updates.outbox.items[0].message->cluster == CLUSTER);
+    assert_true(w.updates.wake_us > w.now_us && w.updates.wake_us <= w.now_us + BEAT_US);
+    expect("", receive(&w, message(SL_MESSAGE_WELCOME, 0))); /* again: nothing new */
+    close_world(&w);
+}
+
+static void test_silence(void **state)
+{
+    (void)state;
+    struct world w = new_world();
+    (void)step(&w, (struct wk_event){.kind = WK_EVENT_START});
+    expect("finish timeout", tick(&w, TIMEOUT_US + 100));
+    assert_non_null(strstr(w.updates.action.text, "no answer from the coordinator"));
+    expect("", tick(&w, BEAT_US)); /* it has left */
+    close_world(&w);
+    w = new_world();
+    (void)join(&w);
+    expect("heartbeat", tick(&w, TIMEOUT_US - 1000));
+    expect("", receive(&w, message(SL_MESSAGE_HEARTBEAT, 0)));
+    expect("heartbeat", tick(&w, TIMEOUT_US - 1000));
+    expect("finish timeout", tick(&w, TIMEOUT_US));
+    assert_non_null(strstr(w.updates.action.text, "has not been heard for too long"));
+    close_world(&w);
+}
+
+static void test_a_step(void **state)
+{
+    (void)state;
+    struct world w = new_world();
+    (void)join(&w);
+    expect("pull 0", assign(&w, 0, 2, 7));
+    expect("train 2-7 at 0", params(&w, 0, 1.5F));
+    assert_true(w.params[0] == 1.5F && w.params[w.layout->count - 1] == 1.5F);
+    (void)node_done(&w, 2, 1);
+    assert_int_equal(w.updates.outbox.count, w.layout->block_count);
+    for (int b = 0; b < w.layout->block_count; b++) {
+        const struct sl_message *push = w.updates.outbox.items[b].message;
+        const struct sl_block *block = &w.layout->blocks[b];
+        assert_true(push->kind == SL_MESSAGE_PUSH && push->block == (uint32_t)b && push->slots == 7);
+        assert_int_equal(push->frame_count, block->tagged[0] + block->tagged[1]);
+        assert_int_equal(push->frames[0].size, block->count * sizeof(float));
+        size_t tag = block->tagged[SL_TAG_UNIMODAL] ? 0 : 1;
+        const float *flat = push->frames[0].buffer->data;
+        assert_ptr_equal(push->frames[0].data, flat + tag * w.layout->count + block->offset); /* from where it lies */
+    }
+    expect("stats 2.1 at 0", acks(&w, 0, 2, 1));
+    assert_int_equal(w.updates.outbox.items[0].message->stats.count, 8);
+    assert_int_equal(w.updates.outbox.items[0].message->compute_us, 500);
+    (void)node_done(&w, 1, 1);
+    expect("stats 1.1 at 0", acks(&w, 0, 1, 1));
+    expect("pull 1", assign(&w, 1, 0, 3)); /* the run was whole */
+    close_world(&w);
+}
+
+static void test_acknowledgements_count_once(void **state)
+{
+    (void)state;
+    struct world w = new_world();
+    (void)join(&w);
+    (void)assign(&w, 0, 0, 2);
+    expect("", receive(&w, ack(0, 0, 0, 0))); /* nothing was pushed */
+    (void)params(&w, 0, 1.0F);
+    (void)node_done(&w, 0, 1);
+    (void)node_done(&w, 0, 0);
+    for (int i = 0; i < w.layout->block_count; i++)
+        expect("", receive(&w, ack(0, 0, 0, 0))); /* the same one */
+    expect("", receive(&w, ack(1, 0, 0, 1)));
+    expect("", receive(&w, ack(0, 1, 0, 1)));
+    expect("", receive(&w, ack(0, 0, 0, w.layout->block_count)));
+    expect("stats 0.1 at 0", acks(&w, 0, 0, 1));
+    for (int b = 1; b + 1 < w.layout->block_count; b++)
+        expect("", receive(&w, ack(0, 0, 0, b)));
+    expect("stats 0.0 at 0", receive(&w, ack(0, 0, 0, w.layout->block_count - 1)));
+    expect("", receive(&w, ack(0, 0, 0, 0)));
+    close_world(&w);
+}
+
+static void test_parameters_that_do_not_count(void **state)
+{
+    (void)state;
+    struct world w = new_world();
+    (void)join(&w);
+    expect("", receive(&w, block_of(&w, 0, 0, 9.0F))); /* not asked for */
+    (void)assign(&w, 0, 0, 7);
+    expect("", receive(&w, block_of(&w, 0, 1, 9.0F))); /* another version */
+    struct sl_message *m = block_of(&w, 0, 0, 9.0F);
+    m->block = (uint32_t)w.layout->block_count;
+    expect("", receive(&w, m));
+    m = block_of(&w, 0, 0, 9.0F);
+    m->frames[0].size -= 4;
+    expect("", receive(&w, m));
+    m = block_of(&w, 0, 0, 9.0F);
+    m->cluster++;
+    expect("", receive(&w, m)); /* another run's */
+    assert_true(w.params[0] == 0.0F);
+    expect("", receive(&w, block_of(&w, 0, 0, 1.0F)));
+    expect("", receive(&w, block_of(&w, 0, 0, 9.0F))); /* twice */
+    assert_true(w.params[0] == 1.0F);
+    for (int b = 1; b + 1 < w.layout->block_count; b++)
+        expect("", receive(&w, block_of(&w, b, 0, 1.0F)));
+    expect("train 0-7 at 0", receive(&w, block_of(&w, w.layout->block_count - 1, 0, 1.0F)));
+    expect("", receive(&w, block_of(&w, 0, 0, 9.0F))); /* while it computes */
+    assert_true(w.params[0] == 1.0F);
+    close_world(&w);
+}
+
+static void test_an_assignment_that_comes_early_is_kept(void **state)
+{
+    (void)state;
+    struct world w = new_world();
+    (void)join(&w);
+    (void)assign(&w, 0, 0, 1);
+    (void)params(&w, 0, 1.0F);
+    (void)node_done(&w, 0, 0);
+    expect("", assign(&w, 0, 4, 5));
+    expect("stats 0.0 at 0; train 4-5 at 0", acks(&w, 0, 0, 0)); /* the same version: nothing to pull */
+    (void)node_done(&w, 0, 4);
+    expect("", assign(&w, 1, 0, 1));
+    expect("stats 0.4 at 0; pull 1", acks(&w, 0, 0, 4));
+    close_world(&w);
+}
+
+static void test_validation(void **state)
+{
+    (void)state;
+    struct world w = new_world();
+    (void)join(&w);
+    expect("pull 2", receive(&w, assignment(SL_PHASE_VALIDATE, 2, 3, 1, 3)));
+    expect("validate 1-3 at 2", params(&w, 2, 1.0F));
+    expect("validated 1-3", validation_done(&w));
+    assert_int_equal(w.updates.outbox.items[0].message->frames[0].size, 80);
+    expect("train 0-7 at 2", assign(&w, 2, 0, 7));
+    close_world(&w);
+}
+
+static void misfit(struct sl_message *m)
+{
+    struct world w = new_world();
+    (void)join(&w);
+    expect("finish mismatch", receive(&w, m));
+    assert_non_null(strstr(w.updates.action.text, "which this worker's data does not have"));
+    close_world(&w);
+}
+
+static void test_assignments_beyond_the_data(void **state)
+{
+    (void)state;
+    misfit(assignment(SL_PHASE_TRAIN, 0, 8, 0, 1));     /* a step has 7 slots at most */
+    misfit(assignment(SL_PHASE_TRAIN, 1, 7, 0, 1));     /* the second one 3 */
+    misfit(assignment(SL_PHASE_TRAIN, 0, 7, 6, 8));
+    misfit(assignment(SL_PHASE_VALIDATE, 0, 3, 2, 4));
+    misfit(assignment(SL_PHASE_VALIDATE, 0, 0, UINT32_MAX - 1, UINT32_MAX));
+}
+
+static void test_refused_stopped_leaving(void **state)
+{
+    (void)state;
+    struct world w = new_world();
+    (void)step(&w, (struct wk_event){.kind = WK_EVENT_START});
+    struct sl_message *m = message(SL_MESSAGE_REFUSE, 0);
+    (void)snprintf(m->text, sizeof(m->text), "another config");
+    expect("finish mismatch", receive(&w, m));
+    assert_string_equal(w.updates.action.text, "another config");
+    close_world(&w);
+
+    w = new_world();
+    (void)join(&w);
+    m = message(SL_MESSAGE_STOP, 0);
+    m->cluster++;
+    expect("", receive(&w, m)); /* another run's */
+    m = message(SL_MESSAGE_STOP, 0);
+    (void)snprintf(m->text, sizeof(m->text), "all steps are done");
+    expect("finish ok", receive(&w, m));
+    close_world(&w);
+
+    w = new_world();
+    (void)join(&w);
+    (void)assign(&w, 0, 0, 7);
+    (void)params(&w, 0, 1.0F);
+    expect("bye; finish stopped", step(&w, (struct wk_event){.kind = WK_EVENT_LEAVE, .text = "SIGTERM"}));
+    assert_string_equal(w.updates.outbox.items[0].message->text, "SIGTERM");
+    expect("", node_done(&w, 2, 0)); /* what was under way is of no use any more */
+    expect("", validation_done(&w));
+    expect("", assign(&w, 0, 0, 7));
+    close_world(&w);
+}
+
+static void test_what_is_not_for_workers_is_ignored(void **state)
+{
+    (void)state;
+    struct world w = new_world();
+    (void)join(&w);
+    for (int kind = 1; kind < SL_MESSAGE_KIND_COUNT; kind++) {
+        bool ours = kind == SL_MESSAGE_REFUSE || kind == SL_MESSAGE_STOP || kind == SL_MESSAGE_ASSIGN;
+        if (!ours)
+            expect("", receive(&w, message((enum sl_message_kind)kind, 0)));
+    }
+    expect("pull 0", assign(&w, 0, 0, 1));
+    close_world(&w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+            cmocka_unit_test(test_hello_until_answered),
+            cmocka_unit_test(test_silence),
+            cmocka_unit_test(test_a_step),
+            cmocka_unit_test(test_acknowledgements_count_once),
+            cmocka_unit_test(test_parameters_that_do_not_count),
+            cmocka_unit_test(test_an_assignment_that_comes_early_is_kept),
+            cmocka_unit_test(test_validation),
+            cmocka_unit_test(test_assignments_beyond_the_data),
+            cmocka_unit_test(test_refused_stopped_leaving),
+            cmocka_unit_test(test_what_is_not_for_workers_is_ignored),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,405 @@
+/* The compute threads: the same bits for any number of them, whichever nodes a run is cut into; failures are told once; it ends at any moment. The dataset is imported from
+ * arrays that are made here: 20 samples for training (a step of 7 slots, then one of 3), 5 for validation. */
+#include "worker/executor.h"
+
+#include "common/evaluation.h"
+#include "common/file.h"
+#include "common/npy.h"
+#include "common/random.h"
+#include "tests/unit/worker/fixture.h"
+#include "worker/dataset/import.h"
+#include "worker/gradient_pool.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <unistd.h>
+
+#define FOLDER "fixture-executor"
+#define ROWS 25
+#define TRAIN 20
+#define THREADS_MAX 4
+#define WAIT_MS 30000
+
+static struct sl_error err;
+static struct sl_config *config;
+static struct sl_layout *layout;
+static struct wk_model *model;
+static struct wk_dataset *train, *validation;
+static float *params;
+
+#define assert_ok(call)                                                                                      \
+    do {                                                                                                     \
+        enum sl_status got_ = (call);                                                                        \
+        if (got_ != SL_OK)                                                                                   \
+            fail_msg("%s: %s", #call, err.text);                                                             \
+    } while (0)
+
+/* ---- the data ---- */
+
+static void write_array(const char *path, int64_t items, int64_t width, uint64_t stream)
+{
+    float *values = sl_alloc((size_t)(ROWS * items * width), sizeof(float));
+    struct sl_random random = sl_random_make(3, SL_RANDOM_TEST, stream, 0);
+    for (int64_t i = 0; i < ROWS * items * width; i++)
+        values[i] = sl_random_normal(&random, (uint64_t)i);
+    assert_ok(sl_npy_write(path, values, 3, (const int64_t[]){ROWS, items, width}, &err));
+    sl_free(values);
+}
+
+static void import_data(void)
+{
+    char manifest[ROWS * 256];
+    size_t used = 0;
+    write_array(FOLDER "/visual.npy", 2, 5, 1);
+    write_array(FOLDER "/audio.npy", 3, 6, 2);
+    for (int i = 0; i < ROWS; i++)
+        used += (size_t)snprintf(manifest + used, sizeof(manifest) - used,
+                "{\"id\": \"r%d\", \"label\": \"label%d\", \"split\": \"%s\", \"features\": {\"visual\": {\"path\": \"visual.npy\", \"row\": %d}, "
+                "\"audio\": {\"path\": \"audio.npy\", \"row\": %d}}}\n",
+                i, i % 3, i < TRAIN ? "train" : "validation", i, i);
+    assert_ok(sl_file_write_atomic(FOLDER "/manifest.jsonl", manifest, used, &err));
+    struct wk_import_options options = {.manifest = FOLDER "/manifest.jsonl", .out = FOLDER "/data", .jobs = 1};
+    struct wk_import_result result = {0};
+    assert_ok(wk_import_run(&options, config, &result, &err));
+    assert_int_equal(result.imported[WK_SPLIT_TRAIN], TRAIN);
+    assert_int_equal(result.imported[WK_SPLIT_VALIDATION], ROWS - TRAIN);
+}
+
+static void open_data(void)
+{
+    assert_ok(wk_dataset_open(&train, FOLDER "/data/train", config, &err));
+    assert_ok(wk_dataset_open(&validation, FOLDER "/data/validation", config, &err));
+}
+
+static void close_data(void)
+{
+    wk_dataset_close(train);
+    wk_dataset_close(validation);
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    config = fixture_config();
+    assert_ok(sl_file_remove_tree(FOLDER, &err));
+    assert_ok(sl_file_make_directories(FOLDER, &err));
+    import_data();
+    open_data();
+    layout = fixture_layout(config);
+    assert_ok(wk_model_create(&model, config, layout, &err));
+    params = sl_alloc_aligned(layout->count, sizeof(float));
+    sl_layout_initialise(layout, 1, params);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    sl_free(params);
+    wk_model_destroy(model);
+    sl_layout_destroy(layout);
+    close_data();
+    assert_ok(sl_file_remove_tree(FOLDER, &err));
+    sl_free(config);
+    return 0;
+}
+
+/* ---- runs ---- */
+
+static struct wk_executor *start(int threads)
+{
+    struct wk_executor *executor = NULL;
+    struct wk_executor_options options = {config, layout, model, train, validation, threads};
+    assert_ok(wk_executor_create(&executor, &options, &err));
+    return executor;
+}
+
+/* The next result, waited for. */
+static struct wk_result take(struct wk_executor *executor)
+{
+    struct wk_result result;
+    while (wk_executor_take(executor, &result) != SL_OK) {
+        struct pollfd ready = {.fd = wk_executor_fd(executor), .events = POLLIN};
+        assert_int_equal(poll(&ready, 1, WAIT_MS), 1);
+    }
+    return result;
+}
+
+static struct wk_action slots(int64_t step, uint32_t begin, uint32_t end)
+{
+    return (struct wk_action){.kind = WK_ACTION_COMPUTE, .phase = SL_PHASE_TRAIN, .step = step, .slots = step % 2 == 0 ? 7 : 3,
+            .begin = begin, .end = end};
+}
+
+/* The nodes of a run, by index of their first slot; each buffer is the caller's. */
+static int run(struct wk_executor *executor, struct wk_action action, struct wk_result results[FIXTURE_SLOTS])
+{
+    int count = 0;
+    uint32_t done = 0;
+    wk_executor_submit(executor, &action, params);
+    memset(results, 0, FIXTURE_SLOTS * sizeof(*results));
+    while (done < action.end - action.begin) {
+        struct wk_result result = take(executor);
+        if (result.status != SL_OK)
+            fail_msg("%s", result.error.text);
+        uint32_t begin = sl_tree_begin(result.node);
+        assert_true(begin < FIXTURE_SLOTS && results[begin].buffer == NULL);
+        results[begin] = result;
+        done += sl_tree_end(action.slots, result.node) - begin;
+        count++;
+    }
+    assert_int_equal(done, action.end - action.begin);
+    return count;
+}
+
+static void drop(struct wk_result results[FIXTURE_SLOTS])
+{
+    for (int i = 0; i < FIXTURE_SLOTS; i++)
+        sl_buffer_release(results[i].buffer);
+}
+
+static void assert_same_sums(const float *got, const float *want)
+{
+    assert_memory_equal(got, want, layout->extractor_end * sizeof(float));
+    size_t fused = layout->count + layout->head_end;
+    assert_memory_equal(got + fused, want + fused, (layout->count - layout->head_end) * sizeof(float));
+}
+
+static void assert_same_stats(const struct sl_step_stats *got, const struct sl_step_stats *want)
+{
+    assert_int_equal(got->count, want->count);
+    assert_true(got->weight_sum == want->weight_sum);
+    assert_memory_equal(got->loss, want->loss, sizeof(got->loss));
+    assert_memory_equal(got->score, want->score, sizeof(got->score));
+    assert_memory_equal(got->correct, want->correct, sizeof(got->correct));
+}
+
+/* ---- tests ---- */
+
+static void test_any_number_of_threads_gives_the_same_bits(void **state)
+{
+    (void)state;
+    for (int64_t step = 0; step < 2; step++) {
+        struct wk_result want[FIXTURE_SLOTS], got[FIXTURE_SLOTS];
+        struct wk_executor *one = start(1);
+        assert_int_equal(run(one, slots(step, 0, step == 0 ? 7 : 3), want), 1);
+        assert_int_equal(want[0].stats.count, step == 0 ? 14 : 6);
+        for (int threads = 2; threads <= THREADS_MAX; threads++) {
+            struct wk_executor *many = start(threads);
+            for (int round = 0; round < 5; round++) {
+                assert_int_equal(run(many, slots(step, 0, step == 0 ? 7 : 3), got), 1);
+                assert_same_sums(got[0].buffer->data, want[0].buffer->data);
+                assert_same_stats(&got[0].stats, &want[0].stats);
+                drop(got);
+            }
+            wk_executor_destroy(many);
+        }
+        drop(want);
+        wk_executor_destroy(one);
+    }
+}
+
+/* [1, 6) is cut into nodes 0.1, 1.1 and 1.2: each as that node of any other run. */
+static void test_a_run_gives_its_aligned_nodes(void **state)
+{
+    (void)state;
+    struct wk_executor *executor = start(3);
+    struct wk_result part[FIXTURE_SLOTS], single[FIXTURE_SLOTS];
+    assert_int_equal(run(executor, slots(0, 1, 6), part), 3);
+    assert_true(sl_tree_equal(part[1].node, (struct sl_node){0, 1}));
+    assert_true(sl_tree_equal(part[2].node, (struct sl_node){1, 1}));
+    assert_true(sl_tree_equal(part[4].node, (struct sl_node){1, 2}));
+    for (uint32_t begin = 2; begin <= 4; begin += 2) {
+        (void)run(executor, slots(0, begin, begin + 2), single);
+        assert_same_sums(part[begin].buffer->data, single[begin].buffer->data);
+        assert_same_stats(&part[begin].stats, &single[begin].stats);
+        drop(single);
+    }
+    /* and a node is the sum of its halves */
+    struct wk_result half[FIXTURE_SLOTS];
+    (void)run(executor, slots(0, 2, 3), single);
+    (void)run(executor, slots(0, 3, 4), half);
+    wk_gradient_add(layout, single[2].buffer->data, half[3].buffer->data);
+    assert_same_sums(single[2].buffer->data, part[2].buffer->data);
+    drop(half);
+    drop(single);
+    drop(part);
+    wk_executor_destroy(executor);
+}
+
+static struct wk_result validate(struct wk_executor *executor, uint32_t begin, uint32_t end)
+{
+    struct wk_action action = {.kind = WK_ACTION_COMPUTE, .phase = SL_PHASE_VALIDATE, .begin = begin, .end = end};
+    wk_executor_submit(executor, &action, params);
+    struct wk_result result = take(executor);
+    if (result.status != SL_OK)
+        fail_msg("%s", result.error.text);
+    assert_int_equal(result.phase, SL_PHASE_VALIDATE);
+    return result;
+}
+
+static void test_validation(void **state)
+{
+    (void)state;
+    struct wk_executor *one = start(1), *many = start(THREADS_MAX);
+    struct wk_result want = validate(one, 0, 3), got = validate(many, 0, 3), part = validate(many, 2, 3);
+    assert_int_equal(got.buffer->size, want.buffer->size);
+    assert_memory_equal(got.buffer->data, want.buffer->data, want.buffer->size);
+    struct sl_evaluation *e = NULL;
+    size_t ints = sl_evaluation_int_count(3, 3), doubles = sl_evaluation_double_count(3, 3);
+    assert_ok(sl_evaluation_create(&e, 3, 3, &err));
+    const int64_t *values = want.buffer->data;
+    assert_ok(sl_evaluation_load(e, values, ints, (const double *)(values + ints), doubles, &err));
+    assert_int_equal(sl_evaluation_count(e, 2), ROWS - TRAIN);
+    values = part.buffer->data;
+    assert_ok(sl_evaluation_load(e, values, ints, (const double *)(values + ints), doubles, &err));
+    assert_int_equal(sl_evaluation_count(e, 0), 1);
+    sl_evaluation_destroy(e);
+    sl_buffer_release(want.buffer);
+    sl_buffer_release(got.buffer);
+    sl_buffer_release(part.buffer);
+    wk_executor_destroy(one);
+    wk_executor_destroy(many);
+}
+
+static void test_class_weights_are_balanced(void **state)
+{
+    (void)state;
+    struct wk_result results[FIXTURE_SLOTS];
+    config->loss.class_weights = SL_WEIGHTS_BALANCED;
+    struct wk_executor *executor = start(2);
+    double sum = 0.0;
+    (void)run(executor, slots(0, 0, 7), results);
+    sum += results[0].stats.weight_sum;
+    drop(results);
+    (void)run(executor, slots(1, 0, 3), results);
+    sum += results[0].stats.weight_sum;
+    drop(results);
+    assert_true(sum > TRAIN - 1e-4 && sum < TRAIN + 1e-4); /* their mean over the training set is 1 */
+    wk_executor_destroy(executor);
+    config->loss.class_weights = SL_WEIGHTS_NONE;
+}
+
+/* Parameters that are not finite make a validation that cannot be counted. */
+static void test_a_failure_is_told_once(void **state)
+{
+    (void)state;
+    struct wk_executor *executor = start(2);
+    struct wk_action action = {.kind = WK_ACTION_COMPUTE, .phase = SL_PHASE_VALIDATE, .begin = 0, .end = 3};
+    float kept = params[0];
+    params[0] = 0.0F / 0.0F;
+    wk_executor_submit(executor, &action, params);
+    struct wk_result result = take(executor);
+    assert_int_equal(result.status, SL_DIVERGED);
+    assert_non_null(strstr(result.error.text, "not finite"));
+    assert_null(result.buffer);
+    assert_int_equal(wk_executor_take(executor, &result), SL_AGAIN);
+    wk_executor_destroy(executor);
+    params[0] = kept;
+}
+
+/* Flips bytes of every record of the training set's shard, beyond its first page. */
+static void spoil(const char *path)
+{
+    int fd = open(path, O_RDWR);
+    assert_true(fd >= 0);
+    char *bytes = NULL;
+    size_t size = 0;
+    assert_ok(sl_file_read(&bytes, &size, path, 1 << 24, &err));
+    for (size_t i = 0; i + 4 < size; i++)
+        if (memcmp(bytes + i, "r1", 2) == 0 || memcmp(bytes + i, "label", 5) == 0)
+            assert_int_equal(pwrite(fd, "\x7f", 1, (off_t)i), 1);
+    sl_free(bytes);
+    (void)close(fd);
+}
+
+static void test_a_damaged_record_fails_the_run(void **state)
+{
+    (void)state;
+    struct wk_executor *executor = start(THREADS_MAX);
+    struct wk_action action = slots(0, 0, 7);
+    spoil(FOLDER "/data/train/shard-00000/data.mdb");
+    wk_executor_submit(executor, &action, params);
+    struct wk_result result = take(executor);
+    assert_int_equal(result.status, SL_BAD_DATA);
+    assert_non_null(strstr(result.error.text, "shard-00000"));
+    wk_executor_destroy(executor);
+    close_data();
+    assert_ok(sl_file_remove_tree(FOLDER "/data", &err));
+    import_data();
+    open_data();
+}
+
+/* However little memory is left, the loop hears of a run: whole, or failed. */
+static void test_no_memory_is_told(void **state)
+{
+    (void)state;
+    int failed = 0, whole = 0;
+    for (uint64_t n = 1; whole == 0; n++) {
+        assert_true(n < 2000);
+        struct wk_executor *executor = start(2);
+        struct wk_action action = slots(0, 0, 2);
+        sl_memory_fail_after(n);
+        wk_executor_submit(executor, &action, params);
+        struct wk_result result = take(executor);
+        sl_memory_fail_after(0);
+        if (result.status == SL_OK)
+            whole++;
+        else
+            failed++;
+        assert_true(result.status == SL_OK || result.status == SL_NO_MEMORY);
+        sl_buffer_release(result.buffer);
+        wk_executor_destroy(executor);
+    }
+    assert_true(failed > 7);
+}
+
+static void test_destroyed_while_it_computes(void **state)
+{
+    (void)state;
+    for (int round = 0; round < 20; round++) {
+        struct wk_executor *executor = start(1 + round % THREADS_MAX);
+        struct wk_action action = slots(0, 0, 7);
+        wk_executor_submit(executor, &action, params);
+        if (round % 5 == 0)
+            sl_buffer_release(take(executor).buffer);
+        wk_executor_destroy(executor);
+    }
+    wk_executor_destroy(start(2)); /* before it ever did */
+    wk_executor_destroy(NULL);
+}
+
+static void test_create_without_memory(void **state)
+{
+    (void)state;
+    struct wk_executor_options options = {config, layout, model, train, validation, 2};
+    struct wk_executor *executor = NULL;
+    uint64_t n = 1;
+    for (;; n++) {
+        sl_memory_fail_after(n);
+        enum sl_status status = wk_executor_create(&executor, &options, &err);
+        sl_memory_fail_after(0);
+        if (status == SL_OK)
+            break;
+        assert_int_equal(status, SL_NO_MEMORY);
+        assert_null(executor);
+    }
+    assert_true(n > 10);
+    wk_executor_destroy(executor);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+            cmocka_unit_test(test_any_number_of_threads_gives_the_same_bits),
+            cmocka_unit_test(test_a_run_gives_its_aligned_nodes),
+            cmocka_unit_test(test_validation),
+            cmocka_unit_test(test_class_weights_are_balanced),
+            cmocka_unit_test(test_a_failure_is_told_once),
+            cmocka_unit_test(test_a_damaged_record_fails_the_run),
+            cmocka_unit_test(test_no_memory_is_told),
+            cmocka_unit_test(test_destroyed_while_it_computes),
+            cmocka_unit_test(test_create_without_memory),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
