@@ -13,8 +13,8 @@
 
 struct sl_buffer {
     _Atomic int references;
-    size_t size; /* bytes */
-    void *data; /* aligned to SL_ALIGNMENT unless adopted */
+    size_t size;                      /* bytes */
+    void *data;                       /* aligned to SL_ALIGNMENT unless adopted */
     void (*free_data)(void *context); /* NULL: data came from sl_alloc_aligned */
     void *context;
 };

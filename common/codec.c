@@ -55,7 +55,8 @@ static void fill_hello(Shelflife__Cluster__Hello *to, const struct sl_hello *fro
     to->host = (char *)from->host;
 }
 
-static void fill_stats(Shelflife__Cluster__Stats *to, const struct sl_message *m, uint64_t correct[SL_BRANCHES_MAX])
+static void fill_stats(
+        Shelflife__Cluster__Stats *to, const struct sl_message *m, uint64_t correct[SL_BRANCHES_MAX])
 {
     for (int b = 0; b < SL_BRANCHES_MAX; b++)
         correct[b] = (uint64_t)m->stats.correct[b];
@@ -79,7 +80,8 @@ static void fill_commit(Shelflife__Cluster__Commit *to, const struct sl_commit *
     to->coefficient = (double *)from->coefficient;
 }
 
-enum sl_status sl_codec_encode(const struct sl_message *message, unsigned char *bytes, size_t *ret_size, struct sl_error *err)
+enum sl_status sl_codec_encode(
+        const struct sl_message *message, unsigned char *bytes, size_t *ret_size, struct sl_error *err)
 {
     Header header = SHELFLIFE__CLUSTER__HEADER__INIT;
     Shelflife__Cluster__Hello hello = SHELFLIFE__CLUSTER__HELLO__INIT;
@@ -112,8 +114,8 @@ enum sl_status sl_codec_encode(const struct sl_message *message, unsigned char *
     }
     size_t size = shelflife__cluster__header__get_packed_size(&header);
     if (size > SL_HEADER_SIZE_MAX)
-        return sl_fail(err, SL_FAILED, "a %s header of %zu bytes is over the limit of %d", sl_message_name(message->kind), size,
-                SL_HEADER_SIZE_MAX);
+        return sl_fail(err, SL_FAILED, "a %s header of %zu bytes is over the limit of %d",
+                sl_message_name(message->kind), size, SL_HEADER_SIZE_MAX);
     *ret_size = shelflife__cluster__header__pack(&header, bytes);
     return SL_OK;
 }
@@ -142,7 +144,8 @@ static void budget_free(void *data, void *pointer)
     sl_free(pointer);
 }
 
-static enum sl_status copy_text(char *to, size_t capacity, const char *from, const char *field, struct sl_error *err)
+static enum sl_status copy_text(
+        char *to, size_t capacity, const char *from, const char *field, struct sl_error *err)
 {
     size_t length = from == NULL ? 0 : strlen(from);
     if (length >= capacity)
@@ -153,16 +156,19 @@ static enum sl_status copy_text(char *to, size_t capacity, const char *from, con
     return SL_OK;
 }
 
-static enum sl_status copy_doubles(double *to, size_t most, const double *from, size_t count, const char *field, struct sl_error *err)
+static enum sl_status copy_doubles(
+        double *to, size_t most, const double *from, size_t count, const char *field, struct sl_error *err)
 {
     if (count > most)
-        return sl_fail(err, SL_BAD_DATA, "message field %s has %zu values, at most %zu are allowed", field, count, most);
+        return sl_fail(err, SL_BAD_DATA, "message field %s has %zu values, at most %zu are allowed", field,
+                count, most);
     if (count > 0)
         memcpy(to, from, count * sizeof(*to));
     return SL_OK;
 }
 
-static enum sl_status read_hello(struct sl_hello *to, const Shelflife__Cluster__Hello *from, struct sl_error *err)
+static enum sl_status read_hello(
+        struct sl_hello *to, const Shelflife__Cluster__Hello *from, struct sl_error *err)
 {
     if (from->role > SL_ROLE_SERVER)
         return sl_fail(err, SL_BAD_DATA, "message field hello.role is %u", from->role);
@@ -178,7 +184,8 @@ static enum sl_status read_hello(struct sl_hello *to, const Shelflife__Cluster__
     return copy_text(to->host, sizeof(to->host), from->host, "hello.host", err);
 }
 
-static enum sl_status read_stats(struct sl_message *to, const Shelflife__Cluster__Stats *from, struct sl_error *err)
+static enum sl_status read_stats(
+        struct sl_message *to, const Shelflife__Cluster__Stats *from, struct sl_error *err)
 {
     if (from->count > INT32_MAX || from->n_correct > SL_BRANCHES_MAX)
         return sl_fail(err, SL_BAD_DATA, "message field stats.count or stats.correct is out of range");
@@ -190,18 +197,21 @@ static enum sl_status read_stats(struct sl_message *to, const Shelflife__Cluster
             return sl_fail(err, SL_BAD_DATA, "message field stats.correct is out of range");
         to->stats.correct[b] = (int64_t)from->correct[b];
     }
-    enum sl_status status = copy_doubles(to->stats.loss, SL_BRANCHES_MAX, from->loss, from->n_loss, "stats.loss", err);
+    enum sl_status status =
+            copy_doubles(to->stats.loss, SL_BRANCHES_MAX, from->loss, from->n_loss, "stats.loss", err);
     if (status != SL_OK)
         return status;
     return copy_doubles(to->stats.score, SL_MODALITIES_MAX, from->score, from->n_score, "stats.score", err);
 }
 
-static enum sl_status read_commit(struct sl_commit *to, const Shelflife__Cluster__Commit *from, struct sl_error *err)
+static enum sl_status read_commit(
+        struct sl_commit *to, const Shelflife__Cluster__Commit *from, struct sl_error *err)
 {
     to->inverse_weight = from->inverse_weight;
     to->clip = from->clip;
     to->rate = from->rate;
-    return copy_doubles(to->coefficient, SL_MODALITIES_MAX, from->coefficient, from->n_coefficient, "commit.coefficient", err);
+    return copy_doubles(to->coefficient, SL_MODALITIES_MAX, from->coefficient, from->n_coefficient,
+            "commit.coefficient", err);
 }
 
 /* The tree's numbers, once and for all: afterwards node lies within slots and begin < end. */
@@ -210,14 +220,16 @@ static enum sl_status check_tree(const struct sl_message *m, struct sl_error *er
     if (m->step < 0)
         return sl_fail(err, SL_BAD_DATA, "message field step is negative");
     if (m->kind == SL_MESSAGE_PUSH || m->kind == SL_MESSAGE_STATS) {
-        if (m->slots == 0 || m->slots > SL_SLOTS_MAX || m->node.level > 31 || !sl_tree_node_valid(m->slots, m->node))
-            return sl_fail(err, SL_BAD_DATA, "%s names node (%u, %u) of %u slots, which there is not", sl_message_name(m->kind),
-                    m->node.level, m->node.index, m->slots);
+        if (m->slots == 0 || m->slots > SL_SLOTS_MAX || m->node.level > 31 ||
+                !sl_tree_node_valid(m->slots, m->node))
+            return sl_fail(err, SL_BAD_DATA, "%s names node (%u, %u) of %u slots, which there is not",
+                    sl_message_name(m->kind), m->node.level, m->node.index, m->slots);
     }
     if (m->kind == SL_MESSAGE_ASSIGN || m->kind == SL_MESSAGE_VALIDATED) {
-        if (m->begin >= m->end || (m->phase == SL_PHASE_TRAIN && (m->end > m->slots || m->slots > SL_SLOTS_MAX)))
-            return sl_fail(err, SL_BAD_DATA, "%s names [%u, %u) of %u slots, which is empty or out of range", sl_message_name(m->kind),
-                    m->begin, m->end, m->slots);
+        if (m->begin >= m->end ||
+                (m->phase == SL_PHASE_TRAIN && (m->end > m->slots || m->slots > SL_SLOTS_MAX)))
+            return sl_fail(err, SL_BAD_DATA, "%s names [%u, %u) of %u slots, which is empty or out of range",
+                    sl_message_name(m->kind), m->begin, m->end, m->slots);
     }
     return SL_OK;
 }
@@ -225,7 +237,8 @@ static enum sl_status check_tree(const struct sl_message *m, struct sl_error *er
 static enum sl_status read_header(struct sl_message *m, const Header *h, struct sl_error *err)
 {
     if (!h->has_protocol || h->protocol != SL_PROTOCOL_VERSION)
-        return sl_fail(err, SL_MISMATCH, "peer speaks protocol version %u, this program version %d: run the same release everywhere",
+        return sl_fail(err, SL_MISMATCH,
+                "peer speaks protocol version %u, this program version %d: run the same release everywhere",
                 h->protocol, SL_PROTOCOL_VERSION);
     if (!h->has_kind || h->kind == SL_MESSAGE_NONE || h->kind >= SL_MESSAGE_KIND_COUNT)
         return sl_fail(err, SL_BAD_DATA, "message of unknown kind %u", h->kind);
@@ -258,10 +271,12 @@ static enum sl_status read_header(struct sl_message *m, const Header *h, struct 
     return check_tree(m, err);
 }
 
-enum sl_status sl_codec_decode(struct sl_message **ret_message, const unsigned char *bytes, size_t size, struct sl_error *err)
+enum sl_status sl_codec_decode(
+        struct sl_message **ret_message, const unsigned char *bytes, size_t size, struct sl_error *err)
 {
     if (size > SL_HEADER_SIZE_MAX)
-        return sl_fail(err, SL_BAD_DATA, "a header of %zu bytes is over the limit of %d", size, SL_HEADER_SIZE_MAX);
+        return sl_fail(
+                err, SL_BAD_DATA, "a header of %zu bytes is over the limit of %d", size, SL_HEADER_SIZE_MAX);
     struct budget budget = {.left = SL_HEADER_MEMORY_MAX};
     ProtobufCAllocator allocator = {budget_alloc, budget_free, &budget};
     Header *header = shelflife__cluster__header__unpack(&allocator, size, bytes);
@@ -280,8 +295,10 @@ enum sl_status sl_codec_decode(struct sl_message **ret_message, const unsigned c
 
 enum sl_status sl_codec_check_frames(const struct sl_message *message, struct sl_error *err)
 {
-    if (message->frame_count >= frame_counts[message->kind].least && message->frame_count <= frame_counts[message->kind].most)
+    if (message->frame_count >= frame_counts[message->kind].least &&
+            message->frame_count <= frame_counts[message->kind].most)
         return SL_OK;
-    return sl_fail(err, SL_BAD_DATA, "%s came with %d frames, expected %d to %d", sl_message_name(message->kind), message->frame_count,
-            frame_counts[message->kind].least, frame_counts[message->kind].most);
+    return sl_fail(err, SL_BAD_DATA, "%s came with %d frames, expected %d to %d",
+            sl_message_name(message->kind), message->frame_count, frame_counts[message->kind].least,
+            frame_counts[message->kind].most);
 }

@@ -174,8 +174,8 @@ static enum sl_status read_label(const struct sl_section *section, struct sl_con
     if (s == SL_OK)
         s = read_item_fields(section, label, item, path, 0, reader);
     if (s == SL_OK && sl_config_find_label(config, label->name) >= 0)
-        return sl_config_fail(reader, name_path,
-                "\"%s\" is the name of an earlier label; give each its own", label->name);
+        return sl_config_fail(
+                reader, name_path, "\"%s\" is the name of an earlier label; give each its own", label->name);
     config->label_count += s == SL_OK ? 1 : 0;
     return s;
 }
@@ -202,8 +202,7 @@ static enum sl_status read_modality(const struct sl_section *section, struct sl_
     if (s != SL_OK)
         return s;
     if (is_reserved(modality->name))
-        return sl_config_fail(
-                reader, name_path, "\"%s\" is reserved; choose another name", modality->name);
+        return sl_config_fail(reader, name_path, "\"%s\" is reserved; choose another name", modality->name);
     if (sl_config_find_modality(config, modality->name) >= 0)
         return sl_config_fail(reader, name_path,
                 "\"%s\" is the name of an earlier modality; give each its own", modality->name);

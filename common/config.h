@@ -14,13 +14,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define SL_NAME_MAX 64         /* bytes of a name with its 0: modality, label */
-#define SL_PATH_MAX 1024       /* bytes of a path with its 0 */
-#define SL_MODALITIES_MAX 8    /* modalities of a model */
+#define SL_NAME_MAX 64      /* bytes of a name with its 0: modality, label */
+#define SL_PATH_MAX 1024    /* bytes of a path with its 0 */
+#define SL_MODALITIES_MAX 8 /* modalities of a model */
 #define SL_BRANCHES_MAX (SL_MODALITIES_MAX + 1)
-#define SL_LABELS_MAX 256      /* classes */
-#define SL_PATTERNS_MAX 16     /* freeze patterns of a modality */
-#define SL_SCALES_MAX 32       /* learning-rate patterns of a modality */
+#define SL_LABELS_MAX 256  /* classes */
+#define SL_PATTERNS_MAX 16 /* freeze patterns of a modality */
+#define SL_SCALES_MAX 32   /* learning-rate patterns of a modality */
 #define SL_SLOTS_MAX 4096
 #define SL_DURATION_INFINITE (-1)
 
@@ -49,28 +49,28 @@ struct sl_lr_scale {
 struct sl_modality_config {
     char name[SL_NAME_MAX];
     enum sl_kind kind;
-    int hidden; /* features per token */
+    int hidden;             /* features per token */
     int layers, heads, mlp; /* vit, bert */
-    float dropout; /* of the outputs of embeddings, attention and feed-forward; 0 = none */
+    float dropout;          /* of the outputs of embeddings, attention and feed-forward; 0 = none */
     char init[SL_PATH_MAX]; /* safetensors with pretrained weights; "" = random */
     char freeze[SL_PATTERNS_MAX][SL_NAME_MAX * 2]; /* fnmatch patterns of parameter names that do not train */
     int freeze_count;
     struct sl_lr_scale lr_scale[SL_SCALES_MAX]; /* the last that matches a parameter counts; no match = 1 */
     int lr_scale_count;
     /* vit */
-    int image, patch; /* pixels, square */
-    int frames; /* most frames of a sample */
-    float mean[3], std[3]; /* of pixel values in 0..1, R G B; x = (u8 / 255 - mean) / std */
+    int image, patch;        /* pixels, square */
+    int frames;              /* most frames of a sample */
+    float mean[3], std[3];   /* of pixel values in 0..1, R G B; x = (u8 / 255 - mean) / std */
     enum sl_storage storage; /* of frames in the dataset */
-    int jpeg_quality; /* 1..100, for SL_STORAGE_JPEG */
+    int jpeg_quality;        /* 1..100, for SL_STORAGE_JPEG */
     /* bert */
     char vocab[SL_PATH_MAX]; /* vocab.txt as Hugging Face has it */
-    int vocab_size; /* lines of vocab; filled in at load when not given */
-    int max_tokens; /* most tokens of a sample, with [CLS] and [SEP] */
-    int max_position; /* rows of the position table, >= max_tokens */
+    int vocab_size;          /* lines of vocab; filled in at load when not given */
+    int max_tokens;          /* most tokens of a sample, with [CLS] and [SEP] */
+    int max_position;        /* rows of the position table, >= max_tokens */
     bool lower_case;
     /* features */
-    int input; /* numbers per token of the stored array (`in` in the file) */
+    int input;     /* numbers per token of the stored array (`in` in the file) */
     int max_items; /* most tokens of a sample (`max_items`) */
 };
 
@@ -96,9 +96,9 @@ struct sl_config {
         enum sl_modulation_form form;
         double alpha;
         enum sl_statistics statistics;
-        double decay; /* of the exponential mean of scores, for SL_STATISTICS_MEAN */
-        double dead_zone; /* k = 1 where |ln rho| < dead_zone */
-        double floor; /* least k */
+        double decay;       /* of the exponential mean of scores, for SL_STATISTICS_MEAN */
+        double dead_zone;   /* k = 1 where |ln rho| < dead_zone */
+        double floor;       /* least k */
         int64_t start, end; /* steps [start, end) in which k applies; end -1 = none */
     } modulation;
     struct {
@@ -122,9 +122,10 @@ struct sl_config {
     } consistency;
     struct {
         char dir[SL_PATH_MAX]; /* the run's directory: snapshots, metrics.jsonl, config.resolved.yaml, logs */
-        int64_t every_steps; /* 0 = at the end of each epoch only */
-        int keep; /* newest snapshots kept; the best is kept besides */
-        char keep_best[SL_NAME_MAX]; /* BRANCH.accuracy | BRANCH.macro_f1 | BRANCH.loss, such as fused.accuracy */
+        int64_t every_steps;   /* 0 = at the end of each epoch only */
+        int keep;              /* newest snapshots kept; the best is kept besides */
+        char keep_best
+                [SL_NAME_MAX]; /* BRANCH.accuracy | BRANCH.macro_f1 | BRANCH.loss, such as fused.accuracy */
     } snapshots;
     struct {
         int patience; /* validations without a better keep_best metric before training stops; 0 = off */
@@ -141,23 +142,26 @@ struct sl_config {
 
 /* sl_config_load reads and checks the file. overrides are "section.key=value" texts with YAML values, list items by index
  * ("modalities.0.layers=2") or by name ("modalities.text.layers=2"). Owns: *ret_config, destroy it. Errors: USAGE, NOT_FOUND as USAGE. */
-SL_MUST_USE enum sl_status sl_config_load(struct sl_config **ret_config, const char *path, const char *const *overrides,
-        int override_count, struct sl_error *err);
+SL_MUST_USE enum sl_status sl_config_load(struct sl_config **ret_config, const char *path,
+        const char *const *overrides, int override_count, struct sl_error *err);
 
 /* sl_config_parse is sl_config_load on text in memory; name stands for the file in errors, base_dir makes relative paths absolute. Any
  * bytes are an error at worst, never a crash (fuzzed). resolve = false skips what needs other files (the vocabulary). */
-SL_MUST_USE enum sl_status sl_config_parse(struct sl_config **ret_config, const char *text, size_t size, const char *name,
-        const char *base_dir, const char *const *overrides, int override_count, bool resolve, struct sl_error *err);
+SL_MUST_USE enum sl_status sl_config_parse(struct sl_config **ret_config, const char *text, size_t size,
+        const char *name, const char *base_dir, const char *const *overrides, int override_count,
+        bool resolve, struct sl_error *err);
 
 void sl_config_destroy(struct sl_config *config);
 void sl_config_destroy_auto(struct sl_config **config);
 
 /* sl_config_dump writes the whole resolved config as YAML that loads to the same config again. Owns: *ret_text, sl_free it. */
-SL_MUST_USE enum sl_status sl_config_dump(char **ret_text, const struct sl_config *config, struct sl_error *err);
+SL_MUST_USE enum sl_status sl_config_dump(
+        char **ret_text, const struct sl_config *config, struct sl_error *err);
 
 /* sl_config_hash covers all that changes the training's result (labels, model, loss, modulation, optimiser, batch, epochs, seed,
  * consistency) and nothing that does not (paths, cluster, snapshots): peers and snapshots with another hash do not fit. */
-SL_MUST_USE enum sl_status sl_config_hash(uint64_t *ret_hash, const struct sl_config *config, struct sl_error *err);
+SL_MUST_USE enum sl_status sl_config_hash(
+        uint64_t *ret_hash, const struct sl_config *config, struct sl_error *err);
 
 /* sl_config_branch_name gives "visual", "text", … or "fused" for branch modality_count. Never NULL. */
 const char *sl_config_branch_name(const struct sl_config *config, int branch);
@@ -166,4 +170,5 @@ int sl_config_find_label(const struct sl_config *config, const char *name);
 int sl_config_find_modality(const struct sl_config *config, const char *name);
 
 /* sl_config_find_metric splits "BRANCH.METRIC", such as snapshots.keep_best; false when there is no such branch or metric. */
-bool sl_config_find_metric(const struct sl_config *config, const char *text, int *ret_branch, enum sl_metric *ret_metric);
+bool sl_config_find_metric(
+        const struct sl_config *config, const char *text, int *ret_branch, enum sl_metric *ret_metric);

@@ -62,8 +62,8 @@ enum sl_status sl_error_context(struct sl_error *err, const char *format, ...)
 
 const char *sl_status_name(enum sl_status status)
 {
-    static const char *const names[] = {"ok", "failed", "usage", "bad-data", "diverged", "keys", "mismatch", "disk",
-            "gave-up", "no-memory", "not-found", "timeout", "stale", "again", "stopped"};
+    static const char *const names[] = {"ok", "failed", "usage", "bad-data", "diverged", "keys", "mismatch",
+            "disk", "gave-up", "no-memory", "not-found", "timeout", "stale", "again", "stopped"};
     if ((size_t)status >= sizeof(names) / sizeof(names[0]))
         return "unknown";
     return names[status];

@@ -46,10 +46,12 @@ enum sl_status sl_fail(struct sl_error *err, enum sl_status status, const char *
         __attribute__((format(printf, 3, 4)));
 
 /* sl_fail_errno is sl_fail with ": strerror(errno)" added; ENOSPC, EDQUOT and EIO become SL_DISK, ENOENT SL_NOT_FOUND, else SL_FAILED. */
-enum sl_status sl_fail_errno(struct sl_error *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
+enum sl_status sl_fail_errno(struct sl_error *err, const char *format, ...)
+        __attribute__((format(printf, 2, 3)));
 
 /* sl_error_context puts "context: " before the text and returns err's status. err may be NULL: then SL_FAILED. */
-enum sl_status sl_error_context(struct sl_error *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
+enum sl_status sl_error_context(struct sl_error *err, const char *format, ...)
+        __attribute__((format(printf, 2, 3)));
 
 /* sl_status_name gives a stable lower-case word for a status, such as "bad-data". Never NULL. */
 const char *sl_status_name(enum sl_status status);

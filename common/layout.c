@@ -25,7 +25,8 @@ struct builder {
     bool out_of_memory;
 };
 
-static struct sl_param *add(struct builder *b, enum sl_init init, int rank, const int64_t *shape, const char *format, va_list args)
+static struct sl_param *add(struct builder *b, enum sl_init init, int rank, const int64_t *shape,
+        const char *format, va_list args)
 {
     struct sl_layout *layout = b->layout;
     if (layout->param_count == b->capacity) {
@@ -65,7 +66,8 @@ static void align(struct builder *b)
     b->layout->count = (b->layout->count + ALIGN_FLOATS - 1) / ALIGN_FLOATS * ALIGN_FLOATS;
 }
 
-__attribute__((format(printf, 4, 5))) static void add_tensor(struct builder *b, enum sl_init init, const int64_t shape[5], const char *format, ...)
+__attribute__((format(printf, 4, 5))) static void add_tensor(
+        struct builder *b, enum sl_init init, const int64_t shape[5], const char *format, ...)
 {
     va_list args;
     va_start(args, format);
@@ -74,7 +76,8 @@ __attribute__((format(printf, 4, 5))) static void add_tensor(struct builder *b, 
     align(b);
 }
 
-__attribute__((format(printf, 4, 5))) static void add_packed(struct builder *b, enum sl_init init, const int64_t shape[5], const char *format, ...)
+__attribute__((format(printf, 4, 5))) static void add_packed(
+        struct builder *b, enum sl_init init, const int64_t shape[5], const char *format, ...)
 {
     va_list args;
     va_start(args, format);
@@ -95,7 +98,8 @@ static void add_linear(struct builder *b, const char *prefix, const char *name, 
 }
 
 /* A classifier begins almost undecided: its loss starts at ln(classes), and no modality leads by chance of its initial values. */
-static void add_classifier(struct builder *b, const char *prefix, const char *name, int64_t classes, int64_t in)
+static void add_classifier(
+        struct builder *b, const char *prefix, const char *name, int64_t classes, int64_t in)
 {
     add_tensor(b, SL_INIT_NORMAL, SHAPE2(classes, in), "%s%s.weight", prefix, name);
     add_tensor(b, SL_INIT_ZERO, SHAPE1(classes), "%s%s.bias", prefix, name);
@@ -108,7 +112,8 @@ static void add_norm(struct builder *b, const char *prefix, const char *name, in
 }
 
 /* Several linear layers of the same input as one matrix: all weights, then all biases, each without gaps. */
-static void add_packed_linears(struct builder *b, const char *prefix, const char *const *names, int count, int64_t dim)
+static void add_packed_linears(
+        struct builder *b, const char *prefix, const char *const *names, int count, int64_t dim)
 {
     for (int i = 0; i < count; i++)
         add_packed(b, SL_INIT_XAVIER, SHAPE2(dim, dim), "%s%s.weight", prefix, names[i]);
@@ -127,8 +132,10 @@ static void add_vit(struct builder *b, const struct sl_modality_config *m)
     (void)snprintf(prefix, sizeof(prefix), "extractor.%s.", m->name);
     add_tensor(b, SL_INIT_NORMAL, SHAPE2(m->frames, d), "%stemporal_embeddings", prefix);
     add_tensor(b, SL_INIT_NORMAL, SHAPE3(1, 1, d), "%svit.embeddings.cls_token", prefix);
-    add_tensor(b, SL_INIT_NORMAL, SHAPE3(1, side * side + 1, d), "%svit.embeddings.position_embeddings", prefix);
-    add_tensor(b, SL_INIT_XAVIER, SHAPE4(d, 3, m->patch, m->patch), "%svit.embeddings.patch_embeddings.projection.weight", prefix);
+    add_tensor(
+            b, SL_INIT_NORMAL, SHAPE3(1, side * side + 1, d), "%svit.embeddings.position_embeddings", prefix);
+    add_tensor(b, SL_INIT_XAVIER, SHAPE4(d, 3, m->patch, m->patch),
+            "%svit.embeddings.patch_embeddings.projection.weight", prefix);
     add_tensor(b, SL_INIT_ZERO, SHAPE1(d), "%svit.embeddings.patch_embeddings.projection.bias", prefix);
     for (int i = 0; i < m->layers; i++) {
         (void)snprintf(layer, sizeof(layer), "%svit.encoder.layer.%d.", prefix, i);
@@ -150,7 +157,8 @@ static void add_bert(struct builder *b, const struct sl_modality_config *m)
     int64_t d = m->hidden;
     (void)snprintf(prefix, sizeof(prefix), "extractor.%s.bert.", m->name);
     add_tensor(b, SL_INIT_NORMAL, SHAPE2(m->vocab_size, d), "%sembeddings.word_embeddings.weight", prefix);
-    add_tensor(b, SL_INIT_NORMAL, SHAPE2(m->max_position, d), "%sembeddings.position_embeddings.weight", prefix);
+    add_tensor(
+            b, SL_INIT_NORMAL, SHAPE2(m->max_position, d), "%sembeddings.position_embeddings.weight", prefix);
     add_tensor(b, SL_INIT_NORMAL, SHAPE2(2, d), "%sembeddings.token_type_embeddings.weight", prefix);
     add_norm(b, prefix, "embeddings.LayerNorm", d);
     for (int i = 0; i < m->layers; i++) {
@@ -204,7 +212,8 @@ static void add_fusion(struct builder *b)
     }
     for (int m = 0; m < config->modality_count; m++)
         add_norm(b, "fusion.layernorm.", config->modalities[m].name, config->fusion.dim);
-    add_classifier(b, "fusion.", "head", config->label_count, (int64_t)config->fusion.dim * config->modality_count);
+    add_classifier(
+            b, "fusion.", "head", config->label_count, (int64_t)config->fusion.dim * config->modality_count);
 }
 
 static void add_all(struct builder *b)
@@ -213,7 +222,8 @@ static void add_all(struct builder *b)
     b->part = SL_PART_HEAD;
     for (int m = 0; m < config->modality_count; m++) {
         b->modality = m;
-        add_classifier(b, "head.", config->modalities[m].name, config->label_count, config->modalities[m].hidden);
+        add_classifier(
+                b, "head.", config->modalities[m].name, config->label_count, config->modalities[m].hidden);
     }
     b->layout->head_end = b->layout->count;
     b->part = SL_PART_EXTRACTOR;
@@ -230,7 +240,8 @@ static void add_all(struct builder *b)
 }
 
 /* Patterns are matched against the whole name and against the name below "extractor.MODALITY.". */
-static bool matches(const struct sl_param *param, const struct sl_config *config, int modality, const char *pattern)
+static bool matches(
+        const struct sl_param *param, const struct sl_config *config, int modality, const char *pattern)
 {
     if (param->part != SL_PART_EXTRACTOR || param->modality != modality)
         return false;
@@ -238,14 +249,17 @@ static bool matches(const struct sl_param *param, const struct sl_config *config
     return fnmatch(pattern, param->name, 0) == 0 || fnmatch(pattern, param->name + prefix, 0) == 0;
 }
 
-static enum sl_status fail_unmatched(const struct sl_modality_config *modality, const char *key, const char *pattern, struct sl_error *err)
+static enum sl_status fail_unmatched(
+        const struct sl_modality_config *modality, const char *key, const char *pattern, struct sl_error *err)
 {
     return sl_fail(err, SL_USAGE,
-            "modalities.%s.%s: no parameter matches \"%s\"; patterns are those of fnmatch, such as \"vit.encoder.layer.[0-3].*\"",
+            "modalities.%s.%s: no parameter matches \"%s\"; patterns are those of fnmatch, such as "
+            "\"vit.encoder.layer.[0-3].*\"",
             modality->name, key, pattern);
 }
 
-static enum sl_status freeze(struct sl_layout *layout, const struct sl_config *config, int m, struct sl_error *err)
+static enum sl_status freeze(
+        struct sl_layout *layout, const struct sl_config *config, int m, struct sl_error *err)
 {
     const struct sl_modality_config *modality = &config->modalities[m];
     for (int f = 0; f < modality->freeze_count; f++) {
@@ -262,7 +276,8 @@ static enum sl_status freeze(struct sl_layout *layout, const struct sl_config *c
     return SL_OK;
 }
 
-static enum sl_status scale_rates(struct sl_layout *layout, const struct sl_config *config, int m, struct sl_error *err)
+static enum sl_status scale_rates(
+        struct sl_layout *layout, const struct sl_config *config, int m, struct sl_error *err)
 {
     const struct sl_modality_config *modality = &config->modalities[m];
     for (int i = 0; i < modality->lr_scale_count; i++) {
@@ -321,7 +336,8 @@ static uint64_t hash_layout(const struct sl_layout *layout)
     return hash;
 }
 
-enum sl_status sl_layout_create(struct sl_layout **ret_layout, const struct sl_config *config, size_t block_floats, struct sl_error *err)
+enum sl_status sl_layout_create(struct sl_layout **ret_layout, const struct sl_config *config,
+        size_t block_floats, struct sl_error *err)
 {
     assert(block_floats > 0 && block_floats % ALIGN_FLOATS == 0);
     SL_AUTO(sl_layout_destroy_auto) struct sl_layout *layout = sl_alloc(1, sizeof(*layout));
@@ -390,7 +406,8 @@ void sl_layout_initialise(const struct sl_layout *layout, uint64_t seed, float *
     for (int p = 0; p < layout->param_count; p++) {
         const struct sl_param *param = &layout->params[p];
         float *values = params + param->offset, std = param->init_std;
-        struct sl_random random = sl_random_make(seed, SL_RANDOM_INITIAL, sl_hash64(param->name, strlen(param->name), 0), 0);
+        struct sl_random random =
+                sl_random_make(seed, SL_RANDOM_INITIAL, sl_hash64(param->name, strlen(param->name), 0), 0);
         if (param->init == SL_INIT_XAVIER) /* Glorot & Bengio 2010, eq. 16, normal form */
             std = sqrtf(2.0F / (float)((size_t)param->shape[0] + param->count / (size_t)param->shape[0]));
         for (size_t i = 0; i < param->count && param->init != SL_INIT_ZERO; i++)

@@ -38,12 +38,12 @@ struct sl_param {
     int rank;
     int64_t shape[SL_PARAM_RANK_MAX];
     size_t offset; /* floats from the start of the flat vector */
-    size_t count; /* floats */
+    size_t count;  /* floats */
     enum sl_part part;
     int modality; /* -1 for the fusion */
     enum sl_init init;
     float init_std; /* of SL_INIT_NORMAL */
-    bool decay; /* weight decay applies: rank > 1 */
+    bool decay;     /* weight decay applies: rank > 1 */
     bool frozen;
     float lr_scale; /* its learning rate, as a share of the schedule's */
 };
@@ -51,7 +51,7 @@ struct sl_param {
 struct sl_block {
     size_t offset, count; /* floats; never crosses from one (part, modality) to another */
     enum sl_part part;
-    int modality; /* -1 for the fusion */
+    int modality;         /* -1 for the fusion */
     bool tagged[SL_TAGS]; /* which gradients exist for it */
 };
 
@@ -61,15 +61,15 @@ struct sl_layout {
     struct sl_block *blocks; /* in order of offset; together they cover [0, count) */
     int block_count;
     size_t count, head_end, extractor_end; /* floats */
-    size_t trained; /* numbers that are parameters, without gaps */
+    size_t trained;                        /* numbers that are parameters, without gaps */
     uint64_t hash; /* of names, shapes and offsets: two layouts with the same hash are interchangeable */
     int modality_count;
 };
 
 /* sl_layout_create builds the table from the config. block_floats: SL_BLOCK_FLOATS, less in tests; a multiple of 16. Owns: *ret_layout. Errors: USAGE
  * for a pattern of freeze or lr_scale that matches nothing, NO_MEMORY. */
-SL_MUST_USE enum sl_status sl_layout_create(struct sl_layout **ret_layout, const struct sl_config *config, size_t block_floats,
-        struct sl_error *err);
+SL_MUST_USE enum sl_status sl_layout_create(struct sl_layout **ret_layout, const struct sl_config *config,
+        size_t block_floats, struct sl_error *err);
 void sl_layout_destroy(struct sl_layout *layout);
 void sl_layout_destroy_auto(struct sl_layout **layout);
 
@@ -77,7 +77,8 @@ void sl_layout_destroy_auto(struct sl_layout **layout);
 int sl_layout_find(const struct sl_layout *layout, const char *name);
 
 /* sl_layout_offset is the place of a parameter that must exist (asserted): the name is built as printf does. Units: floats. */
-size_t sl_layout_offset(const struct sl_layout *layout, const char *format, ...) __attribute__((format(printf, 2, 3)));
+size_t sl_layout_offset(const struct sl_layout *layout, const char *format, ...)
+        __attribute__((format(printf, 2, 3)));
 
 /* sl_layout_initialise fills params with initial values that depend on seed and each parameter's name alone. Shapes: params (count,). */
 void sl_layout_initialise(const struct sl_layout *layout, uint64_t seed, float *params);

@@ -33,9 +33,9 @@ void sl_close_auto(int *fd);                 /* for SL_AUTO_CLOSE only */
 #define SL_AUTO(function) __attribute__((cleanup(function)))
 #define SL_AUTO_FREE SL_AUTO(sl_free_auto)
 #define SL_AUTO_CLOSE SL_AUTO(sl_close_auto)
-#define SL_TAKE(pointer)                                                                                           \
-    ({                                                                                                             \
-        __auto_type taken_ = (pointer);                                                                            \
-        (pointer) = NULL;                                                                                          \
-        taken_;                                                                                                    \
+#define SL_TAKE(pointer)                                                                                     \
+    ({                                                                                                       \
+        __auto_type taken_ = (pointer);                                                                      \
+        (pointer) = NULL;                                                                                    \
+        taken_;                                                                                              \
     })

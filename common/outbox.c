@@ -3,7 +3,8 @@
 
 #include "common/memory.h"
 
-enum sl_status sl_outbox_add(struct sl_outbox *outbox, struct sl_address to, struct sl_message *message, struct sl_error *err)
+enum sl_status sl_outbox_add(
+        struct sl_outbox *outbox, struct sl_address to, struct sl_message *message, struct sl_error *err)
 {
     if (message == NULL)
         return sl_fail(err, SL_NO_MEMORY, "out of memory for a message");

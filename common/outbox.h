@@ -19,6 +19,7 @@ struct sl_outbox {
 };
 
 /* sl_outbox_add takes the message (also when it fails: then it is destroyed). message may be NULL, from a failed create: NO_MEMORY. */
-SL_MUST_USE enum sl_status sl_outbox_add(struct sl_outbox *outbox, struct sl_address to, struct sl_message *message, struct sl_error *err);
+SL_MUST_USE enum sl_status sl_outbox_add(
+        struct sl_outbox *outbox, struct sl_address to, struct sl_message *message, struct sl_error *err);
 void sl_outbox_clear(struct sl_outbox *outbox); /* destroys the messages, keeps the memory */
 void sl_outbox_fini(struct sl_outbox *outbox);

@@ -23,7 +23,8 @@ struct sl_random sl_random_make(uint64_t seed, enum sl_random_domain domain, uin
 {
     uint64_t key = mix64(mix64(seed) ^ (uint64_t)domain);
     uint64_t high = mix64(mix64(a) + 0x632BE59BD9B4E019U * (b + 1));
-    struct sl_random stream = {{(uint32_t)key, (uint32_t)(key >> 32)}, {(uint32_t)high, (uint32_t)(high >> 32)}};
+    struct sl_random stream = {
+            {(uint32_t)key, (uint32_t)(key >> 32)}, {(uint32_t)high, (uint32_t)(high >> 32)}};
     return stream;
 }
 

@@ -8,7 +8,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum sl_random_domain { SL_RANDOM_PERMUTATION = 1, SL_RANDOM_DROPOUT, SL_RANDOM_INITIAL, SL_RANDOM_SAMPLE, SL_RANDOM_TEST, SL_RANDOM_NETWORK };
+enum sl_random_domain {
+    SL_RANDOM_PERMUTATION = 1,
+    SL_RANDOM_DROPOUT,
+    SL_RANDOM_INITIAL,
+    SL_RANDOM_SAMPLE,
+    SL_RANDOM_TEST,
+    SL_RANDOM_NETWORK
+};
 
 /* A stream: 2^64 numbers for each (seed, domain, a, b). Plain data. */
 struct sl_random {

@@ -48,6 +48,9 @@ void sl_signals_reset(void)
 int sl_signals_exit_code(int number, const char **ret_text)
 {
     if (ret_text != NULL)
-        *ret_text = number == SIGTERM ? "SIGTERM" : number == SIGUSR1 ? "SIGUSR1" : number == SIGINT ? "SIGINT" : "a signal";
+        *ret_text = number == SIGTERM   ? "SIGTERM"
+                    : number == SIGUSR1 ? "SIGUSR1"
+                    : number == SIGINT  ? "SIGINT"
+                                        : "a signal";
     return 128 + number;
 }

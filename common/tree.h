@@ -16,7 +16,8 @@ struct sl_node {
 
 uint32_t sl_tree_levels(uint32_t slots); /* level of the root: 0 for one slot */
 struct sl_node sl_tree_root(uint32_t slots);
-bool sl_tree_node_valid(uint32_t slots, struct sl_node node); /* within the root and covers at least one slot */
+bool sl_tree_node_valid(
+        uint32_t slots, struct sl_node node); /* within the root and covers at least one slot */
 uint32_t sl_tree_begin(struct sl_node node);
 uint32_t sl_tree_end(uint32_t slots, struct sl_node node); /* one past the last existing slot */
 struct sl_node sl_tree_parent(struct sl_node node);

@@ -96,7 +96,7 @@ static void log_refusal(const struct request *request, const char *why)
     char key[SL_KEY_TEXT_SIZE] = "", quoted[2][PART_MAX * 2];
     if (request->parts[CREDENTIALS].size == SL_KEY_SIZE)
         (void)zmq_z85_encode(key, (const uint8_t *)request->parts[CREDENTIALS].bytes, SL_KEY_SIZE);
-    sl_log(SL_LOG_WARN, "transport", "peer-refused", "address=%s key=%s reason=\"%s\"",
+    sl_log(SL_LOG_WARN, "transport", "key-refused", "address=%s key=%s reason=\"%s\"",
             sl_log_quote(quoted[0], sizeof(quoted[0]), request->parts[ADDRESS].bytes),
             sl_log_quote(quoted[1], sizeof(quoted[1]), key), why);
 }

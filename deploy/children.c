@@ -28,8 +28,8 @@ static void become(char *const *argv, int output, int keep_fd, pid_t parent)
     _exit(127);
 }
 
-enum sl_status dp_children_start(struct dp_children *children, int *ret_index, const char *name, char *const *argv, bool piped, int keep_fd,
-        struct sl_error *err)
+enum sl_status dp_children_start(struct dp_children *children, int *ret_index, const char *name,
+        char *const *argv, bool piped, int keep_fd, struct sl_error *err)
 {
     int ends[2] = {-1, -1};
     if (children->count == DP_CHILDREN_MAX)

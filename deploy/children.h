@@ -19,7 +19,7 @@
 
 struct dp_child {
     char name[DP_CHILD_NAME_MAX];
-    pid_t pid; /* 0 = ended */
+    pid_t pid;     /* 0 = ended */
     int output_fd; /* its standard error and output, -1 = inherited or at its end */
     int exit_code; /* of the ended one: as a shell gives it, 128 + signal */
     bool piped;
@@ -34,8 +34,8 @@ struct dp_children {
 
 /* dp_children_start runs argv (argv[0] is a path). piped: output comes through dp_children_read, else it is inherited. keep_fd: a descriptor that stays open
  * in the child, -1 = none. Errors: FAILED. */
-SL_MUST_USE enum sl_status dp_children_start(struct dp_children *children, int *ret_index, const char *name, char *const *argv, bool piped,
-        int keep_fd, struct sl_error *err);
+SL_MUST_USE enum sl_status dp_children_start(struct dp_children *children, int *ret_index, const char *name,
+        char *const *argv, bool piped, int keep_fd, struct sl_error *err);
 /* dp_children_read passes on what a child wrote, line by line with "[name] " before it. */
 void dp_children_read(struct dp_child *child);
 /* dp_children_reap notes which children have ended. Returns how many did. */

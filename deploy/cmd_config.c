@@ -13,7 +13,8 @@ static const char help[] =
 
 int dp_config(int argc, char **argv)
 {
-    static const struct option options[] = {{"set", required_argument, NULL, 's'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
+    static const struct option options[] = {
+            {"set", required_argument, NULL, 's'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
     struct dp_overrides overrides = {0};
     struct sl_error err = {0};
     enum sl_status status = SL_OK;

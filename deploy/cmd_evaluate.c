@@ -15,14 +15,15 @@
 
 #define JSON_MAX ((size_t)64 << 20)
 
-static const char help[] =
-        "usage: shelflife evaluate SNAPSHOT DATASET [OPTIONS]\n\n"
-        "Measures the fused prediction and each modality's own one: accuracy, macro-F1, expected calibration error, mean\n"
-        "absolute class distance, loss, confusion. SNAPSHOT: a snapshot's folder, or a run's (then its best one). DATASET: one\n"
-        "split of a dataset, or a dataset (then its test split).\n\n"
-        "  --json       print one JSON object\n"
-        "  --threads N  compute threads (default: all cores)\n\n"
-        "example: shelflife evaluate demo/run demo/dataset/test --json\n";
+static const char help[] = "usage: shelflife evaluate SNAPSHOT DATASET [OPTIONS]\n\n"
+                           "Measures the fused prediction and each modality's own one: accuracy, macro-F1, "
+                           "expected calibration error, mean\n"
+                           "absolute class distance, loss, confusion. SNAPSHOT: a snapshot's folder, or a "
+                           "run's (then its best one). DATASET: one\n"
+                           "split of a dataset, or a dataset (then its test split).\n\n"
+                           "  --json       print one JSON object\n"
+                           "  --threads N  compute threads (default: all cores)\n\n"
+                           "example: shelflife evaluate demo/run demo/dataset/test --json\n";
 
 struct arguments {
     const char *snapshot, *dataset;
@@ -32,8 +33,8 @@ struct arguments {
 
 static int parse(struct arguments *a, int argc, char **argv)
 {
-    static const struct option options[] = {{"json", no_argument, NULL, 'j'}, {"threads", required_argument, NULL, 't'},
-            {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
+    static const struct option options[] = {{"json", no_argument, NULL, 'j'},
+            {"threads", required_argument, NULL, 't'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
     struct sl_error err = {0};
     for (int option; (option = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
         if (option == 'h') {
@@ -54,7 +55,8 @@ static int parse(struct arguments *a, int argc, char **argv)
     return 0;
 }
 
-static enum sl_status open_dataset(struct wk_dataset **ret_dataset, const char *path, const struct sl_config *config, struct sl_error *err)
+static enum sl_status open_dataset(struct wk_dataset **ret_dataset, const char *path,
+        const struct sl_config *config, struct sl_error *err)
 {
     char manifest[SL_PATH_MAX + 64], test[SL_PATH_MAX + 64];
     (void)snprintf(manifest, sizeof(manifest), "%s/manifest.json", path);
@@ -64,16 +66,21 @@ static enum sl_status open_dataset(struct wk_dataset **ret_dataset, const char *
 }
 
 /* Runs all units on the executor's threads and waits for the sums. */
-static enum sl_status measure(const struct dp_loaded *loaded, struct wk_dataset *dataset, int threads, struct sl_evaluation *evaluation,
-        struct sl_error *err)
+static enum sl_status measure(const struct dp_loaded *loaded, struct wk_dataset *dataset, int threads,
+        struct sl_evaluation *evaluation, struct sl_error *err)
 {
     struct wk_executor *executor = NULL;
-    struct wk_executor_options options = {loaded->config, loaded->layout, loaded->model, dataset, dataset, threads};
+    struct wk_executor_options options = {
+            loaded->config, loaded->layout, loaded->model, dataset, dataset, threads};
     enum sl_status status = wk_executor_create(&executor, &options, err);
     if (status != SL_OK)
         return status;
-    uint64_t size = (uint64_t)loaded->config->batch.slot_size, units = (wk_dataset_count(dataset) + size - 1) / size;
-    struct wk_action run = {.kind = WK_ACTION_COMPUTE, .phase = SL_PHASE_VALIDATE, .slots = (uint32_t)units, .end = (uint32_t)units};
+    uint64_t size = (uint64_t)loaded->config->batch.slot_size,
+             units = (wk_dataset_count(dataset) + size - 1) / size;
+    struct wk_action run = {.kind = WK_ACTION_COMPUTE,
+            .phase = SL_PHASE_VALIDATE,
+            .slots = (uint32_t)units,
+            .end = (uint32_t)units};
     struct wk_result result;
     wk_executor_submit(executor, &run, loaded->params);
     while ((status = wk_executor_take(executor, &result)) == SL_AGAIN) {
@@ -84,7 +91,8 @@ static enum sl_status measure(const struct dp_loaded *loaded, struct wk_dataset 
         status = sl_fail(err, result.status, "%s", result.error.text);
     if (status == SL_OK) {
         int branches = sl_evaluation_branches(evaluation), classes = sl_evaluation_classes(evaluation);
-        size_t ints = sl_evaluation_int_count(branches, classes), doubles = sl_evaluation_double_count(branches, classes);
+        size_t ints = sl_evaluation_int_count(branches, classes),
+               doubles = sl_evaluation_double_count(branches, classes);
         const int64_t *values = result.buffer->data;
         status = sl_evaluation_load(evaluation, values, ints, (const double *)(values + ints), doubles, err);
         sl_buffer_release(result.buffer);
@@ -93,8 +101,9 @@ static enum sl_status measure(const struct dp_loaded *loaded, struct wk_dataset 
     return status;
 }
 
-static enum sl_status print_json(const struct dp_loaded *loaded, const char *dataset, const struct sl_evaluation *evaluation,
-        const char *const *branches, const char *const *classes, struct sl_error *err)
+static enum sl_status print_json(const struct dp_loaded *loaded, const char *dataset,
+        const struct sl_evaluation *evaluation, const char *const *branches, const char *const *classes,
+        struct sl_error *err)
 {
     SL_AUTO(sl_json_fini) struct sl_json json;
     const char *text = NULL;
@@ -121,7 +130,8 @@ static enum sl_status evaluate(const struct arguments *a, struct sl_error *err)
     if (status == SL_OK)
         status = open_dataset(&dataset, a->dataset, loaded->config, err);
     if (status == SL_OK)
-        status = sl_evaluation_create(&evaluation, loaded->config->modality_count + 1, loaded->config->label_count, err);
+        status = sl_evaluation_create(
+                &evaluation, loaded->config->modality_count + 1, loaded->config->label_count, err);
     if (status == SL_OK)
         status = measure(loaded, dataset, a->threads > 0 ? (int)a->threads : sl_cpu_count(), evaluation, err);
     wk_dataset_close(dataset);

@@ -16,9 +16,12 @@
 
 static const char help[] =
         "usage: shelflife predict SNAPSHOT VIDEO|MANIFEST|- [OPTIONS]\n\n"
-        "Says how long videos stay worth recommending: label, probabilities of each branch, expiry time = publication + the\n"
-        "label's duration. SNAPSHOT: a snapshot's folder, or a run's (then its best one). MANIFEST: JSON lines as for import\n"
-        "(a file ending in .jsonl), - for standard input. A line that cannot be predicted gets an error of its own; the\n"
+        "Says how long videos stay worth recommending: label, probabilities of each branch, expiry time = "
+        "publication + the\n"
+        "label's duration. SNAPSHOT: a snapshot's folder, or a run's (then its best one). MANIFEST: JSON "
+        "lines as for import\n"
+        "(a file ending in .jsonl), - for standard input. A line that cannot be predicted gets an error of "
+        "its own; the\n"
         "others go on, and the exit code is 3.\n\n"
         "  --title TEXT      title of a single VIDEO (also --ocr, --asr)\n"
         "  --published TIME  when it was published, RFC 3339 (default: now)\n"
@@ -45,8 +48,9 @@ struct predictor {
 
 static int parse(struct arguments *a, int argc, char **argv)
 {
-    static const struct option options[] = {{"title", required_argument, NULL, 't'}, {"ocr", required_argument, NULL, 'o'},
-            {"asr", required_argument, NULL, 'a'}, {"published", required_argument, NULL, 'p'}, {"json", no_argument, NULL, 'j'},
+    static const struct option options[] = {{"title", required_argument, NULL, 't'},
+            {"ocr", required_argument, NULL, 'o'}, {"asr", required_argument, NULL, 'a'},
+            {"published", required_argument, NULL, 'p'}, {"json", no_argument, NULL, 'j'},
             {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
     for (int option; (option = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
         switch (option) {
@@ -84,7 +88,7 @@ static int parse(struct arguments *a, int argc, char **argv)
 /* What is printed of one sample. */
 struct prediction {
     const char *id;
-    int64_t published_s; /* INT64_MIN = not known */
+    int64_t published_s;        /* INT64_MIN = not known */
     int label[SL_BRANCHES_MAX]; /* by branch */
     float probabilities[SL_BRANCHES_MAX][SL_LABELS_MAX];
 };
@@ -102,7 +106,8 @@ static void softmax(const float *logits, float *probabilities, int count, int *r
         probabilities[k] = (float)(exp((double)logits[k] - (double)logits[*ret_best]) / sum);
 }
 
-static enum sl_status forward(struct predictor *p, const struct wk_manifest_row *row, struct prediction *prediction, struct sl_error *err)
+static enum sl_status forward(struct predictor *p, const struct wk_manifest_row *row,
+        struct prediction *prediction, struct sl_error *err)
 {
     const struct sl_config *config = p->loaded->config;
     struct wk_sample sample = {0};
@@ -119,7 +124,8 @@ static enum sl_status forward(struct predictor *p, const struct wk_manifest_row 
     wk_model_forward(p->loaded->model, p->loaded->params, p->batch, &mode, p->workspace, &stats);
     prediction->published_s = row->published_s;
     for (int b = 0; b <= config->modality_count; b++)
-        softmax(wk_model_logits(p->workspace, b), prediction->probabilities[b], config->label_count, &prediction->label[b]);
+        softmax(wk_model_logits(p->workspace, b), prediction->probabilities[b], config->label_count,
+                &prediction->label[b]);
     return SL_OK;
 }
 
@@ -129,7 +135,8 @@ static void expiry(const struct sl_label_config *label, int64_t published_s, cha
     struct sl_error ignored = {0};
     int64_t at = 0;
     text[0] = 0;
-    if (label->duration_s != SL_DURATION_INFINITE && published_s != INT64_MIN && !__builtin_add_overflow(published_s, label->duration_s, &at))
+    if (label->duration_s != SL_DURATION_INFINITE && published_s != INT64_MIN &&
+            !__builtin_add_overflow(published_s, label->duration_s, &at))
         (void)!sl_time_format(text, SL_TIME_TEXT_MAX, at, &ignored);
 }
 
@@ -169,12 +176,15 @@ static void print_text(struct predictor *p, const struct prediction *x)
     const struct sl_label_config *label = &config->labels[x->label[fused]];
     char expires[SL_TIME_TEXT_MAX];
     expiry(label, x->published_s, expires);
-    const char *when = label->duration_s == SL_DURATION_INFINITE ? "never expires" : expires[0] != 0 ? expires : "publication time unknown";
-    printf("%-16s %-12s %5.1f %%  %s%s  (", x->id, label->name, 100.0 * (double)x->probabilities[fused][x->label[fused]],
-            expires[0] != 0 ? "expires " : "", when);
+    const char *when = label->duration_s == SL_DURATION_INFINITE ? "never expires"
+                       : expires[0] != 0                         ? expires
+                                                                 : "publication time unknown";
+    printf("%-16s %-12s %5.1f %%  %s%s  (", x->id, label->name,
+            100.0 * (double)x->probabilities[fused][x->label[fused]], expires[0] != 0 ? "expires " : "",
+            when);
     for (int b = 0; b < fused; b++)
-        printf("%s%s %s %.1f %%", b == 0 ? "" : ", ", config->modalities[b].name, config->labels[x->label[b]].name,
-                100.0 * (double)x->probabilities[b][x->label[b]]);
+        printf("%s%s %s %.1f %%", b == 0 ? "" : ", ", config->modalities[b].name,
+                config->labels[x->label[b]].name, 100.0 * (double)x->probabilities[b][x->label[b]]);
     printf(")\n");
 }
 
@@ -207,7 +217,8 @@ static enum sl_status end_line(struct predictor *p, struct sl_error *err)
     return status;
 }
 
-static enum sl_status predict_row(struct predictor *p, const struct wk_manifest_row *row, struct sl_error *err)
+static enum sl_status predict_row(
+        struct predictor *p, const struct wk_manifest_row *row, struct sl_error *err)
 {
     struct prediction prediction = {.id = row->id};
     struct sl_error problem = {0};
@@ -228,7 +239,8 @@ static enum sl_status predict_row(struct predictor *p, const struct wk_manifest_
 
 /* ---- inputs ---- */
 
-static enum sl_status predict_line(struct predictor *p, const char *line, size_t size, int64_t number, struct sl_error *err)
+static enum sl_status predict_line(
+        struct predictor *p, const char *line, size_t size, int64_t number, struct sl_error *err)
 {
     struct wk_manifest_row row = {0};
     struct sl_error problem = {0};
@@ -271,7 +283,9 @@ static enum sl_status predict_lines(struct predictor *p, FILE *file, const char 
 static enum sl_status predict_video(struct predictor *p, struct sl_error *err)
 {
     const struct arguments *a = p->arguments;
-    struct wk_manifest_row row = {.id = (char *)a->input, .video = (char *)a->input, .label = WK_LABEL_NONE,
+    struct wk_manifest_row row = {.id = (char *)a->input,
+            .video = (char *)a->input,
+            .label = WK_LABEL_NONE,
             .published_s = sl_clock_wall_us() / 1000000};
     if (a->published != NULL && sl_time_parse_rfc3339(&row.published_s, a->published, err) != SL_OK)
         return sl_error_context(err, "--published %s", a->published);

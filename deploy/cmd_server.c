@@ -11,11 +11,14 @@
 
 static const char help[] =
         "usage: shelflife server CONFIG [OPTIONS]\n\n"
-        "Runs the parameter server: it owns the parameters, gives slots to workers, modulates, updates, validates and snapshots.\n"
+        "Runs the parameter server: it owns the parameters, gives slots to workers, modulates, updates, "
+        "validates and snapshots.\n"
         "SIGTERM and SIGUSR1 mean: finish the step, write a snapshot, stop with 143 or 138.\n\n"
-        "  --resume auto|never|SNAPSHOT  where to begin (default auto: the newest whole snapshot of the run, if there is one)\n"
+        "  --resume auto|never|SNAPSHOT  where to begin (default auto: the newest whole snapshot of the run, "
+        "if there is one)\n"
         "  --set KEY=VALUE               override one value of the config; must be the same everywhere\n"
-        "  --ready-fd N                  write the endpoint to this descriptor once workers may come (for launchers)\n\n"
+        "  --ready-fd N                  write the endpoint to this descriptor once workers may come (for "
+        "launchers)\n\n"
         "example: shelflife server run.yaml --set cluster.coordinator=tcp://127.0.0.1:5555\n";
 
 struct arguments {
@@ -26,8 +29,9 @@ struct arguments {
 
 static int parse(struct arguments *a, int argc, char **argv)
 {
-    static const struct option options[] = {{"resume", required_argument, NULL, 'r'}, {"set", required_argument, NULL, 's'},
-            {"ready-fd", required_argument, NULL, 'f'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
+    static const struct option options[] = {{"resume", required_argument, NULL, 'r'},
+            {"set", required_argument, NULL, 's'}, {"ready-fd", required_argument, NULL, 'f'},
+            {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
     struct sl_error err = {0};
     enum sl_status status = SL_OK;
     for (int option; (option = getopt_long(argc, argv, "h", options, NULL)) != -1 && status == SL_OK;) {
@@ -68,7 +72,8 @@ int dp_server(int argc, char **argv)
     enum sl_status status = sl_config_load(&config, a.config, a.overrides.texts, a.overrides.count, &err);
     if (status == SL_OK)
         status = sl_log_open(&(struct sl_log_options){.level = SL_LOG_INFO, .role = "server"}, &err);
-    struct ps_run_options options = {.config = config, .resume = a.resume, .signal_fd = -1, .ready_fd = (int)a.ready_fd};
+    struct ps_run_options options = {
+            .config = config, .resume = a.resume, .signal_fd = -1, .ready_fd = (int)a.ready_fd};
     if (status == SL_OK)
         status = sl_signals_open(&options.signal_fd, &err);
     if (status == SL_OK)

@@ -22,11 +22,13 @@
 static const char help[] =
         "usage: shelflife train CONFIG [OPTIONS]\n\n"
         "Trains on this machine with one server process and some worker processes, over ZeroMQ on loopback.\n"
-        "Run the same command again to go on where the last snapshot stands. Ctrl-C or SIGTERM: snapshot, then stop.\n\n"
+        "Run the same command again to go on where the last snapshot stands. Ctrl-C or SIGTERM: snapshot, "
+        "then stop.\n\n"
         "  --servers N                   server processes (this release: 1)\n"
         "  --workers N                   worker processes (default: the config's cluster.workers)\n"
         "  --threads N                   compute threads of each worker (default: the cores shared out)\n"
-        "  --resume auto|never|SNAPSHOT  where to begin (default auto: the newest whole snapshot, if there is one)\n"
+        "  --resume auto|never|SNAPSHOT  where to begin (default auto: the newest whole snapshot, if there "
+        "is one)\n"
         "  --set KEY=VALUE               override one value of the config, such as epochs=3\n\n"
         "example: shelflife train run.yaml --workers 2 --set optimiser.lr=3e-4\n";
 
@@ -40,8 +42,9 @@ struct arguments {
 
 static int parse(struct arguments *a, int argc, char **argv)
 {
-    static const struct option options[] = {{"servers", required_argument, NULL, 'S'}, {"workers", required_argument, NULL, 'w'},
-            {"threads", required_argument, NULL, 't'}, {"resume", required_argument, NULL, 'r'}, {"set", required_argument, NULL, 's'},
+    static const struct option options[] = {{"servers", required_argument, NULL, 'S'},
+            {"workers", required_argument, NULL, 'w'}, {"threads", required_argument, NULL, 't'},
+            {"resume", required_argument, NULL, 'r'}, {"set", required_argument, NULL, 's'},
             {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
     struct sl_error err = {0};
     enum sl_status status = SL_OK;
@@ -87,9 +90,11 @@ static void add_overrides(char **argv, int *count, const struct arguments *a)
     }
 }
 
-static enum sl_status start_server(struct dp_children *children, const struct arguments *a, char *program, int ready_fd, struct sl_error *err)
+static enum sl_status start_server(struct dp_children *children, const struct arguments *a, char *program,
+        int ready_fd, struct sl_error *err)
 {
-    char *argv[ARGUMENTS_MAX] = {program, "server", (char *)a->config, "--resume", (char *)a->resume, "--ready-fd"};
+    char *argv[ARGUMENTS_MAX] = {
+            program, "server", (char *)a->config, "--resume", (char *)a->resume, "--ready-fd"};
     char descriptor[16];
     int count = 6, index = 0;
     (void)snprintf(descriptor, sizeof(descriptor), "%d", ready_fd);
@@ -98,10 +103,11 @@ static enum sl_status start_server(struct dp_children *children, const struct ar
     return dp_children_start(children, &index, "server", argv, false, ready_fd, err);
 }
 
-static enum sl_status start_worker(struct dp_children *children, const struct arguments *a, char *program, char *endpoint, int number,
-        struct sl_error *err)
+static enum sl_status start_worker(struct dp_children *children, const struct arguments *a, char *program,
+        char *endpoint, int number, struct sl_error *err)
 {
-    char *argv[ARGUMENTS_MAX] = {program, "worker", (char *)a->config, "--coordinator", endpoint, "--threads"};
+    char *argv[ARGUMENTS_MAX] = {
+            program, "worker", (char *)a->config, "--coordinator", endpoint, "--threads"};
     char threads[16], name[DP_CHILD_NAME_MAX];
     int count = 6, index = 0;
     (void)snprintf(threads, sizeof(threads), "%d", (int)a->threads);
@@ -171,9 +177,10 @@ static int look_after(struct dp_children *children, int signal_fd)
     int interrupts = 0, cause = 0;
     while (children->items[0].pid != 0) {
         poll_once(children, signal_fd, 1000, &interrupts);
-        if (cause == 0 && children->count > 1 && children->items[0].pid != 0 && dp_children_running(children, 1) == 0 &&
-                (cause = first_failure(children)) != 0) {
-            fprintf(stderr, "shelflife train: all workers have ended; the first to fail was %s with exit code %d\n",
+        if (cause == 0 && children->count > 1 && children->items[0].pid != 0 &&
+                dp_children_running(children, 1) == 0 && (cause = first_failure(children)) != 0) {
+            fprintf(stderr,
+                    "shelflife train: all workers have ended; the first to fail was %s with exit code %d\n",
                     children->items[cause].name, children->items[cause].exit_code);
             dp_children_signal(children, 0, SIGTERM);
         }
@@ -188,7 +195,8 @@ static int look_after(struct dp_children *children, int signal_fd)
     return cause != 0 ? children->items[cause].exit_code : children->items[0].exit_code;
 }
 
-static enum sl_status start_all(struct dp_children *children, const struct arguments *a, char *program, struct sl_error *err)
+static enum sl_status start_all(
+        struct dp_children *children, const struct arguments *a, char *program, struct sl_error *err)
 {
     int ends[2];
     char endpoint[ENDPOINT_MAX];
@@ -228,7 +236,8 @@ int dp_train(int argc, char **argv)
     if (a.workers == 0)
         a.workers = config->cluster.workers;
     if (a.threads == 0)
-        a.threads = config->cluster.threads > 0 ? config->cluster.threads : (sl_cpu_count() + a.workers - 1) / a.workers;
+        a.threads = config->cluster.threads > 0 ? config->cluster.threads
+                                                : (sl_cpu_count() + a.workers - 1) / a.workers;
     status = start_all(children, &a, program, &err);
     code = children->count > 0 ? look_after(children, signal_fd) : SL_FAILED;
     (void)close(signal_fd);

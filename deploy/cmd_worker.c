@@ -12,9 +12,11 @@
 
 static const char help[] =
         "usage: shelflife worker CONFIG --coordinator ENDPOINT [OPTIONS]\n\n"
-        "Runs one worker: it reads the config's datasets, computes gradients of the slots that the coordinator gives it,\n"
+        "Runs one worker: it reads the config's datasets, computes gradients of the slots that the "
+        "coordinator gives it,\n"
         "and ends when training is over. Workers may be started at any time, in any number.\n\n"
-        "  --coordinator ENDPOINT  where the first server listens, such as tcp://10.0.0.5:5555 (else the config's)\n"
+        "  --coordinator ENDPOINT  where the first server listens, such as tcp://10.0.0.5:5555 (else the "
+        "config's)\n"
         "  --threads N             compute threads (default: the config's, or all cores)\n"
         "  --set KEY=VALUE         override one value of the config; must be the same everywhere\n"
         "  --name NAME             role shown in log lines (default worker)\n\n"
@@ -28,9 +30,9 @@ struct arguments {
 
 static int parse(struct arguments *a, int argc, char **argv)
 {
-    static const struct option options[] = {{"coordinator", required_argument, NULL, 'c'}, {"threads", required_argument, NULL, 't'},
-            {"set", required_argument, NULL, 's'}, {"name", required_argument, NULL, 'n'}, {"help", no_argument, NULL, 'h'},
-            {NULL, 0, NULL, 0}};
+    static const struct option options[] = {{"coordinator", required_argument, NULL, 'c'},
+            {"threads", required_argument, NULL, 't'}, {"set", required_argument, NULL, 's'},
+            {"name", required_argument, NULL, 'n'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
     struct sl_error err = {0};
     enum sl_status status = SL_OK;
     for (int option; (option = getopt_long(argc, argv, "h", options, NULL)) != -1 && status == SL_OK;) {
@@ -73,7 +75,8 @@ int dp_worker(int argc, char **argv)
     enum sl_status status = sl_config_load(&config, a.config, a.overrides.texts, a.overrides.count, &err);
     if (status == SL_OK)
         status = sl_log_open(&(struct sl_log_options){.level = SL_LOG_INFO, .role = a.name}, &err);
-    struct wk_worker_options options = {.config = config, .coordinator = a.coordinator, .threads = (int)a.threads, .signal_fd = -1};
+    struct wk_worker_options options = {
+            .config = config, .coordinator = a.coordinator, .threads = (int)a.threads, .signal_fd = -1};
     if (status == SL_OK)
         status = sl_signals_open(&options.signal_fd, &err);
     if (status == SL_OK) {

@@ -34,13 +34,15 @@ int dp_usage(const char *command, const char *format, ...)
     return SL_USAGE;
 }
 
-enum sl_status dp_number(int64_t *ret_number, const char *option, const char *text, int64_t least, int64_t most, struct sl_error *err)
+enum sl_status dp_number(int64_t *ret_number, const char *option, const char *text, int64_t least,
+        int64_t most, struct sl_error *err)
 {
     char *end = NULL;
     errno = 0;
     long long number = strtoll(text, &end, 10);
     if (errno != 0 || end == text || *end != 0 || number < least || number > most)
-        return sl_fail(err, SL_USAGE, "%s %s: expected a whole number from %" PRId64 " to %" PRId64, option, text, least, most);
+        return sl_fail(err, SL_USAGE, "%s %s: expected a whole number from %" PRId64 " to %" PRId64, option,
+                text, least, most);
     *ret_number = number;
     return SL_OK;
 }

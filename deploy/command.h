@@ -28,7 +28,8 @@ struct dp_overrides {
 };
 
 /* dp_overrides_add appends one. Errors: USAGE when there are too many. */
-SL_MUST_USE enum sl_status dp_overrides_add(struct dp_overrides *overrides, const char *text, struct sl_error *err);
+SL_MUST_USE enum sl_status dp_overrides_add(
+        struct dp_overrides *overrides, const char *text, struct sl_error *err);
 
 /* dp_fail prints "shelflife COMMAND: text" to standard error and gives the exit code of the status (codes past 8 are 1). */
 int dp_fail(const char *command, enum sl_status status, const struct sl_error *err);
@@ -37,8 +38,8 @@ int dp_fail(const char *command, enum sl_status status, const struct sl_error *e
 int dp_usage(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* dp_number reads a whole number within [least, most]. Errors: USAGE naming the option. */
-SL_MUST_USE enum sl_status dp_number(int64_t *ret_number, const char *option, const char *text, int64_t least, int64_t most,
-        struct sl_error *err);
+SL_MUST_USE enum sl_status dp_number(int64_t *ret_number, const char *option, const char *text, int64_t least,
+        int64_t most, struct sl_error *err);
 
 /* dp_sibling gives the path of a program in the folder of the running one, such as shelflife-decode. Shapes: path has SL_PATH_MAX bytes. */
 SL_MUST_USE enum sl_status dp_sibling(char *path, const char *name, struct sl_error *err);

@@ -22,7 +22,8 @@ static void resolve(char *resolved, const char *path)
     (void)snprintf(resolved, SL_PATH_MAX, "%s", path);
 }
 
-static enum sl_status load_params(struct dp_loaded *loaded, const struct ps_saved *saved, struct sl_error *err)
+static enum sl_status load_params(
+        struct dp_loaded *loaded, const struct ps_saved *saved, struct sl_error *err)
 {
     char config[SL_PATH_MAX + 64];
     (void)snprintf(config, sizeof(config), "%s/config.yaml", loaded->path);

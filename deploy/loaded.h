@@ -20,6 +20,7 @@ struct dp_loaded {
 
 /* dp_loaded_open verifies and loads. A run's folder stands for its best snapshot, or the newest when none is marked so. Owns: *ret_loaded. Errors: NOT_FOUND,
  * BAD_DATA (damaged: says what), MISMATCH, NO_MEMORY. */
-SL_MUST_USE enum sl_status dp_loaded_open(struct dp_loaded **ret_loaded, const char *path, struct sl_error *err);
+SL_MUST_USE enum sl_status dp_loaded_open(
+        struct dp_loaded **ret_loaded, const char *path, struct sl_error *err);
 void dp_loaded_close(struct dp_loaded *loaded);
 void dp_loaded_close_auto(struct dp_loaded **loaded);

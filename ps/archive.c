@@ -36,7 +36,8 @@ struct ps_archive {
 
 /* ---- open ---- */
 
-static enum sl_status attach(struct ps_archive *a, const char *name, char *bytes, size_t size, struct sl_error *err)
+static enum sl_status attach(
+        struct ps_archive *a, const char *name, char *bytes, size_t size, struct sl_error *err)
 {
     if (bytes == NULL)
         return sl_fail(err, SL_NO_MEMORY, "out of memory for %s", name);
@@ -58,7 +59,8 @@ static enum sl_status attach_config(struct ps_archive *a, struct sl_error *err)
         struct sl_modality_config *modality = &copy->modalities[m];
         modality->init[0] = 0;
         if (modality->kind == SL_KIND_BERT)
-            (void)snprintf(modality->vocab, sizeof(modality->vocab), "vocab-%s.txt", a->config->modalities[m].name);
+            (void)snprintf(
+                    modality->vocab, sizeof(modality->vocab), "vocab-%s.txt", a->config->modalities[m].name);
     }
     enum sl_status status = sl_config_dump(&text, copy, err);
     return status == SL_OK ? attach(a, "config.yaml", text, strlen(text), err) : status;
@@ -83,8 +85,8 @@ static enum sl_status attach_vocabularies(struct ps_archive *a, struct sl_error 
     return SL_OK;
 }
 
-enum sl_status ps_archive_open(struct ps_archive **ret_archive, const struct sl_config *config, const struct sl_layout *layout,
-        struct sl_error *err)
+enum sl_status ps_archive_open(struct ps_archive **ret_archive, const struct sl_config *config,
+        const struct sl_layout *layout, struct sl_error *err)
 {
     struct ps_archive *a = sl_alloc(1, sizeof(*a));
     if (a == NULL)
@@ -131,7 +133,8 @@ static void log_damaged(void *context, const char *text)
 {
     (void)context;
     char quoted[SL_ERROR_TEXT_MAX];
-    sl_log(SL_LOG_WARN, "snapshot", "snapshot-damaged", "reason=%s", sl_log_quote(quoted, sizeof(quoted), text));
+    sl_log(SL_LOG_WARN, "snapshot", "snapshot-damaged", "reason=%s",
+            sl_log_quote(quoted, sizeof(quoted), text));
 }
 
 /* A fresh start into a folder that holds a run would mix the two: nothing is deleted without being told to. */
@@ -143,11 +146,14 @@ static enum sl_status refuse_mixing(struct ps_archive *a, struct sl_error *err)
     sl_free(entries);
     if (status != SL_OK || count == 0)
         return status;
-    return sl_fail(err, SL_USAGE, "%s holds %d snapshots of an earlier run: go on with --resume auto, choose another snapshots.dir, or remove the folder",
+    return sl_fail(err, SL_USAGE,
+            "%s holds %d snapshots of an earlier run: go on with --resume auto, choose another "
+            "snapshots.dir, or remove the folder",
             a->dir, count);
 }
 
-static enum sl_status find_saved(struct ps_archive *a, const char *resume, struct ps_saved **ret_saved, struct sl_error *err)
+static enum sl_status find_saved(
+        struct ps_archive *a, const char *resume, struct ps_saved **ret_saved, struct sl_error *err)
 {
     if (strcmp(resume, "never") == 0)
         return refuse_mixing(a, err);
@@ -160,30 +166,35 @@ static enum sl_status find_saved(struct ps_archive *a, const char *resume, struc
     return status == SL_OK ? SL_OK : sl_fail(err, status, "%s", reason.text);
 }
 
-static enum sl_status load_saved(struct ps_archive *a, const struct ps_saved *saved, struct ps_table *table, struct ps_training *ret_training,
-        struct sl_error *err)
+static enum sl_status load_saved(struct ps_archive *a, const struct ps_saved *saved, struct ps_table *table,
+        struct ps_training *ret_training, struct sl_error *err)
 {
     const struct ps_manifest *manifest = ps_saved_manifest(saved);
     if (manifest->config_hash != a->config_hash)
-        return sl_fail(err, SL_MISMATCH, "%s was written with another config (model, data order, loss or optimiser differ): go on with its config.yaml, "
-                "or begin anew with --resume never", ps_saved_path(saved));
+        return sl_fail(err, SL_MISMATCH,
+                "%s was written with another config (model, data order, loss or optimiser differ): go on "
+                "with its config.yaml, "
+                "or begin anew with --resume never",
+                ps_saved_path(saved));
     size_t count = a->layout->count;
     SL_AUTO_FREE float *values = sl_alloc_aligned(3 * count, sizeof(*values));
     if (values == NULL)
         return sl_fail(err, SL_NO_MEMORY, "out of memory for %zu parameters and moments", 3 * count);
     enum sl_status status = ps_saved_load(saved, a->layout, values, values + count, values + 2 * count, err);
     if (status == SL_OK)
-        status = ps_table_load(table, values, values + count, values + 2 * count, manifest->training.step, err);
+        status = ps_table_load(
+                table, values, values + count, values + 2 * count, manifest->training.step, err);
     if (status != SL_OK)
         return status;
     *ret_training = manifest->training;
     a->protect = manifest->training.step;
-    sl_log(SL_LOG_INFO, "snapshot", "resumed", "step=%" PRId64 " path=\"%s\"", manifest->training.step, ps_saved_path(saved));
+    sl_log(SL_LOG_INFO, "snapshot", "resumed", "step=%" PRId64 " path=\"%s\"", manifest->training.step,
+            ps_saved_path(saved));
     return SL_OK;
 }
 
-enum sl_status ps_archive_resume(struct ps_archive *a, const char *resume, struct ps_table *table, struct ps_training *ret_training,
-        struct sl_error *err)
+enum sl_status ps_archive_resume(struct ps_archive *a, const char *resume, struct ps_table *table,
+        struct ps_training *ret_training, struct sl_error *err)
 {
     SL_AUTO(ps_saved_close_auto) struct ps_saved *saved = NULL;
     enum sl_status status = ps_snapshot_clean(a->dir, err);
@@ -217,7 +228,8 @@ static void *writer_main(void *argument)
     if (written->status == SL_OK && written->best)
         written->status = ps_snapshot_link(a->dir, "best", written->step, &written->error);
     if (written->status == SL_OK)
-        written->status = ps_snapshot_prune(a->dir, a->config->snapshots.keep, a->protect, false, &removed, &written->error);
+        written->status = ps_snapshot_prune(
+                a->dir, a->config->snapshots.keep, a->protect, false, &removed, &written->error);
     written->write_seconds = (double)(sl_clock_monotonic_us() - start_us) * 1e-6;
     uint64_t one = 1;
     ssize_t size = write(a->event_fd, &one, sizeof(one));
@@ -225,20 +237,27 @@ static void *writer_main(void *argument)
     return NULL;
 }
 
-enum sl_status ps_archive_save(struct ps_archive *a, const struct ps_table *table, const struct ps_training *training, bool best,
-        struct sl_error *err)
+enum sl_status ps_archive_save(struct ps_archive *a, const struct ps_table *table,
+        const struct ps_training *training, bool best, struct sl_error *err)
 {
     assert(!a->writing);
-    int64_t start_us = sl_clock_monotonic_us(), batch = (int64_t)a->config->batch.slots * a->config->batch.slot_size;
-    struct ps_manifest manifest = {.created_s = sl_clock_wall_us() / 1000000, .seed = a->config->seed, .config_hash = a->config_hash,
-            .layout_hash = a->layout->hash, .optimiser = a->config->optimiser.kind, .training = *training};
+    int64_t start_us = sl_clock_monotonic_us(),
+            batch = (int64_t)a->config->batch.slots * a->config->batch.slot_size;
+    struct ps_manifest manifest = {.created_s = sl_clock_wall_us() / 1000000,
+            .seed = a->config->seed,
+            .config_hash = a->config_hash,
+            .layout_hash = a->layout->hash,
+            .optimiser = a->config->optimiser.kind,
+            .training = *training};
     if (training->train_count > 0)
         manifest.epoch = training->step / (((int64_t)training->train_count + batch - 1) / batch);
     struct ps_snapshot_source source = {a->layout, table, &manifest, a->attachments, a->attachment_count};
     enum sl_status status = ps_snapshot_capture(&a->snapshot, &source, err);
     if (status != SL_OK)
         return status;
-    a->written = (struct ps_written){.step = training->step, .best = best, .size = ps_snapshot_size(a->snapshot),
+    a->written = (struct ps_written){.step = training->step,
+            .best = best,
+            .size = ps_snapshot_size(a->snapshot),
             .pause_seconds = (double)(sl_clock_monotonic_us() - start_us) * 1e-6};
     int failed = pthread_create(&a->writer, NULL, writer_main, a);
     if (failed != 0) {

@@ -16,26 +16,26 @@
 struct ps_archive;
 
 /* ps_archive_open prepares DIR/snapshots of the run and reads what goes along with every snapshot. config and layout outlive it. Errors: DISK, FAILED, USAGE. */
-SL_MUST_USE enum sl_status ps_archive_open(struct ps_archive **ret_archive, const struct sl_config *config, const struct sl_layout *layout,
-        struct sl_error *err);
+SL_MUST_USE enum sl_status ps_archive_open(struct ps_archive **ret_archive, const struct sl_config *config,
+        const struct sl_layout *layout, struct sl_error *err);
 /* ps_archive_close waits for the snapshot that is being written. */
 void ps_archive_close(struct ps_archive *archive);
 
 /* ps_archive_resume fills the table and ret_training from where `resume` says: "auto" (newest whole snapshot; a fresh start when there is none), "never", or a
  * snapshot's folder. Fresh: initial values, then the weights of the files that `init` names. Damaged ones that are passed over are logged.
  * Errors: MISMATCH (another config or model: says so), BAD_DATA, NOT_FOUND. */
-SL_MUST_USE enum sl_status ps_archive_resume(struct ps_archive *archive, const char *resume, struct ps_table *table,
-        struct ps_training *ret_training, struct sl_error *err);
+SL_MUST_USE enum sl_status ps_archive_resume(struct ps_archive *archive, const char *resume,
+        struct ps_table *table, struct ps_training *ret_training, struct sl_error *err);
 
 /* ps_archive_save copies and starts writing; none may be on its way (asserted). best: link it as such. Errors: NO_MEMORY, USAGE. */
-SL_MUST_USE enum sl_status ps_archive_save(struct ps_archive *archive, const struct ps_table *table, const struct ps_training *training,
-        bool best, struct sl_error *err);
+SL_MUST_USE enum sl_status ps_archive_save(struct ps_archive *archive, const struct ps_table *table,
+        const struct ps_training *training, bool best, struct sl_error *err);
 
 /* How the last save ended. */
 struct ps_written {
     enum sl_status status;
     int64_t step;
-    uint64_t size; /* bytes of tensors */
+    uint64_t size;                       /* bytes of tensors */
     double pause_seconds, write_seconds; /* of the loop; of the thread */
     bool best;
     struct sl_error error;

@@ -16,13 +16,20 @@
 #define UNIT_TODO (-1)
 #define UNIT_DONE (-2)
 
-enum state { STATE_WAITING, STATE_TRAINING, STATE_COMMITTING, STATE_VALIDATING, STATE_SAVING, STATE_FINISHED };
+enum state {
+    STATE_WAITING,
+    STATE_TRAINING,
+    STATE_COMMITTING,
+    STATE_VALIDATING,
+    STATE_SAVING,
+    STATE_FINISHED
+};
 
 struct worker {
     uint64_t id;
     uint32_t rank;
     int64_t heard_us;
-    uint32_t units; /* assigned and not reported */
+    uint32_t units;              /* assigned and not reported */
     char name[SL_NAME_MAX + 32]; /* "w3 host:pid" */
 };
 
@@ -64,7 +71,8 @@ struct ps_coordinator {
 
 static enum sl_status open_step(struct ps_coordinator *c, struct sl_error *err);
 static enum sl_status open_validation(struct ps_coordinator *c, struct sl_error *err);
-static enum sl_status begin_finish(struct ps_coordinator *c, enum sl_status status, const char *text, struct sl_error *err);
+static enum sl_status begin_finish(
+        struct ps_coordinator *c, enum sl_status status, const char *text, struct sl_error *err);
 static enum sl_status end_run(struct ps_coordinator *c, struct sl_error *err);
 
 /* ---- create ---- */
@@ -100,8 +108,8 @@ static enum sl_status plan_steps(struct ps_coordinator *c, struct sl_error *err)
     return reserve_units(c, validation_units(c), err);
 }
 
-enum sl_status ps_coordinator_create(struct ps_coordinator **ret_coordinator, const struct ps_coordinator_options *options,
-        struct sl_error *err)
+enum sl_status ps_coordinator_create(struct ps_coordinator **ret_coordinator,
+        const struct ps_coordinator_options *options, struct sl_error *err)
 {
     const struct sl_config *config = options->config;
     struct ps_coordinator *c = sl_alloc(1, sizeof(*c));
@@ -162,7 +170,8 @@ static struct sl_message *message_to_send(struct ps_coordinator *c, enum sl_mess
     return m;
 }
 
-static enum sl_status send_worker(struct ps_coordinator *c, uint64_t id, struct sl_message *m, struct sl_error *err)
+static enum sl_status send_worker(
+        struct ps_coordinator *c, uint64_t id, struct sl_message *m, struct sl_error *err)
 {
     return sl_outbox_add(&c->updates->outbox, (struct sl_address){SL_ROLE_WORKER, id}, m, err);
 }
@@ -176,7 +185,8 @@ static struct ps_action *add_action(struct ps_coordinator *c, enum ps_action_kin
     return action;
 }
 
-__attribute__((format(printf, 3, 4))) static void add_note(struct ps_coordinator *c, enum ps_action_kind kind, const char *format, ...)
+__attribute__((format(printf, 3, 4))) static void add_note(
+        struct ps_coordinator *c, enum ps_action_kind kind, const char *format, ...)
 {
     if (c->updates->action_count >= PS_ACTIONS_MAX - 2)
         return; /* room is kept for what must not be lost: a snapshot and the end */
@@ -212,7 +222,8 @@ static bool validation_due(const struct ps_coordinator *c)
     return epoch_over && t->validation_count > 0 && t->validated_step != t->step;
 }
 
-static enum sl_status assign_run(struct ps_coordinator *c, int w, uint32_t begin, uint32_t end, struct sl_error *err)
+static enum sl_status assign_run(
+        struct ps_coordinator *c, int w, uint32_t begin, uint32_t end, struct sl_error *err)
 {
     struct sl_message *m = message_to_send(c, SL_MESSAGE_ASSIGN);
     if (m != NULL) {
@@ -323,35 +334,49 @@ static enum sl_status refuse(struct ps_coordinator *c, uint64_t id, const char *
 }
 
 /* What does not fit between a worker and this run, or false. */
-static bool hello_differs(const struct ps_coordinator *c, const struct sl_hello *hello, char *text, size_t size)
+static bool hello_differs(
+        const struct ps_coordinator *c, const struct sl_hello *hello, char *text, size_t size)
 {
     const struct ps_training *t = &c->training;
     if (hello->config_hash != c->options.config_hash)
-        (void)snprintf(text, size, "worker %s:%u has another config (hash %016" PRIx64 ", the run's is %016" PRIx64 "): start it with the run's config file",
+        (void)snprintf(text, size,
+                "worker %s:%u has another config (hash %016" PRIx64 ", the run's is %016" PRIx64
+                "): start it with the run's config file",
                 hello->host, hello->pid, hello->config_hash, c->options.config_hash);
     else if (hello->layout_hash != c->options.layout->hash)
-        (void)snprintf(text, size, "worker %s:%u lays out parameters differently (hash %016" PRIx64 ", the run's is %016" PRIx64 "): is its vocabulary the same?",
+        (void)snprintf(text, size,
+                "worker %s:%u lays out parameters differently (hash %016" PRIx64 ", the run's is %016" PRIx64
+                "): is its vocabulary the same?",
                 hello->host, hello->pid, hello->layout_hash, c->options.layout->hash);
-    else if (t->train_count != 0 && (hello->train_count != t->train_count || hello->train_fingerprint != t->train_fingerprint))
-        (void)snprintf(text, size, "worker %s:%u has other training data (%" PRIu64 " samples, fingerprint %016" PRIx64 "; the run's: %" PRIu64 ", %016" PRIx64 ")",
-                hello->host, hello->pid, hello->train_count, hello->train_fingerprint, t->train_count, t->train_fingerprint);
     else if (t->train_count != 0 &&
-             (hello->validation_count != t->validation_count || hello->validation_fingerprint != t->validation_fingerprint))
-        (void)snprintf(text, size, "worker %s:%u has other validation data (%" PRIu64 " samples, fingerprint %016" PRIx64 "; the run's: %" PRIu64 ", %016" PRIx64 ")",
-                hello->host, hello->pid, hello->validation_count, hello->validation_fingerprint, t->validation_count,
-                t->validation_fingerprint);
+             (hello->train_count != t->train_count || hello->train_fingerprint != t->train_fingerprint))
+        (void)snprintf(text, size,
+                "worker %s:%u has other training data (%" PRIu64 " samples, fingerprint %016" PRIx64
+                "; the run's: %" PRIu64 ", %016" PRIx64 ")",
+                hello->host, hello->pid, hello->train_count, hello->train_fingerprint, t->train_count,
+                t->train_fingerprint);
+    else if (t->train_count != 0 && (hello->validation_count != t->validation_count ||
+                                            hello->validation_fingerprint != t->validation_fingerprint))
+        (void)snprintf(text, size,
+                "worker %s:%u has other validation data (%" PRIu64 " samples, fingerprint %016" PRIx64
+                "; the run's: %" PRIu64 ", %016" PRIx64 ")",
+                hello->host, hello->pid, hello->validation_count, hello->validation_fingerprint,
+                t->validation_count, t->validation_fingerprint);
     else if (hello->train_count == 0 || hello->train_count > UINT32_MAX)
-        (void)snprintf(text, size, "worker %s:%u has a training set of %" PRIu64 " samples; 1 to %u can be used", hello->host, hello->pid,
-                hello->train_count, UINT32_MAX);
+        (void)snprintf(text, size,
+                "worker %s:%u has a training set of %" PRIu64 " samples; 1 to %u can be used", hello->host,
+                hello->pid, hello->train_count, UINT32_MAX);
     else if (hello->validation_count > UNITS_MAX)
-        (void)snprintf(text, size, "worker %s:%u has a validation set of %" PRIu64 " samples; at most %u can be used", hello->host, hello->pid,
-                hello->validation_count, UNITS_MAX);
+        (void)snprintf(text, size,
+                "worker %s:%u has a validation set of %" PRIu64 " samples; at most %u can be used",
+                hello->host, hello->pid, hello->validation_count, UNITS_MAX);
     else
         return false;
     return true;
 }
 
-static enum sl_status add_worker(struct ps_coordinator *c, uint64_t id, const struct sl_hello *hello, struct sl_error *err)
+static enum sl_status add_worker(
+        struct ps_coordinator *c, uint64_t id, const struct sl_hello *hello, struct sl_error *err)
 {
     if (c->worker_count == c->worker_capacity) {
         int capacity = c->worker_capacity == 0 ? 16 : 2 * c->worker_capacity;
@@ -380,7 +405,8 @@ static enum sl_status welcome(struct ps_coordinator *c, const struct worker *wor
 
 /* HELLO: does not fit → REFUSE; known already (its WELCOME may be late) → WELCOME again; new → WELCOME and a share of the open work. The first worker of a fresh
  * run tells the size of the data and starts it. */
-static enum sl_status on_hello(struct ps_coordinator *c, uint64_t id, const struct sl_message *m, struct sl_error *err)
+static enum sl_status on_hello(
+        struct ps_coordinator *c, uint64_t id, const struct sl_message *m, struct sl_error *err)
 {
     char text[SL_MESSAGE_TEXT_MAX];
     int known = find_worker(c, id);
@@ -456,7 +482,9 @@ static void record_losses(struct ps_coordinator *c, const struct sl_step_stats *
 {
     struct ps_step_record *r = &c->record;
     int modalities = c->options.config->modality_count;
-    *r = (struct ps_step_record){.step = c->training.step + 1, .epoch = c->training.step / c->steps_per_epoch, .samples = sum->count};
+    *r = (struct ps_step_record){.step = c->training.step + 1,
+            .epoch = c->training.step / c->steps_per_epoch,
+            .samples = sum->count};
     for (int b = 0; b <= modalities; b++) {
         r->loss[b] = sum->loss[b] / sum->weight_sum;
         r->accuracy[b] = (double)sum->correct[b] / sum->count;
@@ -473,7 +501,8 @@ static void record_gradients(struct ps_coordinator *c, const struct sl_step_stat
 {
     struct ps_step_record *r = &c->record;
     const struct sl_layout *layout = c->options.layout;
-    double norm2 = 0.0, dot[SL_MODALITIES_MAX] = {0}, unimodal2[SL_MODALITIES_MAX] = {0}, fused2[SL_MODALITIES_MAX] = {0};
+    double norm2 = 0.0, dot[SL_MODALITIES_MAX] = {0}, unimodal2[SL_MODALITIES_MAX] = {0},
+           fused2[SL_MODALITIES_MAX] = {0};
     for (int b = 0; b < layout->block_count; b++) {
         norm2 += c->sums[b].norm2;
         if (layout->blocks[b].part != SL_PART_EXTRACTOR)
@@ -500,17 +529,22 @@ static enum sl_status commit_if_whole(struct ps_coordinator *c, struct sl_error 
     record_gradients(c, sum);
     struct ps_step_record *r = &c->record;
     struct sl_error problem = {0};
-    if (!isfinite(r->loss[c->options.config->modality_count]) || !isfinite(r->norm) || !(sum->weight_sum > 0.0))
-        return begin_finish(c, SL_DIVERGED, "the loss or the gradient's norm is not finite: lower optimiser.lr or add optimiser.warmup_steps", err);
-    if (ps_modulation_step(&c->training.modulation, &c->modulation, c->training.step, sum->score, c->options.config->modality_count, r->ratio,
-                r->coefficient, &problem) != SL_OK)
+    if (!isfinite(r->loss[c->options.config->modality_count]) || !isfinite(r->norm) ||
+            !(sum->weight_sum > 0.0))
+        return begin_finish(c, SL_DIVERGED,
+                "the loss or the gradient's norm is not finite: lower optimiser.lr or add "
+                "optimiser.warmup_steps",
+                err);
+    if (ps_modulation_step(&c->training.modulation, &c->modulation, c->training.step, sum->score,
+                c->options.config->modality_count, r->ratio, r->coefficient, &problem) != SL_OK)
         return begin_finish(c, SL_DIVERGED, problem.text, err);
     struct ps_schedule schedule = ps_schedule_from_config(c->options.config, c->total_steps);
     r->rate = ps_schedule_rate(&schedule, c->training.step);
     c->state = STATE_COMMITTING;
     struct sl_message *m = message_to_send(c, SL_MESSAGE_COMMIT);
     if (m != NULL) {
-        m->commit = (struct sl_commit){.inverse_weight = 1.0 / sum->weight_sum, .clip = r->clip, .rate = r->rate};
+        m->commit =
+                (struct sl_commit){.inverse_weight = 1.0 / sum->weight_sum, .clip = r->clip, .rate = r->rate};
         memcpy(m->commit.coefficient, r->coefficient, sizeof(m->commit.coefficient));
     }
     return sl_outbox_add(&c->updates->outbox, (struct sl_address){SL_ROLE_SERVER, 0}, m, err);
@@ -518,13 +552,15 @@ static enum sl_status commit_if_whole(struct ps_coordinator *c, struct sl_error 
 
 /* STATS of the open step from a worker that takes part: joined once. Of another step, of other slots, or of slots that are done → ignored. Over other
  * samples than those slots have → the worker is dropped: it has another idea of the data. */
-static enum sl_status on_stats(struct ps_coordinator *c, int w, const struct sl_message *m, struct sl_error *err)
+static enum sl_status on_stats(
+        struct ps_coordinator *c, int w, const struct sl_message *m, struct sl_error *err)
 {
     if (c->state != STATE_TRAINING || m->step != c->training.step || m->slots != c->units)
         return SL_OK;
     uint32_t begin = sl_tree_begin(m->node), end = sl_tree_end(c->units, m->node);
     if (m->stats.count != samples_of_units(c, samples_of_step(c, m->step), begin, end))
-        return lose_worker(c, w, "its statistics are over another number of samples than its slots have", err);
+        return lose_worker(
+                c, w, "its statistics are over another number of samples than its slots have", err);
     if (!close_units(c, begin, end))
         return SL_OK;
     c->compute_us += m->compute_us;
@@ -561,7 +597,8 @@ static bool is_gain(const struct ps_coordinator *c, double value)
     double delta = value - c->training.best_value;
     if (c->keep_metric == SL_METRIC_LOSS)
         delta = -delta;
-    return isfinite(value) && (isnan(c->training.best_value) || delta > c->options.config->early_stopping.min_delta);
+    return isfinite(value) &&
+           (isnan(c->training.best_value) || delta > c->options.config->early_stopping.min_delta);
 }
 
 static enum sl_status end_validation(struct ps_coordinator *c, struct sl_error *err)
@@ -595,17 +632,20 @@ static bool counts_too_many(const struct ps_coordinator *c, const struct sl_mess
 }
 
 /* VALIDATED units of the open validation: merged once. What does not fit the shape of an evaluation or the number of samples → the worker is dropped. */
-static enum sl_status on_validated(struct ps_coordinator *c, int w, const struct sl_message *m, struct sl_error *err)
+static enum sl_status on_validated(
+        struct ps_coordinator *c, int w, const struct sl_message *m, struct sl_error *err)
 {
     int branches = sl_evaluation_branches(c->part), classes = sl_evaluation_classes(c->part);
-    size_t ints = sl_evaluation_int_count(branches, classes), doubles = sl_evaluation_double_count(branches, classes);
+    size_t ints = sl_evaluation_int_count(branches, classes),
+           doubles = sl_evaluation_double_count(branches, classes);
     if (c->state != STATE_VALIDATING || m->step != c->training.step || m->end > c->units)
         return SL_OK;
     const int64_t *values = m->frames[0].data;
     struct sl_error problem = {0};
     if (m->frames[0].size != ints * sizeof(int64_t) + doubles * sizeof(double))
         return lose_worker(c, w, "its validation result has another shape", err);
-    if (sl_evaluation_load(c->part, values, ints, (const double *)(values + ints), doubles, &problem) != SL_OK)
+    if (sl_evaluation_load(c->part, values, ints, (const double *)(values + ints), doubles, &problem) !=
+            SL_OK)
         return lose_worker(c, w, problem.text, err);
     if (counts_too_many(c, m))
         return lose_worker(c, w, "its validation result counts more samples than its units have", err);
@@ -632,12 +672,14 @@ static void start_snapshot(struct ps_coordinator *c)
 /* Nothing is open: save if it is due, then go on or end. A snapshot that is due waits for the one before it. */
 static enum sl_status end_run(struct ps_coordinator *c, struct sl_error *err)
 {
-    bool last = c->stopping || c->finish_after_save || c->training.step >= c->total_steps || out_of_patience(c);
+    bool last =
+            c->stopping || c->finish_after_save || c->training.step >= c->total_steps || out_of_patience(c);
     if (last) {
         c->finish_after_save = true;
         if (!c->stopping && c->finish_text[0] == 0)
             (void)snprintf(c->finish_text, sizeof(c->finish_text), "%s",
-                    c->training.step >= c->total_steps ? "all steps are done" : "early stopping: no gain any more");
+                    c->training.step >= c->total_steps ? "all steps are done"
+                                                       : "early stopping: no gain any more");
     }
     if (c->snapshot_wanted && c->snapshot_busy) {
         c->state = STATE_SAVING;
@@ -661,26 +703,32 @@ static enum sl_status on_applied(struct ps_coordinator *c, const struct sl_messa
     int64_t every = c->options.config->snapshots.every_steps;
     if (validation_due(c) && !c->stopping)
         return open_validation(c, err);
-    if (c->training.step % c->steps_per_epoch == 0 || c->training.step >= c->total_steps || c->stopping || (every > 0 && c->training.step % every == 0 && !c->snapshot_busy))
+    if (c->training.step % c->steps_per_epoch == 0 || c->training.step >= c->total_steps || c->stopping ||
+            (every > 0 && c->training.step % every == 0 && !c->snapshot_busy))
         c->snapshot_wanted = true;
     return end_run(c, err);
 }
 
-static enum sl_status on_snapshot_written(struct ps_coordinator *c, const struct ps_event *event, struct sl_error *err)
+static enum sl_status on_snapshot_written(
+        struct ps_coordinator *c, const struct ps_event *event, struct sl_error *err)
 {
     c->snapshot_busy = false;
     if (event->status != SL_OK) {
-        add_note(c, PS_ACTION_WARN, "the snapshot of step %" PRId64 " could not be written: %s", c->snapshot_step, event->text);
-        if (c->finish_after_save && !c->snapshot_wanted && (c->finish_status == SL_OK || c->finish_status == SL_STOPPED)) {
+        add_note(c, PS_ACTION_WARN, "the snapshot of step %" PRId64 " could not be written: %s",
+                c->snapshot_step, event->text);
+        if (c->finish_after_save && !c->snapshot_wanted &&
+                (c->finish_status == SL_OK || c->finish_status == SL_STOPPED)) {
             c->finish_status = event->status;
-            (void)snprintf(c->finish_text, sizeof(c->finish_text), "the last snapshot could not be written: %s", event->text);
+            (void)snprintf(c->finish_text, sizeof(c->finish_text),
+                    "the last snapshot could not be written: %s", event->text);
         }
     }
     return c->state == STATE_SAVING ? end_run(c, err) : SL_OK;
 }
 
 /* The end: workers are told, the loop gets FINISH. */
-static enum sl_status begin_finish(struct ps_coordinator *c, enum sl_status status, const char *text, struct sl_error *err)
+static enum sl_status begin_finish(
+        struct ps_coordinator *c, enum sl_status status, const char *text, struct sl_error *err)
 {
     c->state = STATE_FINISHED;
     for (int w = 0; w < c->worker_count; w++) {
@@ -705,7 +753,8 @@ static enum sl_status on_stop(struct ps_coordinator *c, const struct ps_event *e
     c->stopping = true;
     c->finish_status = event->status;
     (void)snprintf(c->finish_text, sizeof(c->finish_text), "%s", event->text);
-    if (c->state == STATE_COMMITTING || c->state == STATE_SAVING || (c->state == STATE_TRAINING && c->worker_count > 0))
+    if (c->state == STATE_COMMITTING || c->state == STATE_SAVING ||
+            (c->state == STATE_TRAINING && c->worker_count > 0))
         return SL_OK;
     c->snapshot_wanted = c->training.train_count > 0;
     return end_run(c, err);
@@ -727,14 +776,16 @@ static enum sl_status on_tick(struct ps_coordinator *c, struct sl_error *err)
         return SL_OK;
     c->beat_us = c->now_us + config->cluster.heartbeat_ms * 1000;
     for (int w = 0; w < c->worker_count; w++) {
-        enum sl_status status = send_worker(c, c->workers[w].id, message_to_send(c, SL_MESSAGE_HEARTBEAT), err);
+        enum sl_status status =
+                send_worker(c, c->workers[w].id, message_to_send(c, SL_MESSAGE_HEARTBEAT), err);
         if (status != SL_OK)
             return status;
     }
     return SL_OK;
 }
 
-static enum sl_status on_worker_message(struct ps_coordinator *c, uint64_t id, const struct sl_message *m, struct sl_error *err)
+static enum sl_status on_worker_message(
+        struct ps_coordinator *c, uint64_t id, const struct sl_message *m, struct sl_error *err)
 {
     if (m->kind == SL_MESSAGE_HELLO)
         return on_hello(c, id, m, err);
@@ -754,7 +805,8 @@ static enum sl_status on_worker_message(struct ps_coordinator *c, uint64_t id, c
     }
 }
 
-static enum sl_status on_server_message(struct ps_coordinator *c, const struct sl_message *m, struct sl_error *err)
+static enum sl_status on_server_message(
+        struct ps_coordinator *c, const struct sl_message *m, struct sl_error *err)
 {
     if (m->kind == SL_MESSAGE_REDUCED)
         return on_reduced(c, m, err);
@@ -769,7 +821,8 @@ static enum sl_status on_gone(struct ps_coordinator *c, uint64_t id, struct sl_e
     return w < 0 ? SL_OK : lose_worker(c, w, "its connection is gone", err);
 }
 
-enum sl_status ps_coordinator_step(struct ps_coordinator *c, const struct ps_event *event, struct ps_updates *updates, struct sl_error *err)
+enum sl_status ps_coordinator_step(struct ps_coordinator *c, const struct ps_event *event,
+        struct ps_updates *updates, struct sl_error *err)
 {
     sl_outbox_clear(&updates->outbox);
     updates->action_count = 0;
@@ -783,8 +836,9 @@ enum sl_status ps_coordinator_step(struct ps_coordinator *c, const struct ps_eve
         status = on_tick(c, err);
         break;
     case PS_EVENT_MESSAGE:
-        status = event->from.role == SL_ROLE_WORKER ? on_worker_message(c, event->from.id, event->message, err)
-                                                    : on_server_message(c, event->message, err);
+        status = event->from.role == SL_ROLE_WORKER
+                         ? on_worker_message(c, event->from.id, event->message, err)
+                         : on_server_message(c, event->message, err);
         break;
     case PS_EVENT_GONE:
         status = on_gone(c, event->from.id, err);

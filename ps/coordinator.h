@@ -27,7 +27,7 @@ struct ps_training {
     double best_value;               /* of snapshots.keep_best, NaN = none yet */
     int64_t best_step;
     int64_t validations_without_gain;
-    int64_t validated_step; /* the last step after which the model was validated */
+    int64_t validated_step;                 /* the last step after which the model was validated */
     uint64_t train_count, validation_count; /* samples of the datasets, 0 = not known yet */
     uint64_t train_fingerprint, validation_fingerprint;
 };

@@ -56,7 +56,8 @@ static enum sl_status cut_back(const char *path, int64_t step, struct sl_error *
     return SL_OK;
 }
 
-enum sl_status ps_metrics_open(struct ps_metrics **ret_metrics, const struct sl_config *config, int64_t step, struct sl_error *err)
+enum sl_status ps_metrics_open(
+        struct ps_metrics **ret_metrics, const struct sl_config *config, int64_t step, struct sl_error *err)
 {
     struct ps_metrics *metrics = sl_alloc(1, sizeof(*metrics));
     char *path = sl_path_join(config->snapshots.dir, "metrics.jsonl");
@@ -128,7 +129,8 @@ static void put_values(struct ps_metrics *metrics, const char *key, const double
     sl_json_end(&metrics->json);
 }
 
-enum sl_status ps_metrics_step(struct ps_metrics *metrics, const struct ps_step_record *r, struct sl_error *err)
+enum sl_status ps_metrics_step(
+        struct ps_metrics *metrics, const struct ps_step_record *r, struct sl_error *err)
 {
     int modalities = metrics->config->modality_count;
     struct sl_json *json = &metrics->json;
@@ -151,8 +153,8 @@ enum sl_status ps_metrics_step(struct ps_metrics *metrics, const struct ps_step_
     return end_line(metrics, err);
 }
 
-enum sl_status ps_metrics_validation(struct ps_metrics *metrics, int64_t step, int64_t epoch, double seconds, bool best,
-        const struct sl_evaluation *evaluation, struct sl_error *err)
+enum sl_status ps_metrics_validation(struct ps_metrics *metrics, int64_t step, int64_t epoch, double seconds,
+        bool best, const struct sl_evaluation *evaluation, struct sl_error *err)
 {
     const struct sl_config *config = metrics->config;
     const char *branches[SL_BRANCHES_MAX], *classes[SL_LABELS_MAX];
@@ -168,7 +170,8 @@ enum sl_status ps_metrics_validation(struct ps_metrics *metrics, int64_t step, i
     return end_line(metrics, err);
 }
 
-enum sl_status ps_metrics_event(struct ps_metrics *metrics, int64_t step, const char *event, const char *text, struct sl_error *err)
+enum sl_status ps_metrics_event(
+        struct ps_metrics *metrics, int64_t step, const char *event, const char *text, struct sl_error *err)
 {
     begin_line(metrics, "event", step);
     sl_json_string(&metrics->json, "event", event);

@@ -21,9 +21,9 @@ struct ps_server {
     struct ps_reduction *reduction;
     uint64_t cluster, sequence, dropped;
     int64_t version;
-    uint32_t max_slots, slots; /* slots of the step being reduced, 0 = no push yet */
-    int blocks, blocks_whole; /* owned; whole in this step */
-    struct sl_buffer *sums; /* struct sl_block_sums (layout->block_count,) of this step */
+    uint32_t max_slots, slots;         /* slots of the step being reduced, 0 = no push yet */
+    int blocks, blocks_whole;          /* owned; whole in this step */
+    struct sl_buffer *sums;            /* struct sl_block_sums (layout->block_count,) of this step */
     char problem[SL_MESSAGE_TEXT_MAX]; /* the first gradient that is not finite */
     struct waiting_pull *waiting;
     int waiting_count, waiting_capacity;
@@ -31,8 +31,8 @@ struct ps_server {
 
 static const struct sl_address coordinator = {SL_ROLE_SERVER, 0};
 
-enum sl_status ps_server_create(struct ps_server **ret_server, const struct sl_config *config, const struct sl_layout *layout,
-        struct ps_table *table, uint64_t cluster, struct sl_error *err)
+enum sl_status ps_server_create(struct ps_server **ret_server, const struct sl_config *config,
+        const struct sl_layout *layout, struct ps_table *table, uint64_t cluster, struct sl_error *err)
 {
     struct ps_server *s = sl_alloc(1, sizeof(*s));
     if (s == NULL)
@@ -131,8 +131,8 @@ static enum sl_status reduce(struct ps_server *s, struct sl_message *m, struct s
     return ps_reduction_push(s->reduction, m->block, m->node, frames, err);
 }
 
-static enum sl_status acknowledge(struct ps_server *s, struct sl_address to, const struct sl_message *push, struct sl_outbox *outbox,
-        struct sl_error *err)
+static enum sl_status acknowledge(struct ps_server *s, struct sl_address to, const struct sl_message *push,
+        struct sl_outbox *outbox, struct sl_error *err)
 {
     struct sl_message *m = message_to_send(s, SL_MESSAGE_ACK, push->step);
     if (m != NULL) {
@@ -145,12 +145,13 @@ static enum sl_status acknowledge(struct ps_server *s, struct sl_address to, con
 
 /* PUSH of the open step → joined, acknowledged; of slots that are in already (a resend, or another worker was first) → acknowledged; of a past step →
  * acknowledged too, it can only be a resend; of a future step, of another tree or a senseless block → dropped. */
-static enum sl_status on_push(struct ps_server *s, struct sl_address from, struct sl_message *m, struct sl_outbox *outbox,
-        struct sl_error *err)
+static enum sl_status on_push(struct ps_server *s, struct sl_address from, struct sl_message *m,
+        struct sl_outbox *outbox, struct sl_error *err)
 {
     enum sl_status status = SL_OK;
-    bool fits = m->step <= s->version && m->slots <= s->max_slots && m->block < (uint32_t)s->layout->block_count &&
-                ps_table_owns(s->table, (int)m->block) && (m->step < s->version || s->slots == 0 || s->slots == m->slots);
+    bool fits = m->step <= s->version && m->slots <= s->max_slots &&
+                m->block < (uint32_t)s->layout->block_count && ps_table_owns(s->table, (int)m->block) &&
+                (m->step < s->version || s->slots == 0 || s->slots == m->slots);
     if (!fits) {
         s->dropped++;
         return SL_OK;
@@ -185,7 +186,8 @@ static enum sl_status on_push(struct ps_server *s, struct sl_address from, struc
 
 /* ---- pull ---- */
 
-static enum sl_status send_params(struct ps_server *s, struct sl_address to, struct sl_outbox *outbox, struct sl_error *err)
+static enum sl_status send_params(
+        struct ps_server *s, struct sl_address to, struct sl_outbox *outbox, struct sl_error *err)
 {
     for (int b = 0; b < s->layout->block_count; b++) {
         if (!ps_table_owns(s->table, b))
@@ -204,7 +206,8 @@ static enum sl_status send_params(struct ps_server *s, struct sl_address to, str
     return SL_OK;
 }
 
-static enum sl_status wait_for(struct ps_server *s, struct sl_address from, int64_t version, struct sl_error *err)
+static enum sl_status wait_for(
+        struct ps_server *s, struct sl_address from, int64_t version, struct sl_error *err)
 {
     for (int i = 0; i < s->waiting_count; i++) {
         if (s->waiting[i].from.id == from.id) {
@@ -229,8 +232,8 @@ static enum sl_status wait_for(struct ps_server *s, struct sl_address from, int6
 }
 
 /* PULL of the version that stands → sent; of the next one → kept; of a past one or of one that cannot come next → dropped, its run is void. */
-static enum sl_status on_pull(struct ps_server *s, struct sl_address from, const struct sl_message *m, struct sl_outbox *outbox,
-        struct sl_error *err)
+static enum sl_status on_pull(struct ps_server *s, struct sl_address from, const struct sl_message *m,
+        struct sl_outbox *outbox, struct sl_error *err)
 {
     if (m->step == s->version)
         return send_params(s, from, outbox, err);
@@ -260,7 +263,8 @@ static enum sl_status answer_waiting(struct ps_server *s, struct sl_outbox *outb
 /* ---- commit ---- */
 
 /* COMMIT of the reduced step → every block updated. Of any other step → dropped: it was applied before. */
-static enum sl_status on_commit(struct ps_server *s, const struct sl_message *m, struct sl_outbox *outbox, struct sl_error *err)
+static enum sl_status on_commit(
+        struct ps_server *s, const struct sl_message *m, struct sl_outbox *outbox, struct sl_error *err)
 {
     if (m->step != s->version || s->slots == 0 || s->blocks_whole < s->blocks) {
         s->dropped++;
@@ -284,8 +288,8 @@ static enum sl_status on_commit(struct ps_server *s, const struct sl_message *m,
     return sl_outbox_add(outbox, coordinator, message_to_send(s, SL_MESSAGE_APPLIED, s->version), err);
 }
 
-enum sl_status ps_server_step(struct ps_server *s, struct sl_address from, struct sl_message *m, struct sl_outbox *outbox,
-        struct sl_error *err)
+enum sl_status ps_server_step(struct ps_server *s, struct sl_address from, struct sl_message *m,
+        struct sl_outbox *outbox, struct sl_error *err)
 {
     sl_outbox_clear(outbox);
     if (m->cluster != s->cluster) {

@@ -15,20 +15,20 @@ struct pending_node {
     struct sl_node node;
     struct sl_step_stats stats;
     uint64_t compute_us;
-    int unacknowledged; /* blocks */
+    int unacknowledged;          /* blocks */
     unsigned char *acknowledged; /* (block_count,) */
 };
 
 struct wk_core {
     struct wk_core_options options;
     float *params;
-    int64_t version; /* of params, -1 = none whole */
+    int64_t version;           /* of params, -1 = none whole */
     unsigned char *block_here; /* (block_count,) of the version being pulled */
     int blocks_missing;
     enum state state;
     uint64_t cluster, sequence;
     struct wk_action run; /* the assignment being worked on */
-    bool queued; /* an ASSIGN that came early */
+    bool queued;          /* an ASSIGN that came early */
     struct wk_action next;
     struct pending_node pending[32]; /* an aligned cut of a run has at most two nodes a level */
     int pending_count;
@@ -40,7 +40,8 @@ struct wk_core {
 
 static const struct sl_address coordinator = {SL_ROLE_SERVER, 0};
 
-enum sl_status wk_core_create(struct wk_core **ret_core, const struct wk_core_options *options, float *params, struct sl_error *err)
+enum sl_status wk_core_create(
+        struct wk_core **ret_core, const struct wk_core_options *options, float *params, struct sl_error *err)
 {
     struct wk_core *core = sl_alloc(1, sizeof(*core));
     unsigned char *here = sl_alloc((size_t)options->layout->block_count, 1);
@@ -108,7 +109,8 @@ static void compute(struct wk_core *core, struct wk_updates *updates)
     updates->action.kind = WK_ACTION_COMPUTE;
 }
 
-static enum sl_status begin_run(struct wk_core *core, const struct wk_action *run, struct wk_updates *updates, struct sl_error *err)
+static enum sl_status begin_run(
+        struct wk_core *core, const struct wk_action *run, struct wk_updates *updates, struct sl_error *err)
 {
     core->run = *run;
     if (core->version == run->step) {
@@ -138,16 +140,21 @@ static bool run_exists(const struct wk_core *core, const struct sl_message *m)
 
 /* ASSIGN: idle → begin; busy → keep it for later (the coordinator never sends a second one while a run is open, but the last report and
  * the next ASSIGN may cross); before WELCOME → ignored; of slots that the data does not have → leave, the two do not fit. */
-static enum sl_status on_assign(struct wk_core *core, const struct sl_message *m, struct wk_updates *updates, struct sl_error *err)
+static enum sl_status on_assign(
+        struct wk_core *core, const struct sl_message *m, struct wk_updates *updates, struct sl_error *err)
 {
     if (core->state != STATE_JOINING && !run_exists(core, m)) {
         char text[SL_MESSAGE_TEXT_MAX];
-        (void)snprintf(text, sizeof(text), "the coordinator assigns %s [%u, %u) of %u in step %" PRId64 ", which this worker's data does not have",
-                m->phase == SL_PHASE_TRAIN ? "slots" : "units of validation", m->begin, m->end, m->slots, m->step);
+        (void)snprintf(text, sizeof(text),
+                "the coordinator assigns %s [%u, %u) of %u in step %" PRId64
+                ", which this worker's data does not have",
+                m->phase == SL_PHASE_TRAIN ? "slots" : "units of validation", m->begin, m->end, m->slots,
+                m->step);
         finish(core, updates, SL_MISMATCH, text);
         return SL_OK;
     }
-    struct wk_action run = {.phase = m->phase, .step = m->step, .slots = m->slots, .begin = m->begin, .end = m->end};
+    struct wk_action run = {
+            .phase = m->phase, .step = m->step, .slots = m->slots, .begin = m->begin, .end = m->end};
     if (core->state == STATE_IDLE)
         return begin_run(core, &run, updates, err);
     if (core->state == STATE_PULLING || core->state == STATE_COMPUTING) {
@@ -162,8 +169,8 @@ static enum sl_status on_assign(struct wk_core *core, const struct sl_message *m
 static void on_params(struct wk_core *core, const struct sl_message *m, struct wk_updates *updates)
 {
     const struct sl_layout *layout = core->options.layout;
-    if (core->state != STATE_PULLING || m->step != core->run.step || m->block >= (uint32_t)layout->block_count ||
-            core->block_here[m->block])
+    if (core->state != STATE_PULLING || m->step != core->run.step ||
+            m->block >= (uint32_t)layout->block_count || core->block_here[m->block])
         return;
     const struct sl_block *block = &layout->blocks[m->block];
     if (m->frames[0].size != block->count * sizeof(float))
@@ -179,8 +186,8 @@ static void on_params(struct wk_core *core, const struct sl_message *m, struct w
 
 /* ---- results ---- */
 
-static enum sl_status push_block(struct wk_core *core, struct sl_node node, int b, struct sl_buffer *gradients, struct wk_updates *updates,
-        struct sl_error *err)
+static enum sl_status push_block(struct wk_core *core, struct sl_node node, int b,
+        struct sl_buffer *gradients, struct wk_updates *updates, struct sl_error *err)
 {
     const struct sl_layout *layout = core->options.layout;
     const struct sl_block *block = &layout->blocks[b];
@@ -197,14 +204,16 @@ static enum sl_status push_block(struct wk_core *core, struct sl_node node, int 
     return sl_outbox_add(&updates->outbox, coordinator, m, err);
 }
 
-static enum sl_status on_node_done(struct wk_core *core, const struct wk_event *event, struct wk_updates *updates, struct sl_error *err)
+static enum sl_status on_node_done(
+        struct wk_core *core, const struct wk_event *event, struct wk_updates *updates, struct sl_error *err)
 {
     assert(core->state == STATE_COMPUTING && core->pending_count < PENDING_MAX);
     int blocks = core->options.layout->block_count;
     unsigned char *acknowledged = sl_alloc((size_t)blocks, 1);
     if (acknowledged == NULL)
         return sl_fail(err, SL_NO_MEMORY, "out of memory for a push");
-    core->pending[core->pending_count++] = (struct pending_node){event->node, *event->stats, event->compute_us, blocks, acknowledged};
+    core->pending[core->pending_count++] =
+            (struct pending_node){event->node, *event->stats, event->compute_us, blocks, acknowledged};
     for (int b = 0; b < blocks; b++) {
         enum sl_status status = push_block(core, event->node, b, event->gradients, updates, err);
         if (status != SL_OK)
@@ -214,7 +223,8 @@ static enum sl_status on_node_done(struct wk_core *core, const struct wk_event *
 }
 
 /* The run is over when all its slots are reported: take up what came early, or wait. */
-static enum sl_status end_run_if_reported(struct wk_core *core, struct wk_updates *updates, struct sl_error *err)
+static enum sl_status end_run_if_reported(
+        struct wk_core *core, struct wk_updates *updates, struct sl_error *err)
 {
     if (core->reported < core->run.end - core->run.begin)
         return SL_OK;
@@ -226,7 +236,8 @@ static enum sl_status end_run_if_reported(struct wk_core *core, struct wk_update
     return begin_run(core, &next, updates, err);
 }
 
-static enum sl_status report_node(struct wk_core *core, int index, struct wk_updates *updates, struct sl_error *err)
+static enum sl_status report_node(
+        struct wk_core *core, int index, struct wk_updates *updates, struct sl_error *err)
 {
     struct pending_node *pending = &core->pending[index];
     struct sl_message *m = message_to_send(core, SL_MESSAGE_STATS);
@@ -243,14 +254,15 @@ static enum sl_status report_node(struct wk_core *core, int index, struct wk_upd
 }
 
 /* ACK of a pushed block: counted once; the last one of a node reports it. Anything that is not pending → ignored. */
-static enum sl_status on_ack(struct wk_core *core, const struct sl_message *m, struct wk_updates *updates, struct sl_error *err)
+static enum sl_status on_ack(
+        struct wk_core *core, const struct sl_message *m, struct wk_updates *updates, struct sl_error *err)
 {
     if (core->state != STATE_COMPUTING || m->step != core->run.step)
         return SL_OK;
     for (int i = 0; i < core->pending_count; i++) {
         struct pending_node *pending = &core->pending[i];
-        if (!sl_tree_equal(pending->node, m->node) || m->block >= (uint32_t)core->options.layout->block_count ||
-                pending->acknowledged[m->block])
+        if (!sl_tree_equal(pending->node, m->node) ||
+                m->block >= (uint32_t)core->options.layout->block_count || pending->acknowledged[m->block])
             continue;
         pending->acknowledged[m->block] = 1;
         pending->unacknowledged--;
@@ -260,8 +272,8 @@ static enum sl_status on_ack(struct wk_core *core, const struct sl_message *m, s
     return SL_OK;
 }
 
-static enum sl_status on_validation_done(struct wk_core *core, const struct wk_event *event, struct wk_updates *updates,
-        struct sl_error *err)
+static enum sl_status on_validation_done(
+        struct wk_core *core, const struct wk_event *event, struct wk_updates *updates, struct sl_error *err)
 {
     struct sl_message *m = message_to_send(core, SL_MESSAGE_VALIDATED);
     if (m != NULL) {
@@ -277,7 +289,8 @@ static enum sl_status on_validation_done(struct wk_core *core, const struct wk_e
 
 /* ---- events ---- */
 
-static enum sl_status on_message(struct wk_core *core, const struct sl_message *m, struct wk_updates *updates, struct sl_error *err)
+static enum sl_status on_message(
+        struct wk_core *core, const struct sl_message *m, struct wk_updates *updates, struct sl_error *err)
 {
     switch (m->kind) {
     case SL_MESSAGE_WELCOME:
@@ -305,11 +318,14 @@ static enum sl_status on_message(struct wk_core *core, const struct sl_message *
 }
 
 /* Says that we live, says hello again while nobody has answered, and gives up when the coordinator is silent for too long. */
-static enum sl_status on_tick(struct wk_core *core, int64_t now_us, struct wk_updates *updates, struct sl_error *err)
+static enum sl_status on_tick(
+        struct wk_core *core, int64_t now_us, struct wk_updates *updates, struct sl_error *err)
 {
     if (now_us - core->heard_us > core->options.timeout_us) {
-        finish(core, updates, SL_TIMEOUT, core->state == STATE_JOINING ? "no answer from the coordinator: is its address right, does it run?"
-                                                                       : "the coordinator has not been heard for too long");
+        finish(core, updates, SL_TIMEOUT,
+                core->state == STATE_JOINING
+                        ? "no answer from the coordinator: is its address right, does it run?"
+                        : "the coordinator has not been heard for too long");
         return SL_OK;
     }
     if (now_us < core->beat_us)
@@ -320,7 +336,8 @@ static enum sl_status on_tick(struct wk_core *core, int64_t now_us, struct wk_up
     return sl_outbox_add(&updates->outbox, coordinator, message_to_send(core, SL_MESSAGE_HEARTBEAT), err);
 }
 
-static enum sl_status on_leave(struct wk_core *core, const char *text, struct wk_updates *updates, struct sl_error *err)
+static enum sl_status on_leave(
+        struct wk_core *core, const char *text, struct wk_updates *updates, struct sl_error *err)
 {
     struct sl_message *m = message_to_send(core, SL_MESSAGE_BYE);
     if (m != NULL)
@@ -329,7 +346,8 @@ static enum sl_status on_leave(struct wk_core *core, const char *text, struct wk
     return sl_outbox_add(&updates->outbox, coordinator, m, err);
 }
 
-enum sl_status wk_core_step(struct wk_core *core, const struct wk_event *event, struct wk_updates *updates, struct sl_error *err)
+enum sl_status wk_core_step(
+        struct wk_core *core, const struct wk_event *event, struct wk_updates *updates, struct sl_error *err)
 {
     sl_outbox_clear(&updates->outbox);
     updates->action = (struct wk_action){.kind = WK_ACTION_NONE};

@@ -12,25 +12,33 @@
 
 struct wk_core;
 
-enum wk_event_kind { WK_EVENT_START, WK_EVENT_TICK, WK_EVENT_MESSAGE, WK_EVENT_NODE_DONE, WK_EVENT_VALIDATION_DONE, WK_EVENT_LEAVE };
+enum wk_event_kind {
+    WK_EVENT_START,
+    WK_EVENT_TICK,
+    WK_EVENT_MESSAGE,
+    WK_EVENT_NODE_DONE,
+    WK_EVENT_VALIDATION_DONE,
+    WK_EVENT_LEAVE
+};
 
 struct wk_event {
     enum wk_event_kind kind;
     int64_t now_us;
-    struct sl_address from; /* MESSAGE */
-    const struct sl_message *message; /* MESSAGE: borrowed; frames are retained where needed */
-    struct sl_node node; /* NODE_DONE */
+    struct sl_address from;            /* MESSAGE */
+    const struct sl_message *message;  /* MESSAGE: borrowed; frames are retained where needed */
+    struct sl_node node;               /* NODE_DONE */
     const struct sl_step_stats *stats; /* NODE_DONE */
-    struct sl_buffer *gradients; /* NODE_DONE: both tags, two whole flat vectors one after the other; borrowed, retained */
+    struct sl_buffer *
+            gradients; /* NODE_DONE: both tags, two whole flat vectors one after the other; borrowed, retained */
     struct sl_buffer *evaluation; /* VALIDATION_DONE: borrowed, retained */
-    uint64_t compute_us; /* NODE_DONE, VALIDATION_DONE */
-    const char *text; /* LEAVE: why */
+    uint64_t compute_us;          /* NODE_DONE, VALIDATION_DONE */
+    const char *text;             /* LEAVE: why */
 };
 
 enum wk_action_kind {
     WK_ACTION_NONE,
     WK_ACTION_COMPUTE, /* run the slots or units [begin, end) of the step on the parameters as they are now */
-    WK_ACTION_FINISH, /* leave with this status and text */
+    WK_ACTION_FINISH,  /* leave with this status and text */
 };
 
 struct wk_action {
@@ -45,7 +53,7 @@ struct wk_action {
 struct wk_updates {
     struct sl_outbox outbox;
     struct wk_action action; /* at most one a step of the core */
-    int64_t wake_us; /* when TICK is due */
+    int64_t wake_us;         /* when TICK is due */
 };
 
 /* Everything the core must know about its process. Borrowed: layout outlives the core. */
@@ -53,15 +61,17 @@ struct wk_core_options {
     const struct sl_layout *layout;
     struct sl_hello hello;
     uint64_t incarnation;
-    uint32_t slots, slot_size; /* of the config's batch: with the counts of hello they say which assignments there can be */
+    uint32_t slots,
+            slot_size; /* of the config's batch: with the counts of hello they say which assignments there can be */
     int64_t heartbeat_us, timeout_us;
 };
 
 /* wk_core_create makes a core whose parameters are `params` (layout->count floats), which the core fills from PARAMS messages and nobody else writes.
  * Owns: *ret_core; borrows params. */
-SL_MUST_USE enum sl_status wk_core_create(struct wk_core **ret_core, const struct wk_core_options *options, float *params,
-        struct sl_error *err);
+SL_MUST_USE enum sl_status wk_core_create(struct wk_core **ret_core, const struct wk_core_options *options,
+        float *params, struct sl_error *err);
 void wk_core_destroy(struct wk_core *core);
 
 /* wk_core_step advances the core by one event. updates is cleared first. Errors: NO_MEMORY; what a peer did wrong becomes a FINISH or is ignored. */
-SL_MUST_USE enum sl_status wk_core_step(struct wk_core *core, const struct wk_event *event, struct wk_updates *updates, struct sl_error *err);
+SL_MUST_USE enum sl_status wk_core_step(
+        struct wk_core *core, const struct wk_event *event, struct wk_updates *updates, struct sl_error *err);

@@ -70,9 +70,11 @@ static void give_result(struct wk_executor *x, const struct wk_result *result)
         link->result = *result;
     } else {
         link = &x->reserve;
-        link->result = (struct wk_result){.status = result->status, .phase = result->phase, .error = result->error};
+        link->result =
+                (struct wk_result){.status = result->status, .phase = result->phase, .error = result->error};
         if (result->status == SL_OK)
-            link->result.status = sl_fail(&link->result.error, SL_NO_MEMORY, "out of memory for the result of a run");
+            link->result.status =
+                    sl_fail(&link->result.error, SL_NO_MEMORY, "out of memory for the result of a run");
         x->failed = true;
         sl_buffer_release(result->buffer);
     }
@@ -95,7 +97,8 @@ static void fail_run(struct wk_executor *x, enum sl_status status, const struct 
 
 /* ---- one slot of training ---- */
 
-static enum sl_status load_batch(struct compute_thread *t, struct wk_dataset *dataset, int count, struct sl_error *err)
+static enum sl_status load_batch(
+        struct compute_thread *t, struct wk_dataset *dataset, int count, struct sl_error *err)
 {
     wk_batch_clear(t->batch);
     for (int i = 0; i < count; i++) {
@@ -137,7 +140,8 @@ static void deposit(struct wk_executor *x, uint32_t slot, struct node_sums *mine
             (void)pthread_mutex_unlock(&x->lock);
             return;
         }
-        struct node_sums left = node.index % 2 == 0 ? *mine : *theirs, right = node.index % 2 == 0 ? *theirs : *mine;
+        struct node_sums left = node.index % 2 == 0 ? *mine : *theirs,
+                         right = node.index % 2 == 0 ? *theirs : *mine;
         theirs->gradients = NULL;
         (void)pthread_mutex_unlock(&x->lock);
         wk_gradient_add(x->options.layout, left.gradients->data, right.gradients->data);
@@ -151,14 +155,18 @@ static void deposit(struct wk_executor *x, uint32_t slot, struct node_sums *mine
     if (x->failed) {
         sl_buffer_release(mine->gradients);
     } else {
-        struct wk_result result = {.phase = SL_PHASE_TRAIN, .node = node, .stats = mine->stats, .buffer = mine->gradients,
+        struct wk_result result = {.phase = SL_PHASE_TRAIN,
+                .node = node,
+                .stats = mine->stats,
+                .buffer = mine->gradients,
                 .compute_us = mine->compute_us};
         give_result(x, &result);
     }
     (void)pthread_mutex_unlock(&x->lock);
 }
 
-static enum sl_status train_slot(struct compute_thread *t, const struct wk_action *run, uint32_t slot, int count, struct sl_error *err)
+static enum sl_status train_slot(
+        struct compute_thread *t, const struct wk_action *run, uint32_t slot, int count, struct sl_error *err)
 {
     struct wk_executor *x = t->executor;
     int64_t start_us = sl_clock_monotonic_us();
@@ -170,7 +178,10 @@ static enum sl_status train_slot(struct compute_thread *t, const struct wk_actio
         return status;
     float *gradients = sums.gradients->data;
     float *const tags[SL_TAGS] = {gradients, gradients + x->options.layout->count};
-    struct wk_mode mode = {.training = true, .seed = x->options.config->seed, .step = (uint64_t)run->step, .class_weights = x->class_weights};
+    struct wk_mode mode = {.training = true,
+            .seed = x->options.config->seed,
+            .step = (uint64_t)run->step,
+            .class_weights = x->class_weights};
     wk_model_forward(x->options.model, x->params, t->batch, &mode, t->workspace, &sums.stats);
     wk_model_backward(x->options.model, x->params, t->batch, t->workspace, tags);
     sums.compute_us = (uint64_t)(sl_clock_monotonic_us() - start_us);
@@ -260,7 +271,8 @@ static void *thread_main(void *argument)
     int count = 0;
     while (claim(t, &run, &unit, &count)) {
         struct sl_error error = {0};
-        enum sl_status status = run.phase == SL_PHASE_TRAIN ? train_slot(t, &run, unit, count, &error) : validate_unit(t, count, &error);
+        enum sl_status status = run.phase == SL_PHASE_TRAIN ? train_slot(t, &run, unit, count, &error)
+                                                            : validate_unit(t, count, &error);
         if (status == SL_OK)
             continue;
         (void)pthread_mutex_lock(&x->lock);
@@ -326,17 +338,18 @@ static enum sl_status prepare(struct wk_executor *x, struct sl_error *err)
     if (status == SL_OK)
         status = wk_gradient_pool_create(&x->pool, x->options.layout, err);
     if (status == SL_OK)
-        status = wk_sampler_create(&x->train_order, wk_dataset_count(x->options.train), config->batch.slots, config->batch.slot_size,
-                config->seed, true, err);
+        status = wk_sampler_create(&x->train_order, wk_dataset_count(x->options.train), config->batch.slots,
+                config->batch.slot_size, config->seed, true, err);
     if (status == SL_OK && x->options.validation != NULL)
-        status = wk_sampler_create(&x->validation_order, wk_dataset_count(x->options.validation), 1, config->batch.slot_size,
-                config->seed, false, err);
+        status = wk_sampler_create(&x->validation_order, wk_dataset_count(x->options.validation), 1,
+                config->batch.slot_size, config->seed, false, err);
     if (status == SL_OK)
         status = sl_evaluation_create(&x->evaluation, config->modality_count + 1, config->label_count, err);
     return status;
 }
 
-enum sl_status wk_executor_create(struct wk_executor **ret_executor, const struct wk_executor_options *options, struct sl_error *err)
+enum sl_status wk_executor_create(
+        struct wk_executor **ret_executor, const struct wk_executor_options *options, struct sl_error *err)
 {
     struct wk_executor *x = sl_alloc(1, sizeof(*x));
     if (x == NULL)

@@ -28,16 +28,17 @@ struct wk_executor_options {
 struct wk_result {
     enum sl_status status; /* not OK: error says why, nothing else is set */
     enum sl_phase phase;
-    struct sl_node node; /* train */
+    struct sl_node node;        /* train */
     struct sl_step_stats stats; /* train */
-    struct sl_buffer *buffer; /* train: gradients, both tags, two whole flat vectors; validation: sums of the evaluation. Owned by the taker. */
+    struct sl_buffer *
+            buffer; /* train: gradients, both tags, two whole flat vectors; validation: sums of the evaluation. Owned by the taker. */
     uint64_t compute_us; /* of all threads together */
     struct sl_error error;
 };
 
 /* wk_executor_create starts the threads. Owns: *ret_executor. */
-SL_MUST_USE enum sl_status wk_executor_create(struct wk_executor **ret_executor, const struct wk_executor_options *options,
-        struct sl_error *err);
+SL_MUST_USE enum sl_status wk_executor_create(
+        struct wk_executor **ret_executor, const struct wk_executor_options *options, struct sl_error *err);
 /* wk_executor_destroy ends the threads after the slots they are at. All buffers of results must have been released. */
 void wk_executor_destroy(struct wk_executor *executor);
 

@@ -18,10 +18,11 @@ struct wk_gradient_pool {
     const struct sl_layout *layout;
     pthread_mutex_t lock;
     struct entry *free; /* entries that nobody uses */
-    int out; /* buffers that somebody uses */
+    int out;            /* buffers that somebody uses */
 };
 
-enum sl_status wk_gradient_pool_create(struct wk_gradient_pool **ret_pool, const struct sl_layout *layout, struct sl_error *err)
+enum sl_status wk_gradient_pool_create(
+        struct wk_gradient_pool **ret_pool, const struct sl_layout *layout, struct sl_error *err)
 {
     struct wk_gradient_pool *pool = sl_alloc(1, sizeof(*pool));
     if (pool == NULL)
@@ -81,15 +82,18 @@ static struct entry *take_entry(struct wk_gradient_pool *pool)
     return entry;
 }
 
-enum sl_status wk_gradient_pool_take(struct wk_gradient_pool *pool, struct sl_buffer **ret_buffer, struct sl_error *err)
+enum sl_status wk_gradient_pool_take(
+        struct wk_gradient_pool *pool, struct sl_buffer **ret_buffer, struct sl_error *err)
 {
     const struct sl_layout *layout = pool->layout;
     size_t size = SL_TAGS * layout->count * sizeof(float);
     struct entry *entry = take_entry(pool);
     if (entry == NULL)
-        return sl_fail(err, SL_NO_MEMORY, "out of memory for a gradient of %zu bytes: use fewer threads or a smaller model", size);
+        return sl_fail(err, SL_NO_MEMORY,
+                "out of memory for a gradient of %zu bytes: use fewer threads or a smaller model", size);
     memset(entry->data, 0, layout->extractor_end * sizeof(float));
-    memset(entry->data + layout->count + layout->head_end, 0, (layout->count - layout->head_end) * sizeof(float));
+    memset(entry->data + layout->count + layout->head_end, 0,
+            (layout->count - layout->head_end) * sizeof(float));
     struct sl_buffer *buffer = sl_buffer_adopt(entry->data, size, give_back, entry);
     if (buffer == NULL) {
         give_back(entry);

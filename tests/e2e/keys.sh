@@ -48,7 +48,7 @@ refuses 5 "server.pub" "${worker[@]}" --set cluster.keys="$dir/others"
 chmod 644 "$keys/clients/second/client.key"
 refuses 5 "chmod 600" "${worker[@]}" --set cluster.keys="$keys/clients/second"
 chmod 600 "$keys/clients/second/client.key"
-grep -q "peer-refused.*not allowed" "$dir/server.log" || fail "the server does not name the key that it refused: $(cat "$dir/server.log")"
+grep -q "key-refused.*not allowed" "$dir/server.log" || fail "the server does not name the key that it refused: $(cat "$dir/server.log")"
 grep -q "handshakes-refused" "$dir/server.log" || fail "the server does not count failed handshakes: $(cat "$dir/server.log")"
 ! grep -q "worker-joined" "$dir/server.log" || fail "a worker without the right keys came in: $(cat "$dir/server.log")"
 

@@ -15,15 +15,18 @@
 #define CLUSTER 77
 #define ALLOCATIONS_MAX 5000 /* that a scenario may need */
 
-static const char text[] = "labels: [{name: day, duration: 24h}, {name: week, duration: 7d}, {name: evergreen, duration: inf}]\n"
-                           "dataset: {train: t, validation: v}\n"
-                           "modalities:\n"
-                           "  - {name: visual, kind: vit, image: 16, patch: 8, hidden: 12, layers: 1, heads: 2, mlp: 16, frames: 2}\n"
-                           "  - {name: text, kind: bert, vocab: vocab.txt, vocab_size: 9, hidden: 8, layers: 1, heads: 2, mlp: 8, max_tokens: 4}\n"
-                           "  - {name: audio, kind: features, in: 4, hidden: 8, freeze: [\"fc1.*\"]}\n"
-                           "fusion: {dim: 8, heads: 2, layers: 1, mlp: 8}\n"
-                           "batch: {slots: 4, slot_size: 2}\n"
-                           "snapshots: {dir: runs/a}\n";
+static const char text[] =
+        "labels: [{name: day, duration: 24h}, {name: week, duration: 7d}, {name: evergreen, duration: inf}]\n"
+        "dataset: {train: t, validation: v}\n"
+        "modalities:\n"
+        "  - {name: visual, kind: vit, image: 16, patch: 8, hidden: 12, layers: 1, heads: 2, mlp: 16, "
+        "frames: 2}\n"
+        "  - {name: text, kind: bert, vocab: vocab.txt, vocab_size: 9, hidden: 8, layers: 1, heads: 2, mlp: "
+        "8, max_tokens: 4}\n"
+        "  - {name: audio, kind: features, in: 4, hidden: 8, freeze: [\"fc1.*\"]}\n"
+        "fusion: {dim: 8, heads: 2, layers: 1, mlp: 8}\n"
+        "batch: {slots: 4, slot_size: 2}\n"
+        "snapshots: {dir: runs/a}\n";
 
 static struct {
     struct sl_config *config; /* of the fixture: two modalities of features, 8 slots */
@@ -35,7 +38,8 @@ static int set_up(void **state)
 {
     (void)state;
     set.config = fixture_config();
-    (void)snprintf(set.config->snapshots.keep_best, sizeof(set.config->snapshots.keep_best), "fused.accuracy");
+    (void)snprintf(
+            set.config->snapshots.keep_best, sizeof(set.config->snapshots.keep_best), "fused.accuracy");
     set.config->cluster.heartbeat_ms = 1000;
     set.config->cluster.timeout_ms = 5000;
     set.config->batch.slots = 2;
@@ -80,7 +84,8 @@ static enum sl_status parse_config(struct sl_error *err)
     SL_AUTO(sl_config_destroy_auto) struct sl_config *config = NULL;
     SL_AUTO_FREE char *dump = NULL;
     uint64_t hash = 0;
-    enum sl_status status = sl_config_parse(&config, text, strlen(text), "run.yaml", "base", overrides, 2, false, err);
+    enum sl_status status =
+            sl_config_parse(&config, text, strlen(text), "run.yaml", "base", overrides, 2, false, err);
     if (status == SL_OK)
         status = sl_config_dump(&dump, config, err);
     if (status == SL_OK)
@@ -192,13 +197,17 @@ static enum sl_status worker_life(struct sl_error *err)
 {
     struct wk_core *core = NULL;
     struct wk_updates updates = {0};
-    struct wk_core_options options = {.layout = set.layout, .slots = 2, .slot_size = 4, .heartbeat_us = 1000, .timeout_us = 100000};
+    struct wk_core_options options = {
+            .layout = set.layout, .slots = 2, .slot_size = 4, .heartbeat_us = 1000, .timeout_us = 100000};
     options.hello = (struct sl_hello){.train_count = 8, .validation_count = 4};
     struct sl_step_stats stats = {.count = 8};
     static struct sl_buffer gradients; /* never freed: the count stays above 0 */
     atomic_store(&gradients.references, 1);
     gradients.data = set.params;
-    struct wk_event start = {.kind = WK_EVENT_START}, done = {.kind = WK_EVENT_NODE_DONE, .node = {1, 0}, .stats = &stats, .gradients = &gradients};
+    struct wk_event start = {.kind = WK_EVENT_START}, done = {.kind = WK_EVENT_NODE_DONE,
+                                                              .node = {1, 0},
+                                                              .stats = &stats,
+                                                              .gradients = &gradients};
     enum sl_status status = wk_core_create(&core, &options, set.params, err);
     if (status == SL_OK)
         status = wk_core_step(core, &start, &updates, err);
@@ -270,7 +279,8 @@ static enum sl_status server_life(struct sl_error *err)
     if (status == SL_OK)
         status = ps_server_create(&server, set.config, set.layout, table, CLUSTER, err);
     for (int i = 0; i < to_server_count && status == SL_OK; i++) {
-        struct sl_address from = {to_server[i]->kind == SL_MESSAGE_COMMIT ? SL_ROLE_SERVER : SL_ROLE_WORKER, 1};
+        struct sl_address from = {
+                to_server[i]->kind == SL_MESSAGE_COMMIT ? SL_ROLE_SERVER : SL_ROLE_WORKER, 1};
         status = ps_server_step(server, from, to_server[i], &outbox, err);
     }
     assert_true(status != SL_OK || ps_server_version(server) == 1);
@@ -363,7 +373,8 @@ static void test_coordinator(void **state)
 {
     (void)state;
     to_coordinator[0] = make(SL_MESSAGE_HELLO);
-    to_coordinator[0]->hello = (struct sl_hello){.layout_hash = set.layout->hash, .train_count = 8, .validation_count = 4};
+    to_coordinator[0]->hello =
+            (struct sl_hello){.layout_hash = set.layout->hash, .train_count = 8, .validation_count = 4};
     to_coordinator[1] = make(SL_MESSAGE_STATS);
     to_coordinator[1]->stats = (struct sl_step_stats){.count = 8, .weight_sum = 8.0};
     to_coordinator[2] = make(SL_MESSAGE_REDUCED);
@@ -373,7 +384,8 @@ static void test_coordinator(void **state)
     to_coordinator[4] = make(SL_MESSAGE_VALIDATED);
     to_coordinator[4]->step = 1;
     to_coordinator[4]->end = 1;
-    add_frame(to_coordinator[4], sl_evaluation_int_count(3, 3) * sizeof(int64_t) + sl_evaluation_double_count(3, 3) * sizeof(double));
+    add_frame(to_coordinator[4], sl_evaluation_int_count(3, 3) * sizeof(int64_t) +
+                                         sl_evaluation_double_count(3, 3) * sizeof(double));
     to_coordinator[5] = make(SL_MESSAGE_HELLO); /* of another config */
     to_coordinator[5]->hello.config_hash = 1;
     exhaust(coordinator_life, 15);

@@ -65,7 +65,8 @@ static void make_config(struct sl_config *config)
     config->label_count = 2;
     config->modality_count = 2;
     for (int m = 0; m < 2; m++) {
-        config->modalities[m] = (struct sl_modality_config){.kind = SL_KIND_FEATURES, .input = 3, .hidden = 4, .max_items = 2};
+        config->modalities[m] = (struct sl_modality_config){
+                .kind = SL_KIND_FEATURES, .input = 3, .hidden = 4, .max_items = 2};
         (void)snprintf(config->modalities[m].name, SL_NAME_MAX, "m%d", m);
         (void)snprintf(config->labels[m].name, SL_NAME_MAX, "c%d", m);
     }
@@ -99,9 +100,11 @@ static void open_world(struct world *w)
     struct ps_optimiser optimiser = ps_optimiser_from_config(&w->config);
     must(ps_table_create(&w->table, w->layout, &optimiser, NULL, 0, &err));
     must(ps_server_create(&w->server, &w->config, w->layout, w->table, CLUSTER, &err));
-    struct ps_coordinator_options options = {&w->config, w->layout, CONFIG_HASH, CLUSTER, ps_training_begin()};
+    struct ps_coordinator_options options = {
+            &w->config, w->layout, CONFIG_HASH, CLUSTER, ps_training_begin()};
     must(ps_coordinator_create(&w->coordinator, &options, &err));
-    struct wk_core_options worker = {.layout = w->layout, .slots = 5, .slot_size = 2, .heartbeat_us = 1000000, .timeout_us = 5000000};
+    struct wk_core_options worker = {
+            .layout = w->layout, .slots = 5, .slot_size = 2, .heartbeat_us = 1000000, .timeout_us = 5000000};
     worker.hello = (struct sl_hello){.train_count = 23, .validation_count = 5};
     w->params = sl_alloc_aligned(w->layout->count, sizeof(float));
     must(wk_core_create(&w->worker, &worker, w->params, &err));
@@ -180,7 +183,8 @@ static void work(struct world *w, struct wk_event *event)
     if (action->kind == WK_ACTION_COMPUTE) {
         /* what the executor relies on: within the sampler's steps, the tree's slots and its own arrays */
         uint32_t units = action->phase == SL_PHASE_TRAIN ? action->slots : 3;
-        if (action->begin >= action->end || action->end > units || (action->phase == SL_PHASE_TRAIN && action->slots > 5) || action->step < 0)
+        if (action->begin >= action->end || action->end > units ||
+                (action->phase == SL_PHASE_TRAIN && action->slots > 5) || action->step < 0)
             abort();
         w->job = *action;
         w->job_at = action->begin;
@@ -277,7 +281,8 @@ static size_t right_size(const struct world *w, const struct sl_message *m, int 
     const struct sl_block *block = &w->layout->blocks[m->block % (uint32_t)w->layout->block_count];
     (void)frame;
     if (m->kind == SL_MESSAGE_VALIDATED)
-        return sl_evaluation_int_count(3, 2) * sizeof(int64_t) + sl_evaluation_double_count(3, 2) * sizeof(double);
+        return sl_evaluation_int_count(3, 2) * sizeof(int64_t) +
+               sl_evaluation_double_count(3, 2) * sizeof(double);
     if (m->kind == SL_MESSAGE_REDUCED)
         return (size_t)w->layout->block_count * sizeof(struct sl_block_sums);
     return block->count * sizeof(float);
@@ -288,7 +293,8 @@ static void add_frames(struct world *w, struct input *in, struct sl_message *m)
 {
     const struct sl_block *block = &w->layout->blocks[m->block % (uint32_t)w->layout->block_count];
     bool push = m->kind == SL_MESSAGE_PUSH;
-    bool framed = push || m->kind == SL_MESSAGE_PARAMS || m->kind == SL_MESSAGE_VALIDATED || m->kind == SL_MESSAGE_REDUCED;
+    bool framed = push || m->kind == SL_MESSAGE_PARAMS || m->kind == SL_MESSAGE_VALIDATED ||
+                  m->kind == SL_MESSAGE_REDUCED;
     int right = push ? block->tagged[0] + block->tagged[1] : framed;
     int count = (int)(near(byte(in), (uint64_t)right) % (SL_MESSAGE_FRAMES_MAX + 1));
     for (int i = 0; i < count; i++) {
@@ -299,7 +305,8 @@ static void add_frames(struct world *w, struct input *in, struct sl_message *m)
         memset(buffer->data, byte(in), size);
         if (m->kind == SL_MESSAGE_VALIDATED && size >= right_size(w, m, i) && byte(in) % 2 == 0) {
             memset(buffer->data, 0, size);
-            for (int b = 0; b < 3; b++) /* K² + 2 bins = 34 integers a branch: one sample, predicted right, in the first bin */
+            for (int b = 0; b < 3;
+                    b++) /* K² + 2 bins = 34 integers a branch: one sample, predicted right, in the first bin */
                 for (size_t k = 0; k < 34; k++)
                     ((int64_t *)buffer->data)[b * 34 + (int)k] = k == 0 || k == 4 || k == 19;
         }
@@ -336,7 +343,8 @@ static struct sl_message *on_the_wire(struct world *w, struct input *in, struct 
 
 static void attack(struct world *w, struct input *in, uint8_t whom)
 {
-    struct sl_message *draft = sl_message_create((enum sl_message_kind)(1 + byte(in) % (SL_MESSAGE_KIND_COUNT - 1)));
+    struct sl_message *draft =
+            sl_message_create((enum sl_message_kind)(1 + byte(in) % (SL_MESSAGE_KIND_COUNT - 1)));
     if (draft == NULL)
         abort();
     fill(w, in, draft);
@@ -357,7 +365,10 @@ static void attack(struct world *w, struct input *in, uint8_t whom)
 /* What happens besides messages: time, a connection that goes, a signal, a computation that ends. */
 static void happen(struct world *w, uint8_t what)
 {
-    struct ps_event event = {.kind = PS_EVENT_TICK, .from = {SL_ROLE_WORKER, 1U + what / 16 % 3}, .status = SL_STOPPED, .text = "stop"};
+    struct ps_event event = {.kind = PS_EVENT_TICK,
+            .from = {SL_ROLE_WORKER, 1U + what / 16 % 3},
+            .status = SL_STOPPED,
+            .text = "stop"};
     struct wk_event tick = {.kind = WK_EVENT_TICK};
     switch (what % 8) {
     case 0:

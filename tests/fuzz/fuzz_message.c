@@ -15,11 +15,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     size_t packed = 0;
     if (sl_codec_decode(&message, data, size, &err) != SL_OK)
         return 0;
-    if (sl_codec_encode(message, bytes, &packed, &err) != SL_OK || sl_codec_decode(&again, bytes, packed, &err) != SL_OK)
+    if (sl_codec_encode(message, bytes, &packed, &err) != SL_OK ||
+            sl_codec_decode(&again, bytes, packed, &err) != SL_OK)
         abort();
-    if (memcmp(&message->stats, &again->stats, sizeof(message->stats)) != 0 && message->kind == SL_MESSAGE_STATS)
+    if (memcmp(&message->stats, &again->stats, sizeof(message->stats)) != 0 &&
+            message->kind == SL_MESSAGE_STATS)
         abort();
-    if (message->step != again->step || message->kind != again->kind || strcmp(message->text, again->text) != 0)
+    if (message->step != again->step || message->kind != again->kind ||
+            strcmp(message->text, again->text) != 0)
         abort();
     sl_message_destroy(message);
     sl_message_destroy(again);

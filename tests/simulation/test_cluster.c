@@ -38,7 +38,7 @@ struct node {
     uint64_t id;
     bool alive;
     struct wk_action job; /* COMPUTE that is not done */
-    uint32_t at; /* slot where the next node of the job begins */
+    uint32_t at;          /* slot where the next node of the job begins */
 };
 
 struct world {
@@ -117,7 +117,8 @@ static int samples_of_slot(int64_t step, uint32_t slot)
 }
 
 /* One slot's gradients: numbers that depend on (step, slot) and a little on the parameters, so that a wrong version shows. */
-static void leaf(struct world *w, const float *params, int64_t step, uint32_t slot, float *grads, struct sl_step_stats *stats)
+static void leaf(struct world *w, const float *params, int64_t step, uint32_t slot, float *grads,
+        struct sl_step_stats *stats)
 {
     size_t count = w->layout->count;
     struct sl_random r = sl_random_make(99, SL_RANDOM_TEST, (uint64_t)step, slot);
@@ -132,8 +133,8 @@ static void leaf(struct world *w, const float *params, int64_t step, uint32_t sl
         stats->score[m] = 0.5 + m + sl_random_float(&r, (uint64_t)(2000000 + m));
 }
 
-static void subtree(struct world *w, const float *params, const struct wk_action *job, struct sl_node node, float *grads,
-        struct sl_step_stats *stats)
+static void subtree(struct world *w, const float *params, const struct wk_action *job, struct sl_node node,
+        float *grads, struct sl_step_stats *stats)
 {
     if (node.level == 0) {
         leaf(w, params, job->step, node.index, grads, stats);
@@ -226,10 +227,17 @@ static void join(struct world *w)
     node->id = ++w->incarnations;
     node->alive = true;
     node->params = sl_alloc_aligned(w->layout->count, sizeof(float));
-    struct wk_core_options options = {.layout = w->layout, .incarnation = node->id, .slots = SLOTS, .slot_size = SLOT_SIZE,
-            .heartbeat_us = 1000000, .timeout_us = INT64_MAX / 2};
-    options.hello = (struct sl_hello){.config_hash = 5, .layout_hash = w->layout->hash, .train_count = TRAIN_COUNT,
-            .validation_count = VALIDATION_COUNT, .host = "h"};
+    struct wk_core_options options = {.layout = w->layout,
+            .incarnation = node->id,
+            .slots = SLOTS,
+            .slot_size = SLOT_SIZE,
+            .heartbeat_us = 1000000,
+            .timeout_us = INT64_MAX / 2};
+    options.hello = (struct sl_hello){.config_hash = 5,
+            .layout_hash = w->layout->hash,
+            .train_count = TRAIN_COUNT,
+            .validation_count = VALIDATION_COUNT,
+            .host = "h"};
     assert_int_equal(wk_core_create(&node->core, &options, node->params, &err), SL_OK);
     struct wk_event start = {.kind = WK_EVENT_START};
     advance(w, node, &start);
@@ -240,7 +248,8 @@ static void crash(struct world *w, struct node *node)
     int kept = 0;
     for (int i = 0; i < w->flight_count; i++) {
         struct flight *f = &w->flights[i];
-        bool lost = (f->from.role == SL_ROLE_WORKER && f->from.id == node->id) || (f->to.role == SL_ROLE_WORKER && f->to.id == node->id);
+        bool lost = (f->from.role == SL_ROLE_WORKER && f->from.id == node->id) ||
+                    (f->to.role == SL_ROLE_WORKER && f->to.id == node->id);
         if (lost && draw(w, 2) == 0)
             sl_message_destroy(f->message);
         else
@@ -255,7 +264,8 @@ static void crash(struct world *w, struct node *node)
 static void to_server(struct world *w, struct flight *f)
 {
     struct sl_error err = {0};
-    bool for_data = f->message->kind == SL_MESSAGE_PUSH || f->message->kind == SL_MESSAGE_PULL || f->message->kind == SL_MESSAGE_COMMIT;
+    bool for_data = f->message->kind == SL_MESSAGE_PUSH || f->message->kind == SL_MESSAGE_PULL ||
+                    f->message->kind == SL_MESSAGE_COMMIT;
     if (for_data) {
         assert_int_equal(ps_server_step(w->server, f->from, f->message, &w->outbox, &err), SL_OK);
         post(w, (struct sl_address){SL_ROLE_SERVER, 0}, &w->outbox);
@@ -272,7 +282,8 @@ static void deliver(struct world *w)
     struct flight *pick = &w->flights[chosen];
     for (int i = 0; i < chosen; i++) {
         struct flight *f = &w->flights[i];
-        if (f->from.role == pick->from.role && f->from.id == pick->from.id && f->to.role == pick->to.role && f->to.id == pick->to.id) {
+        if (f->from.role == pick->from.role && f->from.id == pick->from.id && f->to.role == pick->to.role &&
+                f->to.id == pick->to.id) {
             chosen = i;
             break;
         }
@@ -300,8 +311,11 @@ static void work(struct world *w, struct node *node)
         assert_int_equal(sl_evaluation_create(&e, 3, 3, &err), SL_OK);
         for (uint32_t s = job.begin * SLOT_SIZE; s < job.end * SLOT_SIZE && s < VALIDATION_COUNT; s++)
             for (int b = 0; b < 3; b++)
-                assert_int_equal(sl_evaluation_add_logits(e, b, node->params + s + (uint32_t)b, (int)(s % 3), &err), SL_OK);
-        size_t ints = sl_evaluation_int_count(3, 3) * sizeof(int64_t), doubles = sl_evaluation_double_count(3, 3) * sizeof(double);
+                assert_int_equal(
+                        sl_evaluation_add_logits(e, b, node->params + s + (uint32_t)b, (int)(s % 3), &err),
+                        SL_OK);
+        size_t ints = sl_evaluation_int_count(3, 3) * sizeof(int64_t),
+               doubles = sl_evaluation_double_count(3, 3) * sizeof(double);
         struct sl_buffer *buffer = sl_buffer_create(ints + doubles);
         memcpy(buffer->data, sl_evaluation_ints(e), ints);
         memcpy((char *)buffer->data + ints, sl_evaluation_doubles(e), doubles);
@@ -326,7 +340,8 @@ static void work(struct world *w, struct node *node)
 
 /* ---- one run ---- */
 
-static void begin(struct world *w, uint64_t seed, const struct ps_training *training, const float *params, const float *m, const float *v)
+static void begin(struct world *w, uint64_t seed, const struct ps_training *training, const float *params,
+        const float *m, const float *v)
 {
     struct sl_error err = {0};
     memset(w, 0, sizeof(*w));
@@ -457,7 +472,8 @@ static void assert_same(struct world *w, const struct state *reference)
     assert_memory_equal(mine.params, reference->params, w->layout->count * sizeof(float));
     assert_memory_equal(mine.m, reference->m, w->layout->count * sizeof(float));
     assert_memory_equal(mine.v, reference->v, w->layout->count * sizeof(float));
-    assert_memory_equal(&mine.training.modulation, &reference->training.modulation, sizeof(mine.training.modulation));
+    assert_memory_equal(
+            &mine.training.modulation, &reference->training.modulation, sizeof(mine.training.modulation));
     assert_true(mine.last_accuracy == reference->last_accuracy);
     drop(&mine);
 }
@@ -528,7 +544,8 @@ static void test_a_worker_that_does_not_fit_is_refused(void **unused)
     struct world w;
     fresh(&w, 5);
     struct sl_message *hello = sl_message_create(SL_MESSAGE_HELLO);
-    hello->hello = (struct sl_hello){.config_hash = 6, .layout_hash = w.layout->hash, .train_count = TRAIN_COUNT, .host = "stranger"};
+    hello->hello = (struct sl_hello){
+            .config_hash = 6, .layout_hash = w.layout->hash, .train_count = TRAIN_COUNT, .host = "stranger"};
     struct ps_event event = {.kind = PS_EVENT_MESSAGE, .from = {SL_ROLE_WORKER, 9}, .message = hello};
     coordinate(&w, &event);
     assert_int_equal(w.flight_count, 1);

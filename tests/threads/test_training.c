@@ -25,16 +25,17 @@
 #define ROWS 30
 #define WORKERS 2
 
-static const char text[] = "labels: [{name: day, duration: 24h}, {name: week, duration: 7d}, {name: evergreen, duration: inf}]\n"
-                           "dataset: {train: " FOLDER "/data/train, validation: " FOLDER "/data/validation}\n"
-                           "modalities:\n"
-                           "  - {name: visual, kind: features, in: 6, hidden: 160, dropout: 0.1}\n"
-                           "  - {name: audio, kind: features, in: 5, hidden: 16}\n"
-                           "fusion: {dim: 16, heads: 2, layers: 1, mlp: 16}\n"
-                           "batch: {slots: 6, slot_size: 2}\n"
-                           "epochs: 3\n"
-                           "snapshots: {dir: " FOLDER "/run, every_steps: 1, keep: 2}\n"
-                           "cluster: {coordinator: \"tcp://127.0.0.1:0\", heartbeat_ms: 200, timeout_ms: 20000}\n";
+static const char text[] =
+        "labels: [{name: day, duration: 24h}, {name: week, duration: 7d}, {name: evergreen, duration: inf}]\n"
+        "dataset: {train: " FOLDER "/data/train, validation: " FOLDER "/data/validation}\n"
+        "modalities:\n"
+        "  - {name: visual, kind: features, in: 6, hidden: 160, dropout: 0.1}\n"
+        "  - {name: audio, kind: features, in: 5, hidden: 16}\n"
+        "fusion: {dim: 16, heads: 2, layers: 1, mlp: 16}\n"
+        "batch: {slots: 6, slot_size: 2}\n"
+        "epochs: 3\n"
+        "snapshots: {dir: " FOLDER "/run, every_steps: 1, keep: 2}\n"
+        "cluster: {coordinator: \"tcp://127.0.0.1:0\", heartbeat_ms: 200, timeout_ms: 20000}\n";
 
 static struct sl_error err;
 
@@ -67,12 +68,14 @@ static int set_up(void **state)
     static const char *const labels[] = {"day", "week", "evergreen"};
     for (int i = 0; i < ROWS; i++)
         used += (size_t)snprintf(manifest + used, sizeof(manifest) - used,
-                "{\"id\": \"r%d\", \"label\": \"%s\", \"split\": \"%s\", \"features\": {\"visual\": {\"path\": \"visual.npy\", \"row\": %d}, "
+                "{\"id\": \"r%d\", \"label\": \"%s\", \"split\": \"%s\", \"features\": {\"visual\": "
+                "{\"path\": \"visual.npy\", \"row\": %d}, "
                 "\"audio\": {\"path\": \"audio.npy\", \"row\": %d}}}\n",
                 i, labels[i % 3], i < 20 ? "train" : "validation", i, i);
     assert_ok(sl_file_write_atomic(FOLDER "/manifest.jsonl", manifest, used, &err));
     assert_ok(sl_config_parse(&config, text, strlen(text), "run.yaml", NULL, NULL, 0, true, &err));
-    struct wk_import_options options = {.manifest = FOLDER "/manifest.jsonl", .out = FOLDER "/data", .jobs = 2};
+    struct wk_import_options options = {
+            .manifest = FOLDER "/manifest.jsonl", .out = FOLDER "/data", .jobs = 2};
     struct wk_import_result result = {0};
     assert_ok(wk_import_run(&options, config, &result, &err));
     return 0;
@@ -98,7 +101,8 @@ struct role {
 static void *server_main(void *argument)
 {
     struct role *role = argument;
-    struct ps_run_options options = {.config = role->config, .resume = "never", .signal_fd = -1, .ready_fd = role->ready_fd};
+    struct ps_run_options options = {
+            .config = role->config, .resume = "never", .signal_fd = -1, .ready_fd = role->ready_fd};
     role->status = ps_run(&options, &role->signal, &role->err);
     return NULL;
 }
@@ -106,7 +110,10 @@ static void *server_main(void *argument)
 static void *worker_main(void *argument)
 {
     struct role *role = argument;
-    struct wk_worker_options options = {.config = role->config, .coordinator = role->coordinator, .threads = role->threads, .signal_fd = -1};
+    struct wk_worker_options options = {.config = role->config,
+            .coordinator = role->coordinator,
+            .threads = role->threads,
+            .signal_fd = -1};
     role->status = wk_worker_run(&options, &role->err);
     return NULL;
 }

@@ -12,8 +12,8 @@
 #include <stdint.h>
 
 struct wk_batch_input {
-    int rows; /* R: items of all samples */
-    int *offset; /* (B + 1,) */
+    int rows;      /* R: items of all samples */
+    int *offset;   /* (B + 1,) */
     int *position; /* (R,) */
     float *values; /* vit: (R, P, 3 * patch * patch) normalised patches, P row-major over the image, each channel-row-column as the
                       convolution's weight has it; features: (R, input) */
@@ -21,19 +21,20 @@ struct wk_batch_input {
 };
 
 struct wk_batch {
-    int count; /* B: samples; may be 0 for an empty slot */
-    int *labels; /* (B,) */
+    int count;     /* B: samples; may be 0 for an empty slot */
+    int *labels;   /* (B,) */
     uint64_t *ids; /* (B,) sample index in the dataset: key of dropout */
     struct wk_batch_input inputs[SL_MODALITIES_MAX];
     int capacity; /* samples that fit */
 };
 
 /* wk_batch_create allocates for up to capacity samples of the config's largest shapes. Owns: *ret_batch. */
-SL_MUST_USE enum sl_status wk_batch_create(struct wk_batch **ret_batch, const struct sl_config *config, int capacity, struct sl_error *err);
+SL_MUST_USE enum sl_status wk_batch_create(
+        struct wk_batch **ret_batch, const struct sl_config *config, int capacity, struct sl_error *err);
 void wk_batch_destroy(struct wk_batch *batch);
 
 /* wk_batch_clear makes it empty; wk_batch_add appends one sample, normalising frames into patches. Errors: BAD_DATA when the sample does
  * not fit the config (items, token ids, a value that is not finite): the text names sample and modality; the batch is as before. */
 void wk_batch_clear(struct wk_batch *batch);
-SL_MUST_USE enum sl_status wk_batch_add(struct wk_batch *batch, const struct sl_config *config, const struct wk_sample *sample,
-        struct sl_error *err);
+SL_MUST_USE enum sl_status wk_batch_add(struct wk_batch *batch, const struct sl_config *config,
+        const struct wk_sample *sample, struct sl_error *err);

@@ -23,28 +23,28 @@ struct wk_model;
 struct wk_workspace;
 
 struct wk_mode {
-    bool training; /* dropout on, activations kept for backward */
-    uint64_t seed; /* of the config */
-    uint64_t step; /* dropout is keyed by (seed, step, sample, site) */
+    bool training;              /* dropout on, activations kept for backward */
+    uint64_t seed;              /* of the config */
+    uint64_t step;              /* dropout is keyed by (seed, step, sample, site) */
     const float *class_weights; /* (K,) or NULL = 1 */
 };
 
 /* wk_model_create plans the model. config and layout must outlive it. Owns: *ret_model. */
-SL_MUST_USE enum sl_status wk_model_create(struct wk_model **ret_model, const struct sl_config *config, const struct sl_layout *layout,
-        struct sl_error *err);
+SL_MUST_USE enum sl_status wk_model_create(struct wk_model **ret_model, const struct sl_config *config,
+        const struct sl_layout *layout, struct sl_error *err);
 void wk_model_destroy(struct wk_model *model);
 
 /* wk_workspace_create plans memory for batches of up to capacity samples; training = false keeps no activations for backward. Errors: NO_MEMORY with the
  * bytes that were wanted. Owns: *ret_workspace. */
-SL_MUST_USE enum sl_status wk_workspace_create(struct wk_workspace **ret_workspace, const struct wk_model *model, int capacity,
-        bool training, struct sl_error *err);
+SL_MUST_USE enum sl_status wk_workspace_create(struct wk_workspace **ret_workspace,
+        const struct wk_model *model, int capacity, bool training, struct sl_error *err);
 void wk_workspace_destroy(struct wk_workspace *workspace);
 size_t wk_workspace_size(const struct wk_workspace *workspace); /* bytes */
 
 /* wk_model_forward computes logits, losses (sums, class-weighted and smoothed, not yet times loss.weight) and scores. Shapes: params (layout->count,). Labels may be WK_LABEL_NONE when not
  * training: such samples add nothing to losses. batch->count >= 1. */
-void wk_model_forward(const struct wk_model *model, const float *params, const struct wk_batch *batch, const struct wk_mode *mode,
-        struct wk_workspace *workspace, struct sl_step_stats *ret_stats);
+void wk_model_forward(const struct wk_model *model, const float *params, const struct wk_batch *batch,
+        const struct wk_mode *mode, struct wk_workspace *workspace, struct sl_step_stats *ret_stats);
 
 /* wk_model_logits borrows the logits of the last forward until the next. Shapes: (B, K). branch: modality, or modality_count = fused. */
 const float *wk_model_logits(const struct wk_workspace *workspace, int branch);
@@ -53,8 +53,8 @@ const float *wk_model_logits(const struct wk_workspace *workspace, int branch);
  * grads[SL_TAG_UNIMODAL]: flat vector of which [0, extractor_end) is written: unimodal branches on heads and extractors.
  * grads[SL_TAG_FUSED]: flat vector of which [head_end, count) is written: the fused branch on extractors and fusion.
  * Both pointers are to offset 0 of a whole flat vector. Must follow a training forward of the same batch in the same workspace. */
-void wk_model_backward(const struct wk_model *model, const float *params, const struct wk_batch *batch, struct wk_workspace *workspace,
-        float *const grads[SL_TAGS]);
+void wk_model_backward(const struct wk_model *model, const float *params, const struct wk_batch *batch,
+        struct wk_workspace *workspace, float *const grads[SL_TAGS]);
 
 /* wk_model_flops counts the floating-point operations (2 m n k) of the matrix products that one forward of the batch does, or one backward: those
  * that are really done, on what is present. For benchmarks. */

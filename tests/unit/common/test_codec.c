@@ -27,12 +27,23 @@ static void test_every_kind_comes_back(void **unused)
 {
     (void)unused;
     for (int kind = 1; kind < SL_MESSAGE_KIND_COUNT; kind++) {
-        struct sl_message m = {.kind = (enum sl_message_kind)kind, .cluster = 1, .incarnation = UINT64_MAX, .sequence = 3, .step = 1 << 20,
-                .slots = 8, .node = {1, 2}, .begin = 4, .end = 6, .block = 9, .text = "why"};
+        struct sl_message m = {.kind = (enum sl_message_kind)kind,
+                .cluster = 1,
+                .incarnation = UINT64_MAX,
+                .sequence = 3,
+                .step = 1 << 20,
+                .slots = 8,
+                .node = {1, 2},
+                .begin = 4,
+                .end = 6,
+                .block = 9,
+                .text = "why"};
         struct sl_message *back = round_trip(&m);
         assert_int_equal(back->kind, m.kind);
-        assert_true(back->incarnation == m.incarnation && back->cluster == 1 && back->sequence == 3 && back->step == m.step);
-        assert_true(back->slots == 8 && sl_tree_equal(back->node, m.node) && back->begin == 4 && back->end == 6 && back->block == 9);
+        assert_true(back->incarnation == m.incarnation && back->cluster == 1 && back->sequence == 3 &&
+                    back->step == m.step);
+        assert_true(back->slots == 8 && sl_tree_equal(back->node, m.node) && back->begin == 4 &&
+                    back->end == 6 && back->block == 9);
         assert_string_equal(back->text, "why");
         sl_message_destroy(back);
     }
@@ -47,7 +58,8 @@ static void test_parts_come_back(void **unused)
     assert_memory_equal(&back->hello, &m.hello, sizeof(m.hello));
     sl_message_destroy(back);
     m = (struct sl_message){.kind = SL_MESSAGE_STATS, .slots = 1, .compute_us = 12};
-    m.stats = (struct sl_step_stats){.count = 5, .weight_sum = 0.1, .loss = {1.5, 2.5}, .score = {0.25}, .correct = {3, 0, 4}};
+    m.stats = (struct sl_step_stats){
+            .count = 5, .weight_sum = 0.1, .loss = {1.5, 2.5}, .score = {0.25}, .correct = {3, 0, 4}};
     back = round_trip(&m);
     assert_memory_equal(&back->stats, &m.stats, sizeof(m.stats));
     assert_int_equal(back->compute_us, 12);
@@ -76,12 +88,16 @@ static void test_out_of_range_is_refused(void **unused)
     (void)unused;
     refused(&(struct sl_message){.kind = (enum sl_message_kind)99}, SL_BAD_DATA, "unknown kind 99");
     refused(&(struct sl_message){.kind = SL_MESSAGE_PULL, .step = -1}, SL_BAD_DATA, "step");
-    refused(&(struct sl_message){.kind = SL_MESSAGE_PUSH, .slots = 4, .node = {0, 4}}, SL_BAD_DATA, "node (0, 4)");
-    refused(&(struct sl_message){.kind = SL_MESSAGE_PUSH, .slots = 4, .node = {3, 0}}, SL_BAD_DATA, "node (3, 0)");
+    refused(&(struct sl_message){.kind = SL_MESSAGE_PUSH, .slots = 4, .node = {0, 4}}, SL_BAD_DATA,
+            "node (0, 4)");
+    refused(&(struct sl_message){.kind = SL_MESSAGE_PUSH, .slots = 4, .node = {3, 0}}, SL_BAD_DATA,
+            "node (3, 0)");
     refused(&(struct sl_message){.kind = SL_MESSAGE_PUSH, .slots = 0}, SL_BAD_DATA, "of 0 slots");
     refused(&(struct sl_message){.kind = SL_MESSAGE_PUSH, .slots = SL_SLOTS_MAX + 1}, SL_BAD_DATA, "slots");
-    refused(&(struct sl_message){.kind = SL_MESSAGE_ASSIGN, .slots = 4, .begin = 2, .end = 2}, SL_BAD_DATA, "[2, 2)");
-    refused(&(struct sl_message){.kind = SL_MESSAGE_ASSIGN, .slots = 4, .begin = 2, .end = 5}, SL_BAD_DATA, "[2, 5)");
+    refused(&(struct sl_message){.kind = SL_MESSAGE_ASSIGN, .slots = 4, .begin = 2, .end = 2}, SL_BAD_DATA,
+            "[2, 2)");
+    refused(&(struct sl_message){.kind = SL_MESSAGE_ASSIGN, .slots = 4, .begin = 2, .end = 5}, SL_BAD_DATA,
+            "[2, 5)");
     struct sl_message m = {.kind = SL_MESSAGE_PULL};
     m.phase = (enum sl_phase)7;
     refused(&m, SL_BAD_DATA, "phase");
@@ -125,13 +141,15 @@ static void test_too_long_lists_and_texts_are_refused(void **unused)
     header.commit = &commit;
     commit.n_coefficient = SL_MODALITIES_MAX + 1;
     commit.coefficient = coefficients;
-    assert_int_equal(sl_codec_decode(&back, bytes, shelflife__cluster__header__pack(&header, bytes), &err), SL_BAD_DATA);
+    assert_int_equal(sl_codec_decode(&back, bytes, shelflife__cluster__header__pack(&header, bytes), &err),
+            SL_BAD_DATA);
     assert_non_null(strstr(err.text, "commit.coefficient"));
     memset(text, 'x', sizeof(text) - 1);
     text[sizeof(text) - 1] = 0;
     header.commit = NULL;
     header.text = text;
-    assert_int_equal(sl_codec_decode(&back, bytes, shelflife__cluster__header__pack(&header, bytes), &err), SL_BAD_DATA);
+    assert_int_equal(sl_codec_decode(&back, bytes, shelflife__cluster__header__pack(&header, bytes), &err),
+            SL_BAD_DATA);
     assert_non_null(strstr(err.text, "text"));
     assert_int_equal(sl_codec_decode(&back, bytes, SL_HEADER_SIZE_MAX + 1, &err), SL_BAD_DATA);
     assert_int_equal(sl_codec_decode(&back, (const unsigned char *)"\xff\xff\xff", 3, &err), SL_BAD_DATA);
@@ -165,10 +183,17 @@ static void test_frames_fit_the_kind(void **unused)
 {
     (void)unused;
     struct sl_error err = {0};
-    assert_int_equal(sl_codec_check_frames(&(struct sl_message){.kind = SL_MESSAGE_PARAMS, .frame_count = 1}, &err), SL_OK);
-    assert_int_equal(sl_codec_check_frames(&(struct sl_message){.kind = SL_MESSAGE_PARAMS}, &err), SL_BAD_DATA);
-    assert_int_equal(sl_codec_check_frames(&(struct sl_message){.kind = SL_MESSAGE_PUSH, .frame_count = 3}, &err), SL_BAD_DATA);
-    assert_int_equal(sl_codec_check_frames(&(struct sl_message){.kind = SL_MESSAGE_ACK, .frame_count = 1}, &err), SL_BAD_DATA);
+    assert_int_equal(
+            sl_codec_check_frames(&(struct sl_message){.kind = SL_MESSAGE_PARAMS, .frame_count = 1}, &err),
+            SL_OK);
+    assert_int_equal(
+            sl_codec_check_frames(&(struct sl_message){.kind = SL_MESSAGE_PARAMS}, &err), SL_BAD_DATA);
+    assert_int_equal(
+            sl_codec_check_frames(&(struct sl_message){.kind = SL_MESSAGE_PUSH, .frame_count = 3}, &err),
+            SL_BAD_DATA);
+    assert_int_equal(
+            sl_codec_check_frames(&(struct sl_message){.kind = SL_MESSAGE_ACK, .frame_count = 1}, &err),
+            SL_BAD_DATA);
     assert_string_equal(sl_message_name(SL_MESSAGE_PUSH), "push");
     assert_string_equal(sl_message_name((enum sl_message_kind)77), "unknown");
 }

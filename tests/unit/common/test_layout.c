@@ -22,11 +22,26 @@ static int set_up(void **state)
     config = sl_alloc(1, sizeof(*config));
     config->label_count = 3;
     config->modality_count = 3;
-    config->modalities[0] = (struct sl_modality_config){.name = "visual", .kind = SL_KIND_VIT, .image = 24, .patch = 8, .hidden = 18,
-            .layers = 2, .heads = 3, .mlp = 20, .frames = 4};
-    config->modalities[1] = (struct sl_modality_config){.name = "text", .kind = SL_KIND_BERT, .vocab_size = 29, .hidden = 20, .layers = 1,
-            .heads = 2, .mlp = 24, .max_tokens = 7, .max_position = 9};
-    config->modalities[2] = (struct sl_modality_config){.name = "audio", .kind = SL_KIND_FEATURES, .input = 5, .hidden = 11, .max_items = 4};
+    config->modalities[0] = (struct sl_modality_config){.name = "visual",
+            .kind = SL_KIND_VIT,
+            .image = 24,
+            .patch = 8,
+            .hidden = 18,
+            .layers = 2,
+            .heads = 3,
+            .mlp = 20,
+            .frames = 4};
+    config->modalities[1] = (struct sl_modality_config){.name = "text",
+            .kind = SL_KIND_BERT,
+            .vocab_size = 29,
+            .hidden = 20,
+            .layers = 1,
+            .heads = 2,
+            .mlp = 24,
+            .max_tokens = 7,
+            .max_position = 9};
+    config->modalities[2] = (struct sl_modality_config){
+            .name = "audio", .kind = SL_KIND_FEATURES, .input = 5, .hidden = 11, .max_items = 4};
     config->fusion.dim = 12;
     config->fusion.heads = 2;
     config->fusion.layers = 2;
@@ -89,7 +104,8 @@ static void expect_shape(const struct sl_layout *layout, const char *name, int r
 {
     const struct sl_param *param = find(layout, name);
     if (param->rank != rank || param->shape[0] != a || (rank > 1 && param->shape[1] != b))
-        fail_msg("%s has rank %d, %ld by %ld", name, param->rank, (long)param->shape[0], (long)param->shape[1]);
+        fail_msg("%s has rank %d, %ld by %ld", name, param->rank, (long)param->shape[0],
+                (long)param->shape[1]);
 }
 
 static void test_names_and_shapes_are_those_of_pytorch(void **state)
@@ -196,14 +212,16 @@ static void test_freezing(void **state)
     struct sl_layout *layout = make(SL_BLOCK_FLOATS);
     for (int p = 0; p < layout->param_count; p++) {
         const struct sl_param *param = &layout->params[p];
-        bool wanted = strstr(param->name, "visual.vit.encoder.layer.0.") != NULL || strstr(param->name, "temporal") != NULL;
+        bool wanted = strstr(param->name, "visual.vit.encoder.layer.0.") != NULL ||
+                      strstr(param->name, "temporal") != NULL;
         assert_int_equal(param->frozen, wanted);
     }
     sl_layout_destroy(layout);
     (void)snprintf(visual->freeze[1], sizeof(visual->freeze[1]), "vit.encoder.layer.7.*");
     layout = NULL;
     assert_int_equal(sl_layout_create(&layout, config, 256, &err), SL_USAGE);
-    assert_non_null(strstr(err.text, "modalities.visual.freeze: no parameter matches \"vit.encoder.layer.7.*\""));
+    assert_non_null(
+            strstr(err.text, "modalities.visual.freeze: no parameter matches \"vit.encoder.layer.7.*\""));
     assert_null(layout);
     visual->freeze_count = 0;
 }
@@ -212,7 +230,8 @@ static void test_initial_values(void **state)
 {
     (void)state;
     struct sl_layout *layout = make(256);
-    float *params = sl_alloc_aligned(layout->count, sizeof(float)), *again = sl_alloc_aligned(layout->count, sizeof(float));
+    float *params = sl_alloc_aligned(layout->count, sizeof(float)),
+          *again = sl_alloc_aligned(layout->count, sizeof(float));
     for (size_t i = 0; i < layout->count; i++)
         params[i] = 7.0F; /* gaps must become zero */
     sl_layout_initialise(layout, 1, params);
@@ -233,8 +252,10 @@ static void test_initial_values(void **state)
             std = sqrt(2.0 / (double)((size_t)param->shape[0] + param->count / (size_t)param->shape[0]));
         if (param->init == SL_INIT_ZERO || param->init == SL_INIT_ONE)
             assert_true(sum == (param->init == SL_INIT_ONE ? n : 0.0));
-        else if (fabs(sum / n) > 6.0 * std / sqrt(n) || fabs(square / n / (std * std) - 1.0) > 6.0 * sqrt(2.0 / n))
-            fail_msg("%s: mean %g, mean square %g, expected 0 and %g", param->name, sum / n, square / n, std * std);
+        else if (fabs(sum / n) > 6.0 * std / sqrt(n) ||
+                 fabs(square / n / (std * std) - 1.0) > 6.0 * sqrt(2.0 / n))
+            fail_msg("%s: mean %g, mean square %g, expected 0 and %g", param->name, sum / n, square / n,
+                    std * std);
     }
     sl_layout_initialise(layout, 2, again);
     assert_memory_not_equal(params, again, layout->count * sizeof(float));

@@ -21,7 +21,8 @@ static void test_order_and_growth(void **state)
         for (int i = 0; i < COUNT; i++) {
             struct sl_message *m = sl_message_create(SL_MESSAGE_ACK);
             m->step = i;
-            assert_int_equal(sl_outbox_add(&outbox, (struct sl_address){SL_ROLE_WORKER, (uint64_t)i}, m, &err), SL_OK);
+            assert_int_equal(
+                    sl_outbox_add(&outbox, (struct sl_address){SL_ROLE_WORKER, (uint64_t)i}, m, &err), SL_OK);
         }
         assert_int_equal(outbox.count, COUNT);
         for (int i = 0; i < COUNT; i++)

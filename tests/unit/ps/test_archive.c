@@ -18,7 +18,8 @@ static const char text[] = "labels: [{name: day, duration: 24h}, {name: week, du
                            "dataset: {train: t, validation: v}\n"
                            "modalities:\n"
                            "  - {name: visual, kind: features, in: 20, hidden: 24}\n"
-                           "  - {name: text, kind: bert, vocab: " RUN "/vocab.txt, hidden: 16, layers: 1, heads: 2, mlp: 16, max_tokens: 4}\n"
+                           "  - {name: text, kind: bert, vocab: " RUN
+                           "/vocab.txt, hidden: 16, layers: 1, heads: 2, mlp: 16, max_tokens: 4}\n"
                            "fusion: {dim: 16, heads: 2, layers: 1, mlp: 16}\n"
                            "batch: {slots: 4, slot_size: 2}\n"
                            "snapshots: {dir: " RUN ", keep: 2}\n";
@@ -45,7 +46,8 @@ static struct sl_error err;
 static struct run open_run(const char *override)
 {
     struct run run = {0};
-    assert_ok(sl_config_parse(&run.config, text, strlen(text), "run.yaml", NULL, &override, override == NULL ? 0 : 1, true, &err));
+    assert_ok(sl_config_parse(&run.config, text, strlen(text), "run.yaml", NULL, &override,
+            override == NULL ? 0 : 1, true, &err));
     run.layout = fixture_layout(run.config, FIXTURE_BLOCK);
     struct ps_optimiser optimiser = ps_optimiser_from_config(run.config);
     assert_ok(ps_table_create(&run.table, run.layout, &optimiser, NULL, 0, &err));
@@ -86,7 +88,8 @@ static void fill(struct run *run, int64_t step)
     /* gaps between parameters stay zero in every real run */
     for (int p = 0; p < run->layout->param_count; p++) {
         size_t end = run->layout->params[p].offset + run->layout->params[p].count;
-        size_t next = p + 1 < run->layout->param_count ? run->layout->params[p + 1].offset : run->layout->count;
+        size_t next =
+                p + 1 < run->layout->param_count ? run->layout->params[p + 1].offset : run->layout->count;
         memset(params + end, 0, (next - end) * sizeof(float));
         memset(m + end, 0, (next - end) * sizeof(float));
         memset(v + end, 0, (next - end) * sizeof(float));
@@ -116,7 +119,8 @@ static struct ps_written save(struct run *run, bool best)
 static void assert_same_tables(struct run *a, struct run *b)
 {
     size_t count = a->layout->count;
-    float *left = sl_alloc_aligned(3 * count, sizeof(float)), *right = sl_alloc_aligned(3 * count, sizeof(float));
+    float *left = sl_alloc_aligned(3 * count, sizeof(float)),
+          *right = sl_alloc_aligned(3 * count, sizeof(float));
     ps_table_copy(a->table, left, left + count, left + 2 * count);
     ps_table_copy(b->table, right, right + count, right + 2 * count);
     assert_memory_equal(left, right, 3 * count * sizeof(float));
@@ -132,7 +136,8 @@ static void test_a_fresh_start(void **state)
     struct ps_written written;
     assert_ok(ps_archive_resume(run.archive, "auto", run.table, &training, &err));
     assert_int_equal(training.step, 0);
-    float *want = sl_alloc_aligned(run.layout->count, sizeof(float)), *got = sl_alloc_aligned(run.layout->count, sizeof(float));
+    float *want = sl_alloc_aligned(run.layout->count, sizeof(float)),
+          *got = sl_alloc_aligned(run.layout->count, sizeof(float));
     sl_layout_initialise(run.layout, run.config->seed, want);
     ps_table_copy(run.table, got, NULL, NULL);
     assert_memory_equal(got, want, run.layout->count * sizeof(float));
@@ -160,7 +165,8 @@ static void test_saved_and_resumed(void **state)
     assert_ok(ps_archive_resume(again.archive, RUN "/snapshots/step-00000012", again.table, &training, &err));
     assert_int_equal(ps_archive_resume(again.archive, "never", again.table, &training, &err), SL_USAGE);
     assert_non_null(strstr(err.text, "holds 1 snapshots of an earlier run"));
-    assert_int_equal(ps_archive_resume(again.archive, RUN "/snapshots/step-9", again.table, &training, &err), SL_NOT_FOUND);
+    assert_int_equal(ps_archive_resume(again.archive, RUN "/snapshots/step-9", again.table, &training, &err),
+            SL_NOT_FOUND);
     close_run(&run);
     close_run(&again);
 }
@@ -182,7 +188,8 @@ static void test_a_snapshot_holds_config_and_vocabulary(void **state)
     assert_ok(ps_saved_file(saved, "config.yaml", &bytes, &size, &err));
     struct sl_config *config = NULL;
     uint64_t want = 0, got = 0;
-    assert_ok(sl_config_parse(&config, bytes, size, "config.yaml", RUN "/snapshots/latest", NULL, 0, true, &err));
+    assert_ok(sl_config_parse(
+            &config, bytes, size, "config.yaml", RUN "/snapshots/latest", NULL, 0, true, &err));
     assert_ok(sl_config_hash(&want, run.config, &err));
     assert_ok(sl_config_hash(&got, config, &err));
     assert_true(want == got);
@@ -204,7 +211,8 @@ static void test_old_ones_are_pruned_but_not_the_best(void **state)
     int count = 0;
     assert_ok(ps_snapshot_list(&entries, &count, RUN "/snapshots", true, &err));
     assert_int_equal(count, 3);
-    assert_true(entries[0].step == 2 && entries[0].best && entries[1].step == 4 && entries[2].step == 5 && entries[2].latest);
+    assert_true(entries[0].step == 2 && entries[0].best && entries[1].step == 4 && entries[2].step == 5 &&
+                entries[2].latest);
     sl_free(entries);
     close_run(&run);
 }
@@ -229,7 +237,9 @@ static void test_a_damaged_one_is_passed_over(void **state)
     struct ps_training training;
     assert_ok(ps_archive_resume(again.archive, "auto", again.table, &training, &err));
     assert_int_equal(training.step, 4);
-    assert_int_equal(ps_archive_resume(again.archive, RUN "/snapshots/step-00000008", again.table, &training, &err), SL_BAD_DATA);
+    assert_int_equal(
+            ps_archive_resume(again.archive, RUN "/snapshots/step-00000008", again.table, &training, &err),
+            SL_BAD_DATA);
     assert_non_null(strstr(err.text, "model.safetensors"));
     flip(RUN "/snapshots/step-00000004/optimiser.safetensors");
     assert_int_equal(ps_archive_resume(again.archive, "auto", again.table, &training, &err), SL_BAD_DATA);
@@ -246,7 +256,8 @@ static void test_another_config_is_refused(void **state)
     struct ps_training training;
     assert_int_equal(ps_archive_resume(other.archive, "auto", other.table, &training, &err), SL_MISMATCH);
     assert_non_null(strstr(err.text, "another config"));
-    assert_ok(ps_archive_resume(moved.archive, "auto", moved.table, &training, &err)); /* what does not change the result may differ */
+    assert_ok(ps_archive_resume(moved.archive, "auto", moved.table, &training,
+            &err)); /* what does not change the result may differ */
     close_run(&run);
     close_run(&other);
     close_run(&moved);

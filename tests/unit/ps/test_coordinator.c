@@ -206,7 +206,8 @@ static struct sl_message *result(struct world *w, uint32_t begin, uint32_t end, 
     for (uint32_t s = 2 * begin; s < 2 * end && s < VALIDATION; s++)
         for (int b = 0; b < 3; b++)
             assert_int_equal(sl_evaluation_add_logits(e, b, logits, 0, &err), SL_OK);
-    size_t ints = sl_evaluation_int_count(3, 3) * sizeof(int64_t), doubles = sl_evaluation_double_count(3, 3) * sizeof(double);
+    size_t ints = sl_evaluation_int_count(3, 3) * sizeof(int64_t),
+           doubles = sl_evaluation_double_count(3, 3) * sizeof(double);
     struct sl_buffer *buffer = sl_buffer_create(ints + doubles);
     assert_non_null(buffer);
     memcpy(buffer->data, sl_evaluation_ints(e), ints);
@@ -244,7 +245,9 @@ static const char *stop(struct world *w)
 
 static const char *written(struct world *w, enum sl_status status)
 {
-    return step(w, (struct ps_event){.kind = PS_EVENT_SNAPSHOT_WRITTEN, .status = status, .text = status == SL_OK ? "" : "disk full"});
+    return step(w, (struct ps_event){.kind = PS_EVENT_SNAPSHOT_WRITTEN,
+                           .status = status,
+                           .text = status == SL_OK ? "" : "disk full"});
 }
 
 static const struct ps_action *last_action(const struct world *w)
@@ -264,12 +267,14 @@ static void test_workers_join(void **state)
     assert_string_equal(last_action(&w)->text, "w0 h:12 with 2 threads");
     assert_int_equal(ps_coordinator_steps_per_epoch(w.c), 2);
     assert_int_equal(ps_coordinator_total_steps(w.c), 4);
-    expect("w1<welcome 0", hello(&w, 1)); /* its welcome was late */
+    expect("w1<welcome 0", hello(&w, 1));         /* its welcome was late */
     expect("w2<welcome 1; joined", hello(&w, 2)); /* nothing is left of this step */
     expect("", stats(&w, 1, 2, 0));
     expect("ps<commit 0", reduced(&w));
     expect("w3<welcome 2; joined", hello(&w, 3)); /* between steps */
-    expect("w1<assign train 0-1 of 3 at 1; w2<assign train 1-2 of 3 at 1; w3<assign train 2-3 of 3 at 1; step 1", applied(&w));
+    expect("w1<assign train 0-1 of 3 at 1; w2<assign train 1-2 of 3 at 1; w3<assign train 2-3 of 3 at 1; "
+           "step 1",
+            applied(&w));
     close_world(&w);
 }
 
@@ -338,10 +343,12 @@ static void test_a_lost_worker_costs_its_slots_alone(void **state)
     expect("", stats(&w, 2, 1, 1));
     struct sl_message *bye = message(&w, SL_MESSAGE_BYE);
     (void)snprintf(bye->text, sizeof(bye->text), "SIGTERM");
-    expect("w1<assign train 0-2 of 4 at 0; lost", from(&w, SL_ROLE_WORKER, 2, bye)); /* what it reported stays */
+    expect("w1<assign train 0-2 of 4 at 0; lost",
+            from(&w, SL_ROLE_WORKER, 2, bye)); /* what it reported stays */
     assert_string_equal(last_action(&w)->text, "w1 h:12: SIGTERM");
     expect("lost", from(&w, SL_ROLE_WORKER, 1, message(&w, SL_MESSAGE_BYE)));
-    expect("w4<welcome 3; w4<assign train 0-2 of 4 at 0; joined", hello(&w, 4)); /* nobody was left: training waited */
+    expect("w4<welcome 3; w4<assign train 0-2 of 4 at 0; joined",
+            hello(&w, 4)); /* nobody was left: training waited */
     expect("", stats(&w, 4, 1, 0));
     expect("ps<commit 0", reduced(&w));
     close_world(&w);
@@ -391,7 +398,8 @@ static void test_the_numbers_of_a_step(void **state)
     assert_int_equal(r->workers, 1);
     assert_true(r->loss[0] == 1.0 && r->loss[1] == 2.0 && r->loss[2] == 3.0);
     assert_true(r->accuracy[2] == 0.5 && r->accuracy[0] == 0.0);
-    assert_true(fabs(r->score[0] - 0.6) < 1e-12 && fabs(r->ratio[0] - 2.0) < 1e-12 && fabs(r->ratio[1] - 0.5) < 1e-12);
+    assert_true(fabs(r->score[0] - 0.6) < 1e-12 && fabs(r->ratio[0] - 2.0) < 1e-12 &&
+                fabs(r->ratio[1] - 0.5) < 1e-12);
     assert_true(r->norm == norm && r->clip == clip && fabs(r->cosine[0] - 0.5) < 1e-12);
     assert_true(fabs(r->compute_seconds - 0.002) < 1e-12 && r->seconds > 0.0);
     close_world(&w);
@@ -410,7 +418,7 @@ static void test_reports_that_do_not_count(void **state)
     expect("", from(&w, SL_ROLE_WORKER, 1, m)); /* of another step */
     m = statistics(&w, 0, 0);
     m->slots = 3;
-    expect("", from(&w, SL_ROLE_WORKER, 1, m)); /* of another tree */
+    expect("", from(&w, SL_ROLE_WORKER, 1, m));                      /* of another tree */
     expect("", from(&w, SL_ROLE_WORKER, 1, result(&w, 0, 1, true))); /* nothing is being validated */
     expect("", from(&w, SL_ROLE_WORKER, 1, sums_of(&w, 1.0)));       /* only servers reduce */
     m = message(&w, SL_MESSAGE_APPLIED);
@@ -540,7 +548,8 @@ static void test_validation_is_shared_and_counted_once(void **state)
     expect("", from(&w, SL_ROLE_WORKER, 2, m));
     expect("w2<assign train 0-4 of 4 at 2; validation best; snapshot best", validated(&w, 2, 1, 3, false));
     assert_int_equal(sl_evaluation_count(w.updates.actions[0].evaluation, 2), VALIDATION);
-    assert_true(fabs(sl_evaluation_metric(w.updates.actions[0].evaluation, 2, SL_METRIC_ACCURACY) - 0.4) < 1e-12);
+    assert_true(
+            fabs(sl_evaluation_metric(w.updates.actions[0].evaluation, 2, SL_METRIC_ACCURACY) - 0.4) < 1e-12);
     close_world(&w);
 }
 
@@ -593,10 +602,13 @@ static void test_snapshots_between_epochs(void **state)
     (void)hello(&w, 1);
     expect("w1<assign train 0-3 of 3 at 1; step 1; snapshot", whole_step(&w, 1));
     expect("w1<assign validate 0-3 of 3 at 2; step 2", whole_step(&w, 1));
-    expect("validation best", validated(&w, 1, 0, 3, true)); /* must not be missed: waits for the one before */
-    expect("w1<assign train 0-4 of 4 at 2; warn; snapshot best", written(&w, SL_DISK)); /* a failure is said, and training goes on */
+    expect("validation best",
+            validated(&w, 1, 0, 3, true)); /* must not be missed: waits for the one before */
+    expect("w1<assign train 0-4 of 4 at 2; warn; snapshot best",
+            written(&w, SL_DISK)); /* a failure is said, and training goes on */
     assert_non_null(strstr(w.updates.actions[0].text, "snapshot of step 1 could not be written: disk full"));
-    expect("w1<assign train 0-3 of 3 at 3; step 3", whole_step(&w, 1)); /* every step, but not while one is being written */
+    expect("w1<assign train 0-3 of 3 at 3; step 3",
+            whole_step(&w, 1)); /* every step, but not while one is being written */
     expect("", written(&w, SL_OK));
     expect("w1<assign validate 0-3 of 3 at 4; step 4", whole_step(&w, 1));
     expect("validation; snapshot", validated(&w, 1, 0, 3, false));
@@ -683,7 +695,8 @@ static void test_a_gain_must_exceed_min_delta(void **state)
     w.config->early_stopping.min_delta = 0.7;
     to_validation(&w, 1);
     (void)validated(&w, 1, 0, 1, false);
-    expect("w1<assign train 0-4 of 4 at 2; validation best; snapshot best", validated(&w, 1, 1, 3, true)); /* 0.6 */
+    expect("w1<assign train 0-4 of 4 at 2; validation best; snapshot best",
+            validated(&w, 1, 1, 3, true)); /* 0.6 */
     expect("", written(&w, SL_OK));
     to_validation(&w, 1);
     expect("validation; snapshot", validated(&w, 1, 0, 3, true)); /* 1.0 */

@@ -43,8 +43,16 @@ static struct ps_metrics *open_at(int64_t step)
 
 static void put_step(struct ps_metrics *metrics, int64_t step)
 {
-    struct ps_step_record r = {.step = step, .epoch = 1, .samples = 8, .loss = {1.5, 2.5, 0.5}, .ratio = {2.0, 0.5},
-            .coefficient = {0.25, 1.0}, .cosine = {NAN, 0.5}, .rate = 1e-3, .seconds = 0.5, .workers = 2};
+    struct ps_step_record r = {.step = step,
+            .epoch = 1,
+            .samples = 8,
+            .loss = {1.5, 2.5, 0.5},
+            .ratio = {2.0, 0.5},
+            .coefficient = {0.25, 1.0},
+            .cosine = {NAN, 0.5},
+            .rate = 1e-3,
+            .seconds = 0.5,
+            .workers = 2};
     assert_int_equal(ps_metrics_step(metrics, &r, &err), SL_OK);
 }
 
@@ -83,10 +91,12 @@ static void test_lines(void **state)
     sl_evaluation_destroy(evaluation);
     json_t *step = line(0), *validation = line(1), *event = line(2), *none = line(3);
     assert_string_equal(json_string_value(json_object_get(step, "kind")), "step");
-    assert_true(number(step, "step", NULL) == 7 && number(step, "loss", "visual") == 1.5 && number(step, "loss", "fused") == 0.5);
+    assert_true(number(step, "step", NULL) == 7 && number(step, "loss", "visual") == 1.5 &&
+                number(step, "loss", "fused") == 0.5);
     assert_true(number(step, "ratio", "visual") == 2.0 && number(step, "coefficient", "text") == 1.0);
     assert_null(json_object_get(json_object_get(step, "ratio"), "fused"));
-    assert_true(json_is_null(json_object_get(json_object_get(step, "cosine"), "visual"))); /* not a number has no name in JSON */
+    assert_true(json_is_null(json_object_get(
+            json_object_get(step, "cosine"), "visual"))); /* not a number has no name in JSON */
     assert_true(number(step, "samples_per_second", NULL) == 16.0 && number(step, "workers", NULL) == 2);
     assert_string_equal(json_string_value(json_object_get(validation, "kind")), "validation");
     assert_true(json_is_true(json_object_get(validation, "best")));

@@ -68,7 +68,8 @@ static struct sl_message *message(enum sl_message_kind kind, int64_t step)
 }
 
 /* A push of a step of two slots, all numbers `value`. */
-static struct sl_message *push(struct world *w, int64_t step, uint32_t level, uint32_t index, int block, float value)
+static struct sl_message *push(
+        struct world *w, int64_t step, uint32_t level, uint32_t index, int block, float value)
 {
     struct sl_message *m = message(SL_MESSAGE_PUSH, step);
     const struct sl_block *place = &w->layout->blocks[block];
@@ -91,7 +92,8 @@ static struct sl_message *push(struct world *w, int64_t step, uint32_t level, ui
 static struct sl_message *commit(int64_t step)
 {
     struct sl_message *m = message(SL_MESSAGE_COMMIT, step);
-    m->commit = (struct sl_commit){.inverse_weight = 0.5, .clip = 1.0, .rate = 1e-3, .coefficient = {0.5, 1.0}};
+    m->commit =
+            (struct sl_commit){.inverse_weight = 0.5, .clip = 1.0, .rate = 1e-3, .coefficient = {0.5, 1.0}};
     return m;
 }
 
@@ -113,7 +115,8 @@ static void test_a_step(void **state)
 {
     (void)state;
     struct world w = new_world(0);
-    float *before = sl_alloc_aligned(w.layout->count, sizeof(float)), *after = sl_alloc_aligned(w.layout->count, sizeof(float));
+    float *before = sl_alloc_aligned(w.layout->count, sizeof(float)),
+          *after = sl_alloc_aligned(w.layout->count, sizeof(float));
     ps_table_copy(w.table, before, NULL, NULL);
     expect("w1<ack 1.0 of block 0 at 0", from(&w, SL_ROLE_WORKER, 1, push(&w, 0, 1, 0, 0, 0.25F)));
     push_most(&w, 0);
@@ -144,9 +147,12 @@ static void test_pushes_that_are_acknowledged_but_not_added(void **state)
     struct world w = new_world(3);
     expect("w1<ack 0.0 of block 0 at 3", from(&w, SL_ROLE_WORKER, 1, push(&w, 3, 0, 0, 0, 1.0F)));
     assert_int_equal(ps_server_dropped(w.server), 0);
-    expect("w1<ack 0.0 of block 0 at 3", from(&w, SL_ROLE_WORKER, 1, push(&w, 3, 0, 0, 0, 1.0F))); /* a resend */
-    expect("w2<ack 0.0 of block 0 at 3", from(&w, SL_ROLE_WORKER, 2, push(&w, 3, 0, 0, 0, 1.0F))); /* another worker was first */
-    expect("w2<ack 0.1 of block 0 at 2", from(&w, SL_ROLE_WORKER, 2, push(&w, 2, 0, 1, 0, 1.0F))); /* a past step */
+    expect("w1<ack 0.0 of block 0 at 3",
+            from(&w, SL_ROLE_WORKER, 1, push(&w, 3, 0, 0, 0, 1.0F))); /* a resend */
+    expect("w2<ack 0.0 of block 0 at 3",
+            from(&w, SL_ROLE_WORKER, 2, push(&w, 3, 0, 0, 0, 1.0F))); /* another worker was first */
+    expect("w2<ack 0.1 of block 0 at 2",
+            from(&w, SL_ROLE_WORKER, 2, push(&w, 2, 0, 1, 0, 1.0F))); /* a past step */
     assert_int_equal(ps_server_dropped(w.server), 3);
     close_world(&w);
 }
@@ -176,7 +182,8 @@ static void test_pushes_that_fit_nothing_are_dropped(void **state)
     m->frames[0].size -= 4;
     dropped(&w, m);
     m = push(&w, 3, 0, 0, last_block(&w), 1.0F);
-    sl_message_add_frame(m, m->frames[0].buffer, m->frames[0].data, m->frames[0].size); /* a tag that the block does not have */
+    sl_message_add_frame(m, m->frames[0].buffer, m->frames[0].data,
+            m->frames[0].size); /* a tag that the block does not have */
     dropped(&w, m);
     m = push(&w, 3, 0, 0, 0, 1.0F);
     m->frame_count--;
@@ -236,7 +243,8 @@ static void test_a_gradient_that_is_not_finite_is_named_and_never_applied(void *
 {
     (void)state;
     struct world w = new_world(0);
-    float *before = sl_alloc_aligned(w.layout->count, sizeof(float)), *after = sl_alloc_aligned(w.layout->count, sizeof(float));
+    float *before = sl_alloc_aligned(w.layout->count, sizeof(float)),
+          *after = sl_alloc_aligned(w.layout->count, sizeof(float));
     ps_table_copy(w.table, before, NULL, NULL);
     push_most(&w, 0);
     const char *line = from(&w, SL_ROLE_WORKER, 1, push(&w, 0, 1, 0, last_block(&w), NAN));

@@ -33,7 +33,8 @@ static inline void trace_message(struct sl_text *text, const struct sl_outgoing 
         break;
     case SL_MESSAGE_ACK:
     case SL_MESSAGE_PUSH:
-        sl_text_printf(text, " %u.%u of block %u at %d", m->node.level, m->node.index, m->block, (int)m->step);
+        sl_text_printf(
+                text, " %u.%u of block %u at %d", m->node.level, m->node.index, m->block, (int)m->step);
         break;
     case SL_MESSAGE_PARAMS:
         sl_text_printf(text, " %u at %d", m->block, (int)m->step);

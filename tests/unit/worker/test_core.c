@@ -29,9 +29,14 @@ static struct world new_world(void)
     w.layout = fixture_layout(w.config);
     w.params = sl_alloc_aligned(w.layout->count, sizeof(float));
     sl_text_init(&w.text, 1 << 20);
-    struct wk_core_options options = {.layout = w.layout, .incarnation = 42, .slots = FIXTURE_SLOTS, .slot_size = FIXTURE_SLOT_SIZE,
-            .heartbeat_us = BEAT_US, .timeout_us = TIMEOUT_US};
-    options.hello = (struct sl_hello){.config_hash = 5, .layout_hash = w.layout->hash, .train_count = 20, .validation_count = 5};
+    struct wk_core_options options = {.layout = w.layout,
+            .incarnation = 42,
+            .slots = FIXTURE_SLOTS,
+            .slot_size = FIXTURE_SLOT_SIZE,
+            .heartbeat_us = BEAT_US,
+            .timeout_us = TIMEOUT_US};
+    options.hello = (struct sl_hello){
+            .config_hash = 5, .layout_hash = w.layout->hash, .train_count = 20, .validation_count = 5};
     assert_int_equal(wk_core_create(&w.core, &options, w.params, &err), SL_OK);
     return w;
 }
@@ -55,7 +60,8 @@ static const char *trace(struct world *w)
         const struct sl_message *m = w->updates.outbox.items[i].message;
         sl_text_printf(&w->text, "%s%s", i == 0 ? "" : "; ", sl_message_name(m->kind));
         if (m->kind == SL_MESSAGE_PUSH)
-            sl_text_printf(&w->text, " %u.%u of block %u at %d", m->node.level, m->node.index, m->block, (int)m->step);
+            sl_text_printf(&w->text, " %u.%u of block %u at %d", m->node.level, m->node.index, m->block,
+                    (int)m->step);
         if (m->kind == SL_MESSAGE_STATS)
             sl_text_printf(&w->text, " %u.%u at %d", m->node.level, m->node.index, (int)m->step);
         if (m->kind == SL_MESSAGE_PULL)
@@ -67,8 +73,9 @@ static const char *trace(struct world *w)
     const struct wk_action *action = &w->updates.action;
     const char *gap = w->text.size > 0 ? "; " : "";
     if (action->kind == WK_ACTION_COMPUTE)
-        sl_text_printf(&w->text, "%s%s %u-%u at %d", gap, action->phase == SL_PHASE_TRAIN ? "train" : "validate", action->begin,
-                action->end, (int)action->step);
+        sl_text_printf(&w->text, "%s%s %u-%u at %d", gap,
+                action->phase == SL_PHASE_TRAIN ? "train" : "validate", action->begin, action->end,
+                (int)action->step);
     if (action->kind == WK_ACTION_FINISH)
         sl_text_printf(&w->text, "%sfinish %s", gap, sl_status_name(action->status));
     if (sl_text_finish(&w->text, &line, NULL, &err) != SL_OK)
@@ -92,7 +99,8 @@ static const char *step(struct world *w, struct wk_event event)
 /* Takes the message. */
 static const char *receive(struct world *w, struct sl_message *m)
 {
-    const char *line = step(w, (struct wk_event){.kind = WK_EVENT_MESSAGE, .from = {SL_ROLE_SERVER, 0}, .message = m});
+    const char *line =
+            step(w, (struct wk_event){.kind = WK_EVENT_MESSAGE, .from = {SL_ROLE_SERVER, 0}, .message = m});
     sl_message_destroy(m);
     return line;
 }
@@ -106,7 +114,8 @@ static struct sl_message *message(enum sl_message_kind kind, int64_t at)
     return m;
 }
 
-static struct sl_message *assignment(enum sl_phase phase, int64_t at, uint32_t slots, uint32_t begin, uint32_t end)
+static struct sl_message *assignment(
+        enum sl_phase phase, int64_t at, uint32_t slots, uint32_t begin, uint32_t end)
 {
     struct sl_message *m = message(SL_MESSAGE_ASSIGN, at);
     m->phase = phase;
@@ -153,7 +162,10 @@ static const char *node_done(struct world *w, uint32_t level, uint32_t index)
     struct sl_buffer *buffer = sl_buffer_create(SL_TAGS * w->layout->count * sizeof(float));
     assert_non_null(buffer);
     struct sl_step_stats stats = {.count = 2 << level, .weight_sum = 2.0};
-    const char *line = step(w, (struct wk_event){.kind = WK_EVENT_NODE_DONE, .node = {level, index}, .stats = &stats, .gradients = buffer,
+    const char *line = step(w, (struct wk_event){.kind = WK_EVENT_NODE_DONE,
+                                       .node = {level, index},
+                                       .stats = &stats,
+                                       .gradients = buffer,
                                        .compute_us = 500});
     sl_buffer_release(buffer);
     return line;
@@ -185,7 +197,8 @@ static const char *validation_done(struct world *w)
 {
     struct sl_buffer *buffer = sl_buffer_create(80);
     assert_non_null(buffer);
-    const char *line = step(w, (struct wk_event){.kind = WK_EVENT_VALIDATION_DONE, .evaluation = buffer, .compute_us = 500});
+    const char *line = step(
+            w, (struct wk_event){.kind = WK_EVENT_VALIDATION_DONE, .evaluation = buffer, .compute_us = 500});
     sl_buffer_release(buffer);
     return line;
 }
@@ -247,7 +260,8 @@ static void test_a_step(void **state)
         assert_int_equal(push->frames[0].size, block->count * sizeof(float));
         size_t tag = block->tagged[SL_TAG_UNIMODAL] ? 0 : 1;
         const float *flat = push->frames[0].buffer->data;
-        assert_ptr_equal(push->frames[0].data, flat + tag * w.layout->count + block->offset); /* from where it lies */
+        assert_ptr_equal(
+                push->frames[0].data, flat + tag * w.layout->count + block->offset); /* from where it lies */
     }
     expect("stats 2.1 at 0", acks(&w, 0, 2, 1));
     assert_int_equal(w.updates.outbox.items[0].message->stats.count, 8);
@@ -351,8 +365,8 @@ static void misfit(struct sl_message *m)
 static void test_assignments_beyond_the_data(void **state)
 {
     (void)state;
-    misfit(assignment(SL_PHASE_TRAIN, 0, 8, 0, 1));     /* a step has 7 slots at most */
-    misfit(assignment(SL_PHASE_TRAIN, 1, 7, 0, 1));     /* the second one 3 */
+    misfit(assignment(SL_PHASE_TRAIN, 0, 8, 0, 1)); /* a step has 7 slots at most */
+    misfit(assignment(SL_PHASE_TRAIN, 1, 7, 0, 1)); /* the second one 3 */
     misfit(assignment(SL_PHASE_TRAIN, 0, 7, 6, 8));
     misfit(assignment(SL_PHASE_VALIDATE, 0, 3, 2, 4));
     misfit(assignment(SL_PHASE_VALIDATE, 0, 0, UINT32_MAX - 1, UINT32_MAX));
