@@ -42,12 +42,19 @@ void __tsan_release(void *address);
 struct sl_transport {
     void *context;
     const struct sl_keys *keys; /* NULL = not encrypted */
-    struct sl_zap *zap; /* who may come in, NULL without a server's keys */
-    atomic_uint monitor_count; /* for names */
+    struct sl_zap *zap;         /* who may come in, NULL without a server's keys */
+    atomic_uint monitor_count;  /* for names */
 };
 
 /* What became of the latest handshake. */
-enum handshake { HANDSHAKE_NONE, HANDSHAKE_DONE, HANDSHAKE_BROKEN_OFF, HANDSHAKE_NOT_ALLOWED, HANDSHAKE_OTHER_SECURITY, HANDSHAKE_SENSELESS };
+enum handshake {
+    HANDSHAKE_NONE,
+    HANDSHAKE_DONE,
+    HANDSHAKE_BROKEN_OFF,
+    HANDSHAKE_NOT_ALLOWED,
+    HANDSHAKE_OTHER_SECURITY,
+    HANDSHAKE_SENSELESS
+};
 
 struct sl_socket {
     struct sl_transport *transport;
@@ -78,7 +85,8 @@ enum sl_status sl_transport_create(struct sl_transport **ret_transport, struct s
     return SL_OK;
 }
 
-enum sl_status sl_transport_create_secure(struct sl_transport **ret_transport, const struct sl_keys *keys, struct sl_error *err)
+enum sl_status sl_transport_create_secure(
+        struct sl_transport **ret_transport, const struct sl_keys *keys, struct sl_error *err)
 {
     struct sl_transport *transport = NULL;
     enum sl_status status = sl_transport_create(&transport, err);
@@ -88,7 +96,8 @@ enum sl_status sl_transport_create_secure(struct sl_transport **ret_transport, c
     if (keys != NULL && sl_keys_role(keys) == SL_KEYS_SERVER) {
         SL_AUTO_FREE char *allowed = sl_path_join(sl_keys_folder(keys), "allowed");
         status = allowed == NULL ? sl_fail(err, SL_NO_MEMORY, "out of memory for a path")
-                                 : sl_zap_start(&transport->zap, transport->context, allowed, sl_keys_public(keys), err);
+                                 : sl_zap_start(&transport->zap, transport->context, allowed,
+                                           sl_keys_public(keys), err);
     }
     if (status != SL_OK) {
         sl_transport_destroy(transport);
@@ -119,7 +128,8 @@ static int set_options(const struct sl_socket *socket)
     int64_t size_max = SL_FRAME_SIZE_MAX; /* without it a nine-byte header can ask for gigabytes */
     int bad = zmq_setsockopt(h, ZMQ_MAXMSGSIZE, &size_max, sizeof(size_max));
     bad |= set_int(h, ZMQ_LINGER, LINGER_MS); /* the default waits for ever at exit */
-    bad |= set_int(h, ZMQ_SNDHWM, 0); /* see the header: queues hold references, the cores bound them; a full ROUTER would drop */
+    bad |= set_int(h, ZMQ_SNDHWM,
+            0); /* see the header: queues hold references, the cores bound them; a full ROUTER would drop */
     bad |= set_int(h, ZMQ_RCVHWM, RECEIVE_QUEUE);
     bad |= set_int(h, ZMQ_HEARTBEAT_IVL, 2000); /* a peer that vanished without FIN is noticed */
     bad |= set_int(h, ZMQ_HEARTBEAT_TIMEOUT, 10000);
@@ -129,7 +139,7 @@ static int set_options(const struct sl_socket *socket)
     bad |= set_int(h, ZMQ_RECONNECT_IVL_MAX, 5000); /* ZeroMQ doubles the pause, with jitter, up to this */
     if (socket->router) {
         bad |= set_int(h, ZMQ_ROUTER_MANDATORY, 1); /* an unroutable message is an error instead of nothing */
-        bad |= set_int(h, ZMQ_ROUTER_HANDOVER, 1); /* a reconnecting peer takes its place back */
+        bad |= set_int(h, ZMQ_ROUTER_HANDOVER, 1);  /* a reconnecting peer takes its place back */
     }
     return bad;
 }
@@ -144,7 +154,8 @@ static int set_keys(const struct sl_socket *socket)
     int bad = 0;
     if (socket->router) {
         bad |= set_int(h, ZMQ_CURVE_SERVER, 1);
-        bad |= zmq_setsockopt(h, ZMQ_ZAP_DOMAIN, SL_ZAP_DOMAIN, strlen(SL_ZAP_DOMAIN)); /* without a domain keys are not checked */
+        bad |= zmq_setsockopt(h, ZMQ_ZAP_DOMAIN, SL_ZAP_DOMAIN,
+                strlen(SL_ZAP_DOMAIN)); /* without a domain keys are not checked */
     } else {
         bad |= zmq_setsockopt(h, ZMQ_CURVE_SERVERKEY, sl_keys_server(keys), SL_KEY_TEXT_SIZE);
         bad |= zmq_setsockopt(h, ZMQ_CURVE_PUBLICKEY, sl_keys_public(keys), SL_KEY_TEXT_SIZE);
@@ -158,9 +169,10 @@ static int open_monitor(struct sl_socket *socket, const char *endpoint)
     if (strncmp(endpoint, "inproc://", 9) == 0)
         return 0;
     char name[64];
-    int events = ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL |
-                 ZMQ_EVENT_HANDSHAKE_FAILED_AUTH;
-    (void)snprintf(name, sizeof(name), "inproc://handshakes-%u", atomic_fetch_add(&socket->transport->monitor_count, 1));
+    int events = ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL |
+                 ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH;
+    (void)snprintf(name, sizeof(name), "inproc://handshakes-%u",
+            atomic_fetch_add(&socket->transport->monitor_count, 1));
     socket->monitor = zmq_socket(socket->transport->context, ZMQ_PAIR);
     if (socket->monitor == NULL)
         return -1;
@@ -169,8 +181,8 @@ static int open_monitor(struct sl_socket *socket, const char *endpoint)
     return bad | zmq_socket_monitor(socket->handle, name, events) | zmq_connect(socket->monitor, name);
 }
 
-static enum sl_status open_socket(struct sl_socket **ret_socket, struct sl_transport *transport, bool router, const char *endpoint,
-        struct sl_error *err)
+static enum sl_status open_socket(struct sl_socket **ret_socket, struct sl_transport *transport, bool router,
+        const char *endpoint, struct sl_error *err)
 {
     struct sl_socket *socket = sl_alloc(1, sizeof(*socket));
     if (socket == NULL)
@@ -178,7 +190,8 @@ static enum sl_status open_socket(struct sl_socket **ret_socket, struct sl_trans
     socket->transport = transport;
     socket->router = router;
     socket->handle = zmq_socket(transport->context, router ? ZMQ_ROUTER : ZMQ_DEALER);
-    if (socket->handle == NULL || set_options(socket) != 0 || set_keys(socket) != 0 || open_monitor(socket, endpoint) != 0) {
+    if (socket->handle == NULL || set_options(socket) != 0 || set_keys(socket) != 0 ||
+            open_monitor(socket, endpoint) != 0) {
         enum sl_status status = fail_zmq(err, "prepare a socket for", endpoint);
         sl_socket_close(socket);
         return status;
@@ -187,11 +200,13 @@ static enum sl_status open_socket(struct sl_socket **ret_socket, struct sl_trans
     return SL_OK;
 }
 
-enum sl_status sl_socket_bind(struct sl_socket **ret_socket, struct sl_transport *transport, const char *endpoint, struct sl_error *err)
+enum sl_status sl_socket_bind(struct sl_socket **ret_socket, struct sl_transport *transport,
+        const char *endpoint, struct sl_error *err)
 {
     struct sl_socket *socket = NULL;
     if (transport->keys != NULL && sl_keys_role(transport->keys) != SL_KEYS_SERVER)
-        return sl_fail(err, SL_KEYS, "cannot listen on %s with a client's keys (%s)", endpoint, sl_keys_folder(transport->keys));
+        return sl_fail(err, SL_KEYS, "cannot listen on %s with a client's keys (%s)", endpoint,
+                sl_keys_folder(transport->keys));
     enum sl_status status = open_socket(&socket, transport, true, endpoint, err);
     if (status != SL_OK)
         return status;
@@ -205,7 +220,8 @@ enum sl_status sl_socket_bind(struct sl_socket **ret_socket, struct sl_transport
     if (strncmp(address, "tcp://", 6) == 0 && length > 2 && strcmp(address + length - 2, ":0") == 0)
         address[length - 1] = '*'; /* what ZeroMQ calls port 0 */
     size_t size = sizeof(socket->endpoint);
-    if (zmq_bind(socket->handle, address) != 0 || zmq_getsockopt(socket->handle, ZMQ_LAST_ENDPOINT, socket->endpoint, &size) != 0) {
+    if (zmq_bind(socket->handle, address) != 0 ||
+            zmq_getsockopt(socket->handle, ZMQ_LAST_ENDPOINT, socket->endpoint, &size) != 0) {
         status = fail_zmq(err, "listen on", endpoint);
         sl_socket_close(socket);
         return status;
@@ -214,8 +230,8 @@ enum sl_status sl_socket_bind(struct sl_socket **ret_socket, struct sl_transport
     return SL_OK;
 }
 
-enum sl_status sl_socket_connect(struct sl_socket **ret_socket, struct sl_transport *transport, const char *endpoint, uint64_t incarnation,
-        struct sl_error *err)
+enum sl_status sl_socket_connect(struct sl_socket **ret_socket, struct sl_transport *transport,
+        const char *endpoint, uint64_t incarnation, struct sl_error *err)
 {
     struct sl_socket *socket = NULL;
     enum sl_status status = open_socket(&socket, transport, false, endpoint, err);
@@ -224,7 +240,8 @@ enum sl_status sl_socket_connect(struct sl_socket **ret_socket, struct sl_transp
     unsigned char id[ROUTING_ID_SIZE] = {ROUTING_ID_LETTER};
     memcpy(id + 1, &incarnation, sizeof(incarnation));
     (void)snprintf(socket->endpoint, sizeof(socket->endpoint), "%s", endpoint);
-    if (zmq_setsockopt(socket->handle, ZMQ_ROUTING_ID, id, sizeof(id)) != 0 || zmq_connect(socket->handle, endpoint) != 0) {
+    if (zmq_setsockopt(socket->handle, ZMQ_ROUTING_ID, id, sizeof(id)) != 0 ||
+            zmq_connect(socket->handle, endpoint) != 0) {
         status = fail_zmq(err, "connect to", endpoint);
         sl_socket_close(socket);
         return status;
@@ -240,7 +257,8 @@ void sl_socket_close(struct sl_socket *socket)
     if (!socket->router && socket->handshake > HANDSHAKE_DONE)
         (void)set_int(socket->handle, ZMQ_LINGER, 0); /* nobody will take what still waits */
     if (socket->monitor != NULL)
-        (void)zmq_socket_monitor(socket->handle, NULL, 0); /* first: ZeroMQ's thread would wait for ever for a reader that is gone */
+        (void)zmq_socket_monitor(socket->handle, NULL,
+                0); /* first: ZeroMQ's thread would wait for ever for a reader that is gone */
     if (socket->handle != NULL)
         (void)zmq_close(socket->handle);
     if (socket->monitor != NULL)
@@ -257,7 +275,8 @@ const char *sl_socket_endpoint(const struct sl_socket *socket)
 
 static void note_handshake(struct sl_socket *socket, unsigned event, uint32_t value)
 {
-    bool ours = event == ZMQ_EVENT_HANDSHAKE_FAILED_AUTH && socket->transport->zap != NULL; /* counted there */
+    bool ours =
+            event == ZMQ_EVENT_HANDSHAKE_FAILED_AUTH && socket->transport->zap != NULL; /* counted there */
     socket->failed += event != ZMQ_EVENT_HANDSHAKE_SUCCEEDED && !ours;
     if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED)
         socket->handshake = HANDSHAKE_DONE;
@@ -266,7 +285,8 @@ static void note_handshake(struct sl_socket *socket, unsigned event, uint32_t va
     else if (event == ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL)
         socket->handshake = HANDSHAKE_BROKEN_OFF;
     else
-        socket->handshake = value == ZMQ_PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH ? HANDSHAKE_OTHER_SECURITY : HANDSHAKE_SENSELESS;
+        socket->handshake = value == ZMQ_PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH ? HANDSHAKE_OTHER_SECURITY
+                                                                                : HANDSHAKE_SENSELESS;
 }
 
 /* An event is two parts: number and value, then an address. */
@@ -274,7 +294,8 @@ static void take_handshakes(struct sl_socket *socket)
 {
     unsigned char bytes[6], address[ENDPOINT_MAX];
     int size = 0;
-    while (socket->monitor != NULL && (size = zmq_recv(socket->monitor, bytes, sizeof(bytes), ZMQ_DONTWAIT)) >= 0) {
+    while (socket->monitor != NULL &&
+            (size = zmq_recv(socket->monitor, bytes, sizeof(bytes), ZMQ_DONTWAIT)) >= 0) {
         uint16_t event = 0;
         uint32_t value = 0;
         memcpy(&event, bytes, sizeof(event));
@@ -294,23 +315,33 @@ enum sl_status sl_socket_check(struct sl_socket *socket, struct sl_error *err)
     case HANDSHAKE_DONE:
         return SL_OK;
     case HANDSHAKE_NOT_ALLOWED:
-        return sl_fail(err, SL_KEYS, "the server at %s does not let this key in: copy %s/client.pub into the folder allowed of its keys",
+        return sl_fail(err, SL_KEYS,
+                "the server at %s does not let this key in: copy %s/client.pub into the folder allowed of "
+                "its keys",
                 socket->endpoint, keys != NULL ? sl_keys_folder(keys) : "");
     case HANDSHAKE_OTHER_SECURITY:
         if (keys != NULL)
-            return sl_fail(err, SL_KEYS, "the server at %s does not use keys, we do (%s): set cluster.keys for both or for neither", socket->endpoint,
-                    sl_keys_folder(keys));
-        return sl_fail(err, SL_KEYS, "the server at %s wants keys: set cluster.keys to a folder with server.pub and client.key", socket->endpoint);
+            return sl_fail(err, SL_KEYS,
+                    "the server at %s does not use keys, we do (%s): set cluster.keys for both or for "
+                    "neither",
+                    socket->endpoint, sl_keys_folder(keys));
+        return sl_fail(err, SL_KEYS,
+                "the server at %s wants keys: set cluster.keys to a folder with server.pub and client.key",
+                socket->endpoint);
     case HANDSHAKE_BROKEN_OFF:
         if (keys == NULL)
-            return sl_fail(err, SL_AGAIN, "the server at %s breaks handshakes off: if it wants keys, set cluster.keys; else it is no server of Shelflife", socket->endpoint);
-        return sl_fail(err, SL_AGAIN, "the server at %s breaks handshakes off: is %s/server.pub its own, and does it use keys?", socket->endpoint,
-                sl_keys_folder(keys));
+            return sl_fail(err, SL_AGAIN,
+                    "the server at %s breaks handshakes off: if it wants keys, set cluster.keys; else it is "
+                    "no server of Shelflife",
+                    socket->endpoint);
+        return sl_fail(err, SL_AGAIN,
+                "the server at %s breaks handshakes off: is %s/server.pub its own, and does it use keys?",
+                socket->endpoint, sl_keys_folder(keys));
     case HANDSHAKE_SENSELESS:
         break;
     }
-    return sl_fail(err, keys != NULL ? SL_KEYS : SL_FAILED, "what answers at %s is no server of Shelflife, or its keys do not fit ours",
-            socket->endpoint);
+    return sl_fail(err, keys != NULL ? SL_KEYS : SL_FAILED,
+            "what answers at %s is no server of Shelflife, or its keys do not fit ours", socket->endpoint);
 }
 
 uint64_t sl_socket_refused(struct sl_socket *socket)
@@ -344,7 +375,8 @@ static int send_frame(void *handle, const struct sl_frame *frame, int flags)
         return send_part(handle, frame->data, frame->size, flags);
     zmq_msg_t part;
     HAND_OVER(frame->buffer);
-    if (zmq_msg_init_data(&part, (void *)frame->data, frame->size, frame_sent, sl_buffer_retain(frame->buffer)) != 0) {
+    if (zmq_msg_init_data(
+                &part, (void *)frame->data, frame->size, frame_sent, sl_buffer_retain(frame->buffer)) != 0) {
         sl_buffer_release(frame->buffer);
         return -1;
     }
@@ -357,14 +389,15 @@ static int send_frame(void *handle, const struct sl_frame *frame, int flags)
     return sent < 0 ? -1 : 0;
 }
 
-enum sl_status sl_socket_send(struct sl_socket *socket, uint64_t peer, const struct sl_message *message, struct sl_error *err)
+enum sl_status sl_socket_send(
+        struct sl_socket *socket, uint64_t peer, const struct sl_message *message, struct sl_error *err)
 {
     unsigned char header[SL_HEADER_SIZE_MAX];
     size_t size = 0;
     for (int i = 0; i < message->frame_count; i++)
         if (message->frames[i].size > SL_FRAME_SIZE_MAX)
-            return sl_fail(err, SL_FAILED, "a %s frame of %zu bytes is over the limit of %d", sl_message_name(message->kind),
-                    message->frames[i].size, SL_FRAME_SIZE_MAX);
+            return sl_fail(err, SL_FAILED, "a %s frame of %zu bytes is over the limit of %d",
+                    sl_message_name(message->kind), message->frames[i].size, SL_FRAME_SIZE_MAX);
     enum sl_status status = sl_codec_encode(message, header, &size, err);
     if (status != SL_OK)
         return status;
@@ -379,7 +412,8 @@ enum sl_status sl_socket_send(struct sl_socket *socket, uint64_t peer, const str
     for (int i = 0; bad == 0 && i < message->frame_count; i++)
         bad = send_frame(socket->handle, &message->frames[i], i + 1 < message->frame_count ? ZMQ_SNDMORE : 0);
     if (bad != 0)
-        return sl_fail(err, SL_FAILED, "cannot send %s: %s", sl_message_name(message->kind), zmq_strerror(zmq_errno()));
+        return sl_fail(err, SL_FAILED, "cannot send %s: %s", sl_message_name(message->kind),
+                zmq_strerror(zmq_errno()));
     return SL_OK;
 }
 
@@ -433,11 +467,13 @@ static struct sl_buffer *adopt_part(zmq_msg_t *part)
     return buffer;
 }
 
-static enum sl_status receive_frames(void *handle, bool *more, struct sl_message *message, struct sl_error *err)
+static enum sl_status receive_frames(
+        void *handle, bool *more, struct sl_message *message, struct sl_error *err)
 {
     while (*more) {
         if (message->frame_count == SL_MESSAGE_FRAMES_MAX)
-            return sl_fail(err, SL_BAD_DATA, "%s came with more than %d frames", sl_message_name(message->kind), SL_MESSAGE_FRAMES_MAX);
+            return sl_fail(err, SL_BAD_DATA, "%s came with more than %d frames",
+                    sl_message_name(message->kind), SL_MESSAGE_FRAMES_MAX);
         zmq_msg_t part;
         (void)zmq_msg_init(&part);
         if (receive_part(handle, &part) < 0) {
@@ -462,7 +498,9 @@ static enum sl_status receive_peer(void *handle, uint64_t *ret_peer, bool *more,
     (void)zmq_msg_init(&part);
     if (receive_part(handle, &part) < 0) {
         (void)zmq_msg_close(&part);
-        return zmq_errno() == EAGAIN ? SL_AGAIN : sl_fail(err, SL_FAILED, "cannot receive: %s", zmq_strerror(zmq_errno()));
+        return zmq_errno() == EAGAIN
+                       ? SL_AGAIN
+                       : sl_fail(err, SL_FAILED, "cannot receive: %s", zmq_strerror(zmq_errno()));
     }
     *more = zmq_msg_more(&part);
     const char *bytes = zmq_msg_data(&part);
@@ -485,16 +523,20 @@ static void name_sender(zmq_msg_t *header, struct sl_error *err)
         (void)!sl_error_context(err, "from %s", address);
 }
 
-static enum sl_status receive_header(void *handle, zmq_msg_t *header, struct sl_message **ret_message, bool *more, struct sl_error *err)
+static enum sl_status receive_header(
+        void *handle, zmq_msg_t *header, struct sl_message **ret_message, bool *more, struct sl_error *err)
 {
     *more = false;
     if (receive_part(handle, header) < 0)
-        return zmq_errno() == EAGAIN ? SL_AGAIN : sl_fail(err, SL_FAILED, "cannot receive: %s", zmq_strerror(zmq_errno()));
+        return zmq_errno() == EAGAIN
+                       ? SL_AGAIN
+                       : sl_fail(err, SL_FAILED, "cannot receive: %s", zmq_strerror(zmq_errno()));
     *more = zmq_msg_more(header);
     return sl_codec_decode(ret_message, zmq_msg_data(header), zmq_msg_size(header), err);
 }
 
-enum sl_status sl_socket_receive(struct sl_socket *socket, uint64_t *ret_peer, struct sl_message **ret_message, struct sl_error *err)
+enum sl_status sl_socket_receive(
+        struct sl_socket *socket, uint64_t *ret_peer, struct sl_message **ret_message, struct sl_error *err)
 {
     SL_AUTO(sl_message_destroy_auto) struct sl_message *message = NULL;
     uint64_t peer = 0;
@@ -507,7 +549,8 @@ enum sl_status sl_socket_receive(struct sl_socket *socket, uint64_t *ret_peer, s
     if (status == SL_OK)
         status = receive_frames(socket->handle, &more, message, err);
     if (status == SL_OK && socket->router && message->incarnation != peer)
-        status = sl_fail(err, SL_BAD_DATA, "a %s message names another sender than its connection", sl_message_name(message->kind));
+        status = sl_fail(err, SL_BAD_DATA, "a %s message names another sender than its connection",
+                sl_message_name(message->kind));
     drop_rest(socket->handle, more);
     if (status == SL_BAD_DATA || status == SL_MISMATCH) {
         *ret_peer = peer;
@@ -521,8 +564,8 @@ enum sl_status sl_socket_receive(struct sl_socket *socket, uint64_t *ret_peer, s
     return SL_OK;
 }
 
-enum sl_status sl_transport_wait(struct sl_socket *const *sockets, int socket_count, const int *fds, int fd_count, int64_t timeout_ms,
-        uint64_t *ret_ready, struct sl_error *err)
+enum sl_status sl_transport_wait(struct sl_socket *const *sockets, int socket_count, const int *fds,
+        int fd_count, int64_t timeout_ms, uint64_t *ret_ready, struct sl_error *err)
 {
     assert(socket_count + fd_count <= SL_WAIT_MAX);
     zmq_pollitem_t items[SL_WAIT_MAX];

@@ -21,8 +21,8 @@
 #include <stdint.h>
 
 #define SL_FRAME_SIZE_MAX (64 << 20) /* bytes */
-#define SL_ZERO_COPY_MIN (64 << 10) /* smaller frames are copied: cheaper than the bookkeeping */
-#define SL_WAIT_MAX 32 /* sockets and descriptors of one wait */
+#define SL_ZERO_COPY_MIN (64 << 10)  /* smaller frames are copied: cheaper than the bookkeeping */
+#define SL_WAIT_MAX 32               /* sockets and descriptors of one wait */
 
 struct sl_transport;
 struct sl_socket;
@@ -30,17 +30,18 @@ struct sl_socket;
 SL_MUST_USE enum sl_status sl_transport_create(struct sl_transport **ret_transport, struct sl_error *err);
 /* sl_transport_create_secure is the same with keys; NULL: none. Starts a thread that decides who comes in when they are a server's. Owns: borrows keys,
  * which outlive the transport. Errors: KEYS when the folder of those allowed cannot be read. */
-SL_MUST_USE enum sl_status sl_transport_create_secure(struct sl_transport **ret_transport, const struct sl_keys *keys, struct sl_error *err);
+SL_MUST_USE enum sl_status sl_transport_create_secure(
+        struct sl_transport **ret_transport, const struct sl_keys *keys, struct sl_error *err);
 /* sl_transport_destroy waits up to two seconds for what is still being sent. All sockets must be closed before. NULL is fine. */
 void sl_transport_destroy(struct sl_transport *transport);
 
 /* sl_socket_bind listens; port 0 (or *) takes a free one, see sl_socket_endpoint. Errors: FAILED with the endpoint and why (in use, no such address),
  * KEYS when the transport's keys are a client's. */
-SL_MUST_USE enum sl_status sl_socket_bind(struct sl_socket **ret_socket, struct sl_transport *transport, const char *endpoint,
-        struct sl_error *err);
+SL_MUST_USE enum sl_status sl_socket_bind(struct sl_socket **ret_socket, struct sl_transport *transport,
+        const char *endpoint, struct sl_error *err);
 /* sl_socket_connect connects (in the background, again and again with growing pauses). incarnation identifies this process's start to the other side. */
-SL_MUST_USE enum sl_status sl_socket_connect(struct sl_socket **ret_socket, struct sl_transport *transport, const char *endpoint,
-        uint64_t incarnation, struct sl_error *err);
+SL_MUST_USE enum sl_status sl_socket_connect(struct sl_socket **ret_socket, struct sl_transport *transport,
+        const char *endpoint, uint64_t incarnation, struct sl_error *err);
 void sl_socket_close(struct sl_socket *socket); /* NULL is fine */
 
 /* sl_socket_endpoint borrows the bound address with its real port. */
@@ -55,14 +56,15 @@ uint64_t sl_socket_refused(struct sl_socket *socket);
 
 /* sl_socket_send puts the message on its way; frames of SL_ZERO_COPY_MIN bytes and more are sent from where they lie and must not change any more.
  * peer: the receiver's incarnation on a bound socket, ignored on a connected one. Errors: NOT_FOUND (no such peer), FAILED. */
-SL_MUST_USE enum sl_status sl_socket_send(struct sl_socket *socket, uint64_t peer, const struct sl_message *message, struct sl_error *err);
+SL_MUST_USE enum sl_status sl_socket_send(
+        struct sl_socket *socket, uint64_t peer, const struct sl_message *message, struct sl_error *err);
 
 /* sl_socket_receive takes one message if there is one. ret_peer: the sender's incarnation on a bound socket, 0 on a connected one.
  * Errors: AGAIN (nothing there), BAD_DATA or MISMATCH (a message was dropped; err says why and who sent it, ret_peer too, 0 when that is nobody of this
  * protocol; go on). Owns: *ret_message. */
-SL_MUST_USE enum sl_status sl_socket_receive(struct sl_socket *socket, uint64_t *ret_peer, struct sl_message **ret_message,
-        struct sl_error *err);
+SL_MUST_USE enum sl_status sl_socket_receive(
+        struct sl_socket *socket, uint64_t *ret_peer, struct sl_message **ret_message, struct sl_error *err);
 
 /* sl_transport_wait waits until a socket or descriptor can be read, a signal comes, or the time is over. ret_ready: bit i for socket i, then descriptors. */
-SL_MUST_USE enum sl_status sl_transport_wait(struct sl_socket *const *sockets, int socket_count, const int *fds, int fd_count,
-        int64_t timeout_ms, uint64_t *ret_ready, struct sl_error *err);
+SL_MUST_USE enum sl_status sl_transport_wait(struct sl_socket *const *sockets, int socket_count,
+        const int *fds, int fd_count, int64_t timeout_ms, uint64_t *ret_ready, struct sl_error *err);

@@ -37,7 +37,7 @@ struct process {
     uint64_t refused; /* handshakes, as far as they were logged */
     struct ps_updates updates;
     struct sl_outbox answers; /* of the server's core */
-    struct sl_outbox local; /* messages between the two cores, in order */
+    struct sl_outbox local;   /* messages between the two cores, in order */
     struct sl_progress progress;
     bool progress_begun, finished;
     enum sl_status finish_status;
@@ -52,13 +52,17 @@ static enum sl_status advance(struct process *p, struct ps_event *event, struct 
 /* Nothing listens beyond this machine without keys unless the config says so. */
 static enum sl_status check_endpoint(const struct sl_config *config, struct sl_error *err)
 {
-    static const char *const local[] = {"tcp://127.", "tcp://localhost:", "tcp://[::1]:", "ipc://", "inproc://"};
+    static const char *const local[] = {
+            "tcp://127.", "tcp://localhost:", "tcp://[::1]:", "ipc://", "inproc://"};
     for (size_t i = 0; i < sizeof(local) / sizeof(local[0]); i++)
         if (strncmp(config->cluster.coordinator, local[i], strlen(local[i])) == 0)
             return SL_OK;
     if (config->cluster.insecure || config->cluster.keys[0] != 0)
         return SL_OK;
-    return sl_fail(err, SL_KEYS, "cluster.coordinator %s can be reached from other machines, unencrypted: make keys (shelflife keygen DIR) and set cluster.keys, or use a loopback address, or set cluster.insecure: true in a network that you trust",
+    return sl_fail(err, SL_KEYS,
+            "cluster.coordinator %s can be reached from other machines, unencrypted: make keys (shelflife "
+            "keygen DIR) and set cluster.keys, or use a loopback address, or set cluster.insecure: true in a "
+            "network that you trust",
             config->cluster.coordinator);
 }
 
@@ -98,7 +102,8 @@ static enum sl_status open_state(struct process *p, struct ps_training *ret_trai
 
 static enum sl_status open_cores(struct process *p, const struct ps_training *training, struct sl_error *err)
 {
-    struct ps_coordinator_options options = {.config = p->options->config, .layout = p->layout, .training = *training};
+    struct ps_coordinator_options options = {
+            .config = p->options->config, .layout = p->layout, .training = *training};
     if (getrandom(&options.cluster, sizeof(options.cluster), 0) != sizeof(options.cluster))
         return sl_fail_errno(err, "cannot draw a random number");
     enum sl_status status = sl_config_hash(&options.config_hash, p->options->config, err);
@@ -117,8 +122,8 @@ static enum sl_status open_socket(struct process *p, struct sl_error *err)
     if (status != SL_OK)
         return status;
     const char *endpoint = sl_socket_endpoint(p->socket);
-    sl_log(SL_LOG_INFO, "server", "listening", "endpoint=%s encrypted=%s parameters=%zu blocks=%d", endpoint, p->keys != NULL ? "yes" : "no",
-            p->layout->trained, p->layout->block_count);
+    sl_log(SL_LOG_INFO, "server", "listening", "endpoint=%s encrypted=%s parameters=%zu blocks=%d", endpoint,
+            p->keys != NULL ? "yes" : "no", p->layout->trained, p->layout->block_count);
     if (p->options->ready_fd < 0)
         return SL_OK;
     char line[512];
@@ -150,15 +155,19 @@ static void show_step(struct process *p, const struct ps_step_record *r)
 {
     const struct sl_config *config = p->options->config;
     if (!p->progress_begun) {
-        sl_progress_begin(&p->progress, &(struct sl_progress_options){.title = "train", .unit = "samples",
-                .scale = (double)config->batch.slots * config->batch.slot_size, .total = ps_coordinator_total_steps(p->coordinator),
-                .done = r->step - 1});
+        sl_progress_begin(
+                &p->progress, &(struct sl_progress_options){.title = "train",
+                                      .unit = "samples",
+                                      .scale = (double)config->batch.slots * config->batch.slot_size,
+                                      .total = ps_coordinator_total_steps(p->coordinator),
+                                      .done = r->step - 1});
         p->progress_begun = true;
     }
     char note[SL_PROGRESS_NOTE_MAX];
     int used = snprintf(note, sizeof(note), "epoch %" PRId64 "/%d loss", r->epoch + 1, config->epochs);
     for (int b = 0; b <= config->modality_count && used > 0 && (size_t)used < sizeof(note); b++)
-        used += snprintf(note + used, sizeof(note) - (size_t)used, " %s %.3f", sl_config_branch_name(config, b), r->loss[b]);
+        used += snprintf(note + used, sizeof(note) - (size_t)used, " %s %.3f",
+                sl_config_branch_name(config, b), r->loss[b]);
     sl_progress_update(&p->progress, r->step, "%s", note);
 }
 
@@ -168,10 +177,12 @@ static void show_validation(struct process *p, const struct ps_action *action, i
     char text[1024];
     int used = 0;
     for (int b = 0; b <= config->modality_count && (size_t)used < sizeof(text); b++)
-        used += snprintf(text + used, sizeof(text) - (size_t)used, " %s.loss=%.4f %s.accuracy=%.4f", sl_config_branch_name(config, b),
-                sl_evaluation_metric(action->evaluation, b, SL_METRIC_LOSS), sl_config_branch_name(config, b),
+        used += snprintf(text + used, sizeof(text) - (size_t)used, " %s.loss=%.4f %s.accuracy=%.4f",
+                sl_config_branch_name(config, b), sl_evaluation_metric(action->evaluation, b, SL_METRIC_LOSS),
+                sl_config_branch_name(config, b),
                 sl_evaluation_metric(action->evaluation, b, SL_METRIC_ACCURACY));
-    sl_log(SL_LOG_INFO, "train", "validation", "epoch=%" PRId64 "%s best=%s", epoch, text, action->best ? "yes" : "no");
+    sl_log(SL_LOG_INFO, "train", "validation", "epoch=%" PRId64 "%s best=%s", epoch, text,
+            action->best ? "yes" : "no");
 }
 
 /* ---- actions ---- */
@@ -181,14 +192,17 @@ static void note_event(struct process *p, enum sl_log_level level, const char *e
     char quoted[SL_MESSAGE_TEXT_MAX * 2];
     struct sl_error problem = {0};
     sl_log(level, "train", event, "text=%s", sl_log_quote(quoted, sizeof(quoted), text));
-    if (ps_metrics_event(p->metrics, ps_coordinator_training(p->coordinator)->step, event, text, &problem) != SL_OK)
-        sl_log(SL_LOG_WARN, "train", "metrics-failed", "reason=%s", sl_log_quote(quoted, sizeof(quoted), problem.text));
+    if (ps_metrics_event(p->metrics, ps_coordinator_training(p->coordinator)->step, event, text, &problem) !=
+            SL_OK)
+        sl_log(SL_LOG_WARN, "train", "metrics-failed", "reason=%s",
+                sl_log_quote(quoted, sizeof(quoted), problem.text));
 }
 
 static enum sl_status save(struct process *p, bool best, struct sl_error *err)
 {
     struct sl_error problem = {0};
-    enum sl_status status = ps_archive_save(p->archive, p->table, ps_coordinator_training(p->coordinator), best, &problem);
+    enum sl_status status =
+            ps_archive_save(p->archive, p->table, ps_coordinator_training(p->coordinator), best, &problem);
     if (status == SL_OK)
         return SL_OK;
     struct ps_event event = {.kind = PS_EVENT_SNAPSHOT_WRITTEN, .status = status, .text = problem.text};
@@ -198,14 +212,16 @@ static enum sl_status save(struct process *p, bool best, struct sl_error *err)
 static enum sl_status act(struct process *p, const struct ps_action *action, struct sl_error *err)
 {
     const struct ps_training *training = ps_coordinator_training(p->coordinator);
-    int64_t epoch = training->train_count > 0 ? training->step / ps_coordinator_steps_per_epoch(p->coordinator) : 0;
+    int64_t epoch =
+            training->train_count > 0 ? training->step / ps_coordinator_steps_per_epoch(p->coordinator) : 0;
     switch (action->kind) {
     case PS_ACTION_STEP:
         show_step(p, &action->record);
         return ps_metrics_step(p->metrics, &action->record, err);
     case PS_ACTION_VALIDATION:
         show_validation(p, action, epoch);
-        return ps_metrics_validation(p->metrics, training->step, epoch, action->seconds, action->best, action->evaluation, err);
+        return ps_metrics_validation(
+                p->metrics, training->step, epoch, action->seconds, action->best, action->evaluation, err);
     case PS_ACTION_JOINED:
         note_event(p, SL_LOG_INFO, "worker-joined", action->text);
         return SL_OK;
@@ -279,7 +295,8 @@ static bool is_data(enum sl_message_kind kind)
 }
 
 /* A message to the core that it is for. */
-static enum sl_status deliver(struct process *p, struct sl_address from, struct sl_message *message, struct sl_error *err)
+static enum sl_status deliver(
+        struct process *p, struct sl_address from, struct sl_message *message, struct sl_error *err)
 {
     if (!is_data(message->kind)) {
         struct ps_event event = {.kind = PS_EVENT_MESSAGE, .from = from, .message = message};
@@ -320,7 +337,8 @@ static enum sl_status drop(struct process *p, uint64_t peer, const char *reason,
             sl_log_quote(quoted, sizeof(quoted), reason));
     if (!ps_offenders_note(&p->offenders, peer))
         return SL_OK;
-    sl_log(SL_LOG_WARN, "server", "peer-ignored", "incarnation=%016" PRIx64 " bad_messages=%d last=%s", peer, PS_OFFENCES_MAX, quoted);
+    sl_log(SL_LOG_WARN, "server", "peer-ignored", "incarnation=%016" PRIx64 " bad_messages=%d last=%s", peer,
+            PS_OFFENCES_MAX, quoted);
     struct ps_event event = {.kind = PS_EVENT_GONE, .from = {SL_ROLE_WORKER, peer}};
     return advance(p, &event, err);
 }
@@ -330,8 +348,10 @@ static void tell_refused(struct process *p)
 {
     uint64_t refused = sl_socket_refused(p->socket);
     if (refused != p->refused)
-        sl_log(SL_LOG_WARN, "server", "handshakes-refused", "count=%" PRIu64 " total=%" PRIu64 " hint=\"%s\"", refused - p->refused, refused,
-                p->keys != NULL ? "peers without keys, with another server's server.pub, or not in allowed" : "peers with keys; this server has none");
+        sl_log(SL_LOG_WARN, "server", "handshakes-refused", "count=%" PRIu64 " total=%" PRIu64 " hint=\"%s\"",
+                refused - p->refused, refused,
+                p->keys != NULL ? "peers without keys, with another server's server.pub, or not in allowed"
+                                : "peers with keys; this server has none");
     p->refused = refused;
 }
 
@@ -366,9 +386,12 @@ static enum sl_status take_snapshot(struct process *p, struct sl_error *err)
     if (ps_archive_take(p->archive, &written) != SL_OK)
         return SL_OK;
     if (written.status == SL_OK)
-        sl_log(SL_LOG_INFO, "snapshot", "snapshot-written", "step=%" PRId64 " best=%s bytes=%" PRIu64 " pause_ms=%.1f write_ms=%.1f", written.step,
-                written.best ? "yes" : "no", written.size, written.pause_seconds * 1e3, written.write_seconds * 1e3);
-    struct ps_event event = {.kind = PS_EVENT_SNAPSHOT_WRITTEN, .status = written.status, .text = written.error.text};
+        sl_log(SL_LOG_INFO, "snapshot", "snapshot-written",
+                "step=%" PRId64 " best=%s bytes=%" PRIu64 " pause_ms=%.1f write_ms=%.1f", written.step,
+                written.best ? "yes" : "no", written.size, written.pause_seconds * 1e3,
+                written.write_seconds * 1e3);
+    struct ps_event event = {
+            .kind = PS_EVENT_SNAPSHOT_WRITTEN, .status = written.status, .text = written.error.text};
     return advance(p, &event, err);
 }
 
@@ -392,7 +415,8 @@ static enum sl_status run_loop(struct process *p, struct sl_error *err)
         int fds[2] = {ps_archive_fd(p->archive), p->options->signal_fd};
         int64_t left_ms = (p->updates.wake_us - sl_clock_monotonic_us()) / 1000 + 1;
         uint64_t ready = 0;
-        status = sl_transport_wait(&p->socket, 1, fds, p->options->signal_fd >= 0 ? 2 : 1, left_ms < 0 ? 0 : left_ms, &ready, err);
+        status = sl_transport_wait(&p->socket, 1, fds, p->options->signal_fd >= 0 ? 2 : 1,
+                left_ms < 0 ? 0 : left_ms, &ready, err);
         if (status == SL_OK)
             status = receive_all(p, err);
         tell_refused(p);
@@ -414,8 +438,9 @@ static enum sl_status finish(struct process *p, struct sl_error *err)
     if (p->progress_begun)
         sl_progress_end(&p->progress);
     char quoted[SL_MESSAGE_TEXT_MAX * 2];
-    sl_log(p->finish_status == SL_OK || p->finish_status == SL_STOPPED ? SL_LOG_INFO : SL_LOG_ERROR, "server", "finished", "status=%s reason=%s",
-            sl_status_name(p->finish_status), sl_log_quote(quoted, sizeof(quoted), p->finish_text));
+    sl_log(p->finish_status == SL_OK || p->finish_status == SL_STOPPED ? SL_LOG_INFO : SL_LOG_ERROR, "server",
+            "finished", "status=%s reason=%s", sl_status_name(p->finish_status),
+            sl_log_quote(quoted, sizeof(quoted), p->finish_text));
     if (p->finish_status == SL_OK)
         return SL_OK;
     return sl_fail(err, p->finish_status, "%s", p->finish_text);

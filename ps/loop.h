@@ -11,10 +11,11 @@
 struct ps_run_options {
     const struct sl_config *config;
     const char *resume; /* "auto": the newest whole snapshot if there is one; "never"; or a snapshot's path */
-    int signal_fd; /* of sl_signals_open */
+    int signal_fd;      /* of sl_signals_open */
     int ready_fd; /* the endpoint and a newline are written to it once workers may come; -1 = none. Closed then. */
 };
 
 /* ps_run trains until the config's end. Errors: STOPPED when a signal ended it (ret_signal says which; a snapshot is written), DIVERGED, DISK, KEYS, BAD_DATA for
  * a snapshot that is damaged or of another model, USAGE, FAILED. */
-SL_MUST_USE enum sl_status ps_run(const struct ps_run_options *options, int *ret_signal, struct sl_error *err);
+SL_MUST_USE enum sl_status ps_run(
+        const struct ps_run_options *options, int *ret_signal, struct sl_error *err);

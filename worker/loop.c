@@ -24,7 +24,8 @@ struct worker {
     struct sl_keys *keys; /* NULL = not encrypted */
     struct sl_transport *transport;
     struct sl_socket *socket;
-    char handshake_text[SL_ERROR_TEXT_MAX]; /* why the server does not let us in so far, "" = it does or is not there */
+    char handshake_text
+            [SL_ERROR_TEXT_MAX]; /* why the server does not let us in so far, "" = it does or is not there */
     struct wk_core *core;
     float *params;
     struct wk_updates updates;
@@ -60,13 +61,16 @@ static enum sl_status open_model(struct worker *w, struct sl_error *err)
     w->params = sl_alloc_aligned(w->layout->count, sizeof(*w->params));
     if (w->params == NULL)
         return sl_fail(err, SL_NO_MEMORY, "out of memory for %zu parameters", w->layout->count);
-    struct wk_executor_options options = {config, w->layout, w->model, w->train, w->validation, w->options->threads};
+    struct wk_executor_options options = {
+            config, w->layout, w->model, w->train, w->validation, w->options->threads};
     return wk_executor_create(&w->executor, &options, err);
 }
 
 static enum sl_status introduce(struct worker *w, struct sl_hello *hello, struct sl_error *err)
 {
-    *hello = (struct sl_hello){.role = SL_ROLE_WORKER, .layout_hash = w->layout->hash, .threads = (uint32_t)w->options->threads,
+    *hello = (struct sl_hello){.role = SL_ROLE_WORKER,
+            .layout_hash = w->layout->hash,
+            .threads = (uint32_t)w->options->threads,
             .pid = (uint32_t)getpid()};
     hello->train_count = wk_dataset_count(w->train);
     hello->train_fingerprint = wk_dataset_fingerprint(w->train);
@@ -82,8 +86,10 @@ static enum sl_status introduce(struct worker *w, struct sl_hello *hello, struct
 static enum sl_status open_core(struct worker *w, struct sl_error *err)
 {
     const struct sl_config *config = w->options->config;
-    struct wk_core_options options = {.layout = w->layout, .slots = (uint32_t)config->batch.slots,
-            .slot_size = (uint32_t)config->batch.slot_size, .heartbeat_us = config->cluster.heartbeat_ms * 1000,
+    struct wk_core_options options = {.layout = w->layout,
+            .slots = (uint32_t)config->batch.slots,
+            .slot_size = (uint32_t)config->batch.slot_size,
+            .heartbeat_us = config->cluster.heartbeat_ms * 1000,
             .timeout_us = config->cluster.timeout_ms * 1000};
     if (getrandom(&options.incarnation, sizeof(options.incarnation), 0) != sizeof(options.incarnation))
         return sl_fail_errno(err, "cannot draw a random number");
@@ -93,7 +99,8 @@ static enum sl_status open_core(struct worker *w, struct sl_error *err)
     if (status == SL_OK)
         status = sl_transport_create_secure(&w->transport, w->keys, err);
     if (status == SL_OK)
-        status = sl_socket_connect(&w->socket, w->transport, w->options->coordinator, options.incarnation, err);
+        status = sl_socket_connect(
+                &w->socket, w->transport, w->options->coordinator, options.incarnation, err);
     return status;
 }
 
@@ -153,7 +160,8 @@ static enum sl_status receive_all(struct worker *w, struct sl_error *err)
         if (status == SL_AGAIN || w->finished)
             return SL_OK;
         if (status == SL_OK) {
-            struct wk_event event = {.kind = WK_EVENT_MESSAGE, .from = {SL_ROLE_SERVER, 0}, .message = message};
+            struct wk_event event = {
+                    .kind = WK_EVENT_MESSAGE, .from = {SL_ROLE_SERVER, 0}, .message = message};
             status = advance(w, &event, err);
             if (status != SL_OK)
                 return status;
@@ -180,10 +188,15 @@ static enum sl_status take_results(struct worker *w, struct sl_error *err)
     while (!w->finished && wk_executor_take(w->executor, &result) == SL_OK) {
         if (result.status != SL_OK)
             return leave_failed(w, &result, err);
-        struct wk_event event = {.kind = WK_EVENT_NODE_DONE, .node = result.node, .stats = &result.stats, .gradients = result.buffer,
+        struct wk_event event = {.kind = WK_EVENT_NODE_DONE,
+                .node = result.node,
+                .stats = &result.stats,
+                .gradients = result.buffer,
                 .compute_us = result.compute_us};
         if (result.phase == SL_PHASE_VALIDATE)
-            event = (struct wk_event){.kind = WK_EVENT_VALIDATION_DONE, .evaluation = result.buffer, .compute_us = result.compute_us};
+            event = (struct wk_event){.kind = WK_EVENT_VALIDATION_DONE,
+                    .evaluation = result.buffer,
+                    .compute_us = result.compute_us};
         enum sl_status status = advance(w, &event, err);
         sl_buffer_release(result.buffer);
         if (status != SL_OK)
@@ -215,7 +228,8 @@ static enum sl_status check_handshake(struct worker *w, struct sl_error *err)
         return sl_fail(err, status, "%s", problem.text);
     if (status == SL_AGAIN && w->handshake_text[0] == 0) {
         char quoted[SL_ERROR_TEXT_MAX];
-        sl_log(SL_LOG_WARN, "worker", "handshake-failed", "reason=%s", sl_log_quote(quoted, sizeof(quoted), problem.text));
+        sl_log(SL_LOG_WARN, "worker", "handshake-failed", "reason=%s",
+                sl_log_quote(quoted, sizeof(quoted), problem.text));
     }
     memcpy(w->handshake_text, problem.text, sizeof(w->handshake_text)); /* "" when all is well */
     return SL_OK;
@@ -229,7 +243,8 @@ static enum sl_status loop(struct worker *w, struct sl_error *err)
         int fds[2] = {wk_executor_fd(w->executor), w->options->signal_fd};
         int64_t left_ms = (w->updates.wake_us - sl_clock_monotonic_us()) / 1000 + 1;
         uint64_t ready = 0;
-        status = sl_transport_wait(&w->socket, 1, fds, w->options->signal_fd >= 0 ? 2 : 1, left_ms < 0 ? 0 : left_ms, &ready, err);
+        status = sl_transport_wait(&w->socket, 1, fds, w->options->signal_fd >= 0 ? 2 : 1,
+                left_ms < 0 ? 0 : left_ms, &ready, err);
         if (status == SL_OK)
             status = check_handshake(w, err);
         if (status == SL_OK)

@@ -13,8 +13,8 @@ struct sl_transport;
 struct wk_worker_options {
     const struct sl_config *config;
     const char *coordinator; /* endpoint */
-    int threads; /* compute threads, >= 1 */
-    int signal_fd; /* of sl_signals_open, -1 = none */
+    int threads;             /* compute threads, >= 1 */
+    int signal_fd;           /* of sl_signals_open, -1 = none */
 };
 
 /* wk_worker_run returns when the coordinator says that training is over (OK), refuses (MISMATCH), does not let us in (KEYS), is silent (TIMEOUT), a signal comes (STOPPED), or

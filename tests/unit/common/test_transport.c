@@ -24,7 +24,8 @@ static void open_pair(struct pair *p, const char *endpoint)
     struct sl_error err = {0};
     assert_int_equal(sl_transport_create(&p->transport, &err), SL_OK);
     assert_int_equal(sl_socket_bind(&p->server, p->transport, endpoint, &err), SL_OK);
-    assert_int_equal(sl_socket_connect(&p->client, p->transport, sl_socket_endpoint(p->server), 42, &err), SL_OK);
+    assert_int_equal(
+            sl_socket_connect(&p->client, p->transport, sl_socket_endpoint(p->server), 42, &err), SL_OK);
 }
 
 static void close_pair(struct pair *p)
@@ -34,7 +35,8 @@ static void close_pair(struct pair *p)
     sl_transport_destroy(p->transport);
 }
 
-static enum sl_status receive(struct sl_socket *socket, uint64_t *ret_peer, struct sl_message **ret_message, struct sl_error *err)
+static enum sl_status receive(
+        struct sl_socket *socket, uint64_t *ret_peer, struct sl_message **ret_message, struct sl_error *err)
 {
     for (;;) {
         uint64_t ready = 0;
