@@ -49,6 +49,18 @@ static enum sl_status advance(struct process *p, struct ps_event *event, struct 
 
 /* ---- open and close ---- */
 
+/* What a config may say and this release cannot do is refused: never done in another way without a word. */
+static enum sl_status check_supported(const struct sl_config *config, struct sl_error *err)
+{
+    if (config->consistency.mode != SL_CONSISTENCY_BSP)
+        return sl_fail(err, SL_USAGE, "%s: consistency.mode: this release trains in step (bsp) only; set it to bsp",
+                config->path);
+    if (config->cluster.servers != 1)
+        return sl_fail(err, SL_USAGE, "%s: cluster.servers is %d: this release runs 1 server; set it to 1",
+                config->path, config->cluster.servers);
+    return SL_OK;
+}
+
 /* Nothing listens beyond this machine without keys unless the config says so. */
 static enum sl_status check_endpoint(const struct sl_config *config, struct sl_error *err)
 {
@@ -450,7 +462,9 @@ enum sl_status ps_run(const struct ps_run_options *options, int *ret_signal, str
 {
     struct process p = {.options = options};
     struct ps_training training;
-    enum sl_status status = check_endpoint(options->config, err);
+    enum sl_status status = check_supported(options->config, err);
+    if (status == SL_OK)
+        status = check_endpoint(options->config, err);
     if (status == SL_OK)
         status = load_keys(&p, err);
     if (status == SL_OK)
