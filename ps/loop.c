@@ -53,8 +53,8 @@ static enum sl_status advance(struct process *p, struct ps_event *event, struct 
 static enum sl_status check_supported(const struct sl_config *config, struct sl_error *err)
 {
     if (config->consistency.mode != SL_CONSISTENCY_BSP)
-        return sl_fail(err, SL_USAGE, "%s: consistency.mode: this release trains in step (bsp) only; set it to bsp",
-                config->path);
+        return sl_fail(err, SL_USAGE,
+                "%s: consistency.mode: this release trains in step (bsp) only; set it to bsp", config->path);
     if (config->cluster.servers != 1)
         return sl_fail(err, SL_USAGE, "%s: cluster.servers is %d: this release runs 1 server; set it to 1",
                 config->path, config->cluster.servers);
