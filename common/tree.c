@@ -62,6 +62,16 @@ struct sl_node sl_tree_cover(uint32_t slots, uint32_t begin, uint32_t end)
     return node;
 }
 
+uint32_t sl_tree_places(uint32_t slots)
+{
+    return 2U << sl_tree_levels(slots);
+}
+
+uint32_t sl_tree_place(uint32_t slots, struct sl_node node)
+{
+    return (1U << (sl_tree_levels(slots) - node.level)) + node.index;
+}
+
 void sl_vector_add(float *restrict sum, const float *restrict x, uint64_t count)
 {
     for (uint64_t i = 0; i < count; i++)

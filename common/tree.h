@@ -29,5 +29,10 @@ bool sl_tree_equal(struct sl_node a, struct sl_node b);
  * begin < end <= slots. */
 struct sl_node sl_tree_cover(uint32_t slots, uint32_t begin, uint32_t end);
 
+/* The nodes of a tree as places of an array, the root at 1 and the children of i at 2 i and 2 i + 1. sl_tree_places is the length of an array for
+ * any tree of up to `slots` slots. */
+uint32_t sl_tree_places(uint32_t slots);
+uint32_t sl_tree_place(uint32_t slots, struct sl_node node);
+
 /* sl_vector_add does sum[i] += x[i]: the one addition of the tree, on workers and servers. Shapes: (count,). */
 void sl_vector_add(float *restrict sum, const float *restrict x, uint64_t count);

@@ -2,6 +2,7 @@
 #include "ps/coordinator.h"
 
 #include "common/memory.h"
+#include "ps/optimiser.h"
 #include "ps/schedule.h"
 
 #include <assert.h>
@@ -36,6 +37,7 @@ struct worker {
 struct ps_coordinator {
     struct ps_coordinator_options options;
     struct ps_modulation_config modulation;
+    struct ps_optimiser optimiser; /* for its clipping */
     struct ps_training training;
     enum state state;
     struct worker *workers; /* that take part now */
@@ -115,10 +117,11 @@ enum sl_status ps_coordinator_create(struct ps_coordinator **ret_coordinator,
     struct ps_coordinator *c = sl_alloc(1, sizeof(*c));
     if (c == NULL)
         return sl_fail(err, SL_NO_MEMORY, "out of memory for the coordinator");
-    size_t nodes = (size_t)2 << sl_tree_levels((uint32_t)config->batch.slots);
+    size_t nodes = sl_tree_places((uint32_t)config->batch.slots);
     c->options = *options;
     c->training = options->training;
     c->modulation = ps_modulation_from_config(config);
+    c->optimiser = ps_optimiser_from_config(config);
     bool known = sl_config_find_metric(config, config->snapshots.keep_best, &c->keep_branch, &c->keep_metric);
     assert(known); /* the config was checked */
     c->node_stats = sl_alloc(nodes, sizeof(*c->node_stats));
@@ -452,7 +455,7 @@ static enum sl_status open_step(struct ps_coordinator *c, struct sl_error *err)
     int64_t samples = samples_of_step(c, c->training.step), size = c->options.config->batch.slot_size;
     c->state = STATE_TRAINING;
     c->reduced = false;
-    memset(c->node_present, 0, (size_t)2 << sl_tree_levels((uint32_t)c->options.config->batch.slots));
+    memset(c->node_present, 0, sl_tree_places((uint32_t)c->options.config->batch.slots));
     return open_units(c, (uint32_t)((samples + size - 1) / size), err);
 }
 
@@ -462,13 +465,13 @@ static void join_stats(struct ps_coordinator *c, struct sl_node node, const stru
     uint32_t root = sl_tree_levels(c->units);
     struct sl_step_stats sum = *stats;
     for (;; node = sl_tree_parent(node)) {
-        size_t place = ((size_t)1 << (root - node.level)) + node.index;
+        size_t place = sl_tree_place(c->units, node);
         c->node_stats[place] = sum;
         c->node_present[place] = 1;
         if (node.level == root)
             return;
         struct sl_node sibling = sl_tree_sibling(node);
-        size_t other = ((size_t)1 << (root - sibling.level)) + sibling.index;
+        size_t other = sl_tree_place(c->units, sibling);
         if (!sl_tree_node_valid(c->units, sibling))
             continue; /* a missing leaf is skipped */
         if (!c->node_present[other])
@@ -515,8 +518,7 @@ static void record_gradients(struct ps_coordinator *c, const struct sl_step_stat
     r->norm = sqrt(norm2) / sum->weight_sum;
     for (int m = 0; m < layout->modality_count; m++)
         r->cosine[m] = dot[m] / sqrt(unimodal2[m] * fused2[m]);
-    double most = c->options.config->optimiser.clip_norm;
-    r->clip = most > 0.0 && r->norm + 1e-6 > most ? most / (r->norm + 1e-6) : 1.0;
+    r->clip = ps_optimiser_clip(&c->optimiser, r->norm);
 }
 
 /* All slots are in and the servers have reduced them: scores → ratios → coefficients, norm → clip factor; then COMMIT. */

@@ -127,16 +127,16 @@ static void deposit(struct wk_executor *x, uint32_t slot, struct node_sums *mine
 {
     struct sl_node node = {0, slot};
     (void)pthread_mutex_lock(&x->lock);
-    uint32_t slots = x->run.slots, root = sl_tree_levels(slots);
+    uint32_t slots = x->run.slots;
     while (!is_cut(x, node)) {
         struct sl_node sibling = sl_tree_sibling(node);
-        struct node_sums *theirs = &x->sums[((size_t)1 << (root - sibling.level)) + sibling.index];
+        struct node_sums *theirs = &x->sums[sl_tree_place(slots, sibling)];
         if (!sl_tree_node_valid(slots, sibling)) {
             node = sl_tree_parent(node); /* a missing leaf is skipped */
             continue;
         }
         if (theirs->gradients == NULL) {
-            x->sums[((size_t)1 << (root - node.level)) + node.index] = *mine;
+            x->sums[sl_tree_place(slots, node)] = *mine;
             (void)pthread_mutex_unlock(&x->lock);
             return;
         }
@@ -326,7 +326,7 @@ static enum sl_status start_thread(struct wk_executor *x, struct compute_thread 
 static enum sl_status prepare(struct wk_executor *x, struct sl_error *err)
 {
     const struct sl_config *config = x->options.config;
-    size_t nodes = (size_t)2 << sl_tree_levels((uint32_t)config->batch.slots);
+    size_t nodes = sl_tree_places((uint32_t)config->batch.slots);
     x->sums = sl_alloc(nodes, sizeof(*x->sums));
     x->threads = sl_alloc((size_t)x->options.threads, sizeof(*x->threads));
     x->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -395,7 +395,7 @@ void wk_executor_destroy(struct wk_executor *x)
     struct wk_result result;
     while (wk_executor_take(x, &result) == SL_OK)
         sl_buffer_release(result.buffer);
-    size_t nodes = (size_t)2 << sl_tree_levels((uint32_t)x->options.config->batch.slots);
+    size_t nodes = sl_tree_places((uint32_t)x->options.config->batch.slots);
     for (size_t i = 0; x->sums != NULL && i < nodes; i++)
         sl_buffer_release(x->sums[i].gradients);
     wk_gradient_pool_destroy(x->pool);

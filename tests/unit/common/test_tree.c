@@ -128,6 +128,24 @@ static void test_any_cut_gives_the_same_bits(void **state)
     }
 }
 
+static void test_places_are_distinct_and_fit(void **unused)
+{
+    (void)unused;
+    for (uint32_t slots = 1; slots <= 33; slots++) {
+        unsigned char taken[256] = {0};
+        assert_true(sl_tree_places(slots) <= sizeof(taken));
+        assert_int_equal(sl_tree_place(slots, sl_tree_root(slots)), 1);
+        for (uint32_t level = 0; level <= sl_tree_levels(slots); level++) {
+            for (uint32_t index = 0; sl_tree_node_valid(slots, (struct sl_node){level, index}); index++) {
+                uint32_t place = sl_tree_place(slots, (struct sl_node){level, index});
+                assert_true(place < sl_tree_places(slots));
+                assert_false(taken[place]);
+                taken[place] = 1;
+            }
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -135,6 +153,7 @@ int main(void)
             cmocka_unit_test(test_family),
             cmocka_unit_test(test_cover),
             cmocka_unit_test(test_any_cut_gives_the_same_bits),
+            cmocka_unit_test(test_places_are_distinct_and_fit),
     };
     return cmocka_run_group_tests_name("tree", tests, NULL, NULL);
 }
