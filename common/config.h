@@ -136,7 +136,11 @@ struct sl_config {
         int servers, workers, threads; /* threads per worker; 0 = all cores shared out */
         char keys[SL_PATH_MAX];
         bool insecure;
-        int64_t heartbeat_ms, timeout_ms;
+        int64_t heartbeat_ms, timeout_ms, resend_ms;
+        int64_t join_ms;       /* how long a worker or server looks for the coordinator, at its start and after losing it */
+        double straggler;      /* a run that takes so many times what was expected is given to an idle worker too */
+        double audit;          /* share of steps in which a node is computed twice and compared */
+        char bind[SL_PATH_MAX]; /* where servers other than the first listen */
     } cluster;
 };
 

@@ -2,11 +2,20 @@
 /* What a core wants sent: messages with their receivers, in order. Cores fill it, loops (or the simulator) empty it. */
 #include "common/message.h"
 
-/* Whom a message goes to or comes from: a worker by the incarnation of its process, a server by its rank, the coordinator by rank 0 too. */
+#include <stdbool.h>
+
+/* Whom a message goes to or comes from: workers and servers by their incarnation, the coordinator by 0 (there is one, whatever process it lives in). */
 struct sl_address {
     enum sl_role role;
     uint64_t id;
 };
+
+#define SL_COORDINATOR ((struct sl_address){SL_ROLE_COORDINATOR, 0})
+
+static inline bool sl_address_equal(struct sl_address a, struct sl_address b)
+{
+    return a.role == b.role && a.id == b.id;
+}
 
 struct sl_outgoing {
     struct sl_address to;

@@ -6,8 +6,9 @@
  *     s = ps_table_apply(table, block, version, &commit, grads, err);   // version + 1 stands
  *     struct sl_buffer *params = ps_table_share(table, block);          // for many messages, without a copy
  *
- * A block's values lie in a counted buffer, so that messages on their way keep the version that they took:
- * apply writes in place when nobody else holds the buffer, else into a new one. Blocks do not know each
+ * A block's values and moments lie in counted buffers, so that messages and snapshots on their way keep the version that they took:
+ * apply writes in place when nobody else holds the buffer, else into a new one. So a snapshot costs no copy at once: only
+ * the blocks that are updated before it is written. Blocks do not know each
  * other: different threads may work on different blocks. Frozen parameters and the gaps between parameters
  * are neither measured nor changed.
  */
@@ -31,6 +32,18 @@ void ps_table_destroy_auto(struct ps_table **table);
  * m, v NULL = zero. Errors: NO_MEMORY. */
 SL_MUST_USE enum sl_status ps_table_load(struct ps_table *table, const float *params, const float *m,
         const float *v, int64_t version, struct sl_error *err);
+
+/* ps_table_put sets one block from buffers, which it shares: nothing is copied until the next update. Shapes: each (block->count,) floats; m, v
+ * NULL = zero, v is ignored without a second moment. Owns: retains what it takes. Errors: BAD_DATA for another size, NO_MEMORY. */
+SL_MUST_USE enum sl_status ps_table_put(struct ps_table *table, int block, const struct sl_frame *params,
+        const struct sl_frame *m, const struct sl_frame *v, int64_t version, struct sl_error *err);
+
+/* The block's buffers as they are now, for a snapshot. Owns: one reference each, release them; v NULL without a second moment. */
+struct ps_block_state {
+    struct sl_buffer *params, *m, *v;
+};
+struct ps_block_state ps_table_capture(struct ps_table *table, int block);
+void ps_block_state_fini(struct ps_block_state *state);
 
 /* ps_table_copy puts the table's part into whole flat vectors. Shapes: (layout->count,); m, v may be NULL;
  * without a second moment (SGD) v is not touched. */

@@ -5,7 +5,9 @@
  *                           ▲                                                                                       │
  *                           └───────────────────────────── every node of the run reported ──────────────────────────┘
  *
- * The loop (loop.h) feeds messages and finished computations and carries out the updates. Same events, same updates.
+ * An ASSIGN replaces the run before it: what is not computed yet is cancelled (somebody else was faster, or the step is over).
+ * Messages come and go through links.h: in order, once. When the coordinator or a server is gone, the core finishes with AGAIN: the loop makes a new core with a new
+ * incarnation, which joins again.
  */
 #include "common/layout.h"
 #include "common/outbox.h"
@@ -16,36 +18,45 @@ enum wk_event_kind {
     WK_EVENT_START,
     WK_EVENT_TICK,
     WK_EVENT_MESSAGE,
-    WK_EVENT_NODE_DONE,
-    WK_EVENT_VALIDATION_DONE,
+    WK_EVENT_GONE,            /* the link to `from` has ended, text says why */
+    WK_EVENT_NODE_DONE,       /* of the last COMPUTE or of one that was cancelled */
+    WK_EVENT_VALIDATION_DONE, /* the same */
+    WK_EVENT_IDLE,            /* nothing is being computed any more: the last run is whole or cancelled */
     WK_EVENT_LEAVE
 };
 
 struct wk_event {
     enum wk_event_kind kind;
     int64_t now_us;
-    struct sl_address from;            /* MESSAGE */
+    struct sl_address from;            /* MESSAGE, GONE */
     const struct sl_message *message;  /* MESSAGE: borrowed; frames are retained where needed */
+    uint64_t run;                      /* NODE_DONE, VALIDATION_DONE: of the COMPUTE that asked for it */
     struct sl_node node;               /* NODE_DONE */
     const struct sl_step_stats *stats; /* NODE_DONE */
     struct sl_buffer *
             gradients; /* NODE_DONE: both tags, two whole flat vectors one after the other; borrowed, retained */
     struct sl_buffer *evaluation; /* VALIDATION_DONE: borrowed, retained */
     uint64_t compute_us;          /* NODE_DONE, VALIDATION_DONE */
-    const char *text;             /* LEAVE: why */
+    struct sl_report report;      /* TICK: how the process is doing, sent now and then */
+    const char *text;             /* LEAVE, GONE: why */
 };
 
 enum wk_action_kind {
     WK_ACTION_NONE,
-    WK_ACTION_COMPUTE, /* run the slots or units [begin, end) of the step on the parameters as they are now */
-    WK_ACTION_FINISH,  /* leave with this status and text */
+    WK_ACTION_CONNECT, /* open links to servers[1 …]; rank 0 is reached through the coordinator */
+    WK_ACTION_COMPUTE, /* run the slots or units [begin, end) of the step on the parameters as they are now; only after IDLE */
+    WK_ACTION_CANCEL,  /* skip what is not begun of the last COMPUTE; IDLE comes when nothing is being computed */
+    WK_ACTION_FINISH,  /* leave with this status and text; AGAIN: make a new core and join again */
 };
 
 struct wk_action {
     enum wk_action_kind kind;
+    uint64_t run; /* COMPUTE: comes back with its results */
     enum sl_phase phase;
-    int64_t step;
+    int64_t step, version; /* version: at least this one is wanted */
     uint32_t slots, begin, end;
+    const struct sl_server_entry *servers; /* CONNECT: (server_count,), borrowed until the next event */
+    int server_count;
     enum sl_status status;
     char text[SL_MESSAGE_TEXT_MAX];
 };
@@ -63,7 +74,9 @@ struct wk_core_options {
     uint64_t incarnation;
     uint32_t slots,
             slot_size; /* of the config's batch: with the counts of hello they say which assignments there can be */
-    int64_t heartbeat_us, timeout_us;
+    int64_t join_us;   /* without a WELCOME for so long after START: FINISH with TIMEOUT */
+    int64_t report_us; /* between two REPORTs */
+    bool busy;         /* the executor is still at a run of the core before: wait for IDLE */
 };
 
 /* wk_core_create makes a core whose parameters are `params` (layout->count floats), which the core fills from PARAMS messages and nobody else writes.
@@ -75,3 +88,6 @@ void wk_core_destroy(struct wk_core *core);
 /* wk_core_step advances the core by one event. updates is cleared first. Errors: NO_MEMORY; what a peer did wrong becomes a FINISH or is ignored. */
 SL_MUST_USE enum sl_status wk_core_step(
         struct wk_core *core, const struct wk_event *event, struct wk_updates *updates, struct sl_error *err);
+
+/* wk_core_doing borrows "joining", "idle", "pulling", "computing" or "pushing". */
+const char *wk_core_doing(const struct wk_core *core);
