@@ -1,20 +1,22 @@
-/* The worker's decisions: see core.h. One message kind, one function. */
+/* A worker's decisions: see core.h. One message kind, one function. */
 #include "worker/core.h"
 
 #include "common/memory.h"
+#include "common/placement.h"
 
 #include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
-enum state { STATE_JOINING, STATE_IDLE, STATE_PULLING, STATE_COMPUTING, STATE_LEFT };
+/* DRAINING: a run is given, but the executor is still at the one before, which reads the parameters. */
+enum state { STATE_JOINING, STATE_IDLE, STATE_DRAINING, STATE_PULLING, STATE_COMPUTING, STATE_LEFT };
 
 /* A node whose gradients are on their way: reported once every block is acknowledged. */
 struct pending_node {
     struct sl_node node;
     struct sl_step_stats stats;
-    uint64_t compute_us;
+    uint64_t compute_us, hash;
     int unacknowledged;          /* blocks */
     unsigned char *acknowledged; /* (block_count,) */
 };
@@ -22,61 +24,72 @@ struct pending_node {
 struct wk_core {
     struct wk_core_options options;
     float *params;
-    int64_t version;           /* of params, -1 = none whole */
-    unsigned char *block_here; /* (block_count,) of the version being pulled */
+    struct sl_server_entry *servers; /* (server_count,), by rank */
+    int server_count;
+    int *owners;               /* (block_count,): ranks */
+    int64_t version;           /* the oldest block of params, -1 = not whole */
+    int64_t pulled;            /* the oldest block that has come of those being pulled */
+    unsigned char *block_here; /* (block_count,) of those being pulled */
     int blocks_missing;
     enum state state;
-    uint64_t cluster, sequence;
-    struct wk_action run; /* the assignment being worked on */
-    bool queued;          /* an ASSIGN that came early */
-    struct wk_action next;
-    struct pending_node pending[32]; /* an aligned cut of a run has at most two nodes a level */
+    bool busy; /* the executor has not said IDLE since the last COMPUTE */
+    uint64_t cluster;
+    struct wk_action run;            /* the assignment being worked on */
+    struct pending_node pending[64]; /* an aligned cut of a run has at most two nodes a level */
     int pending_count;
     uint32_t reported; /* slots of the run whose STATS or VALIDATED have been sent */
-    int64_t heard_us, beat_us;
+    int64_t started_us, report_us;
 };
 
 #define PENDING_MAX ((int)(sizeof(((struct wk_core *)0)->pending) / sizeof(struct pending_node)))
-
-static const struct sl_address coordinator = {SL_ROLE_SERVER, 0};
 
 enum sl_status wk_core_create(
         struct wk_core **ret_core, const struct wk_core_options *options, float *params, struct sl_error *err)
 {
     struct wk_core *core = sl_alloc(1, sizeof(*core));
-    unsigned char *here = sl_alloc((size_t)options->layout->block_count, 1);
-    if (core == NULL || here == NULL) {
-        sl_free(core);
-        sl_free(here);
+    size_t blocks = (size_t)options->layout->block_count;
+    if (core == NULL)
         return sl_fail(err, SL_NO_MEMORY, "out of memory for the worker");
-    }
     core->options = *options;
     core->params = params;
-    core->block_here = here;
+    core->busy = options->busy;
     core->version = -1;
+    core->block_here = sl_alloc(blocks, 1);
+    core->owners = sl_alloc(blocks, sizeof(*core->owners));
+    if (core->block_here == NULL || core->owners == NULL) {
+        wk_core_destroy(core);
+        return sl_fail(err, SL_NO_MEMORY, "out of memory for the worker");
+    }
     *ret_core = core;
     return SL_OK;
+}
+
+static void drop_pending(struct wk_core *core)
+{
+    for (int i = 0; i < core->pending_count; i++)
+        sl_free(core->pending[i].acknowledged);
+    core->pending_count = 0;
 }
 
 void wk_core_destroy(struct wk_core *core)
 {
     if (core == NULL)
         return;
-    for (int i = 0; i < core->pending_count; i++)
-        sl_free(core->pending[i].acknowledged);
+    drop_pending(core);
     sl_free(core->block_here);
+    sl_free(core->owners);
+    sl_free(core->servers);
     sl_free(core);
 }
 
 /* ---- out ---- */
 
-static struct sl_message *message_to_send(struct wk_core *core, enum sl_message_kind kind)
+static struct sl_message *message_to_send(const struct wk_core *core, enum sl_message_kind kind)
 {
     struct sl_message *m = sl_message_create(kind);
     if (m != NULL) {
         m->cluster = core->cluster;
         m->incarnation = core->options.incarnation;
-        m->sequence = ++core->sequence;
         m->step = core->run.step;
         m->phase = core->run.phase;
         m->slots = core->run.slots;
@@ -91,37 +104,112 @@ static void finish(struct wk_core *core, struct wk_updates *updates, enum sl_sta
     (void)snprintf(updates->action.text, sizeof(updates->action.text), "%s", text);
 }
 
-static enum sl_status send_hello(struct wk_core *core, struct wk_updates *updates, struct sl_error *err)
+/* The first server shares the coordinator's connection. */
+static struct sl_address server_address(const struct wk_core *core, int rank)
+{
+    return rank == 0 ? SL_COORDINATOR : (struct sl_address){SL_ROLE_SERVER, core->servers[rank].incarnation};
+}
+
+static enum sl_status send_bye(
+        struct wk_core *core, const char *text, struct wk_updates *updates, struct sl_error *err)
+{
+    struct sl_message *m = message_to_send(core, SL_MESSAGE_BYE);
+    if (m != NULL)
+        (void)snprintf(m->text, sizeof(m->text), "%s", text);
+    return sl_outbox_add(&updates->outbox, SL_COORDINATOR, m, err);
+}
+
+/* ---- joining ---- */
+
+static enum sl_status say_hello(struct wk_core *core, struct wk_updates *updates, struct sl_error *err)
 {
     struct sl_message *m = message_to_send(core, SL_MESSAGE_HELLO);
     if (m != NULL)
         m->hello = core->options.hello;
-    return sl_outbox_add(&updates->outbox, coordinator, m, err);
+    return sl_outbox_add(&updates->outbox, SL_COORDINATOR, m, err);
+}
+
+/* Each server of rank >= 1 must have an address of its own. */
+static bool servers_make_sense(const struct sl_message *m)
+{
+    if (m->count < 1 || m->count > SL_SERVERS_MAX || m->frame_count != 1 ||
+            m->frames[0].size != m->count * sizeof(struct sl_server_entry))
+        return m->count == 1 && m->frame_count == 0;
+    const struct sl_server_entry *servers = m->frames[0].data;
+    for (uint64_t s = 1; s < m->count; s++)
+        if (servers[s].incarnation == 0 || servers[s].endpoint[0] == 0 ||
+                memchr(servers[s].endpoint, 0, sizeof(servers[s].endpoint)) == NULL)
+            return false;
+    return true;
+}
+
+/* WELCOME while joining → we are in; senseless → the two programs do not fit; later → ignored. */
+static enum sl_status on_welcome(
+        struct wk_core *core, const struct sl_message *m, struct wk_updates *updates, struct sl_error *err)
+{
+    if (core->state != STATE_JOINING)
+        return SL_OK;
+    if (!servers_make_sense(m)) {
+        finish(core, updates, SL_MISMATCH, "the coordinator's list of servers makes no sense");
+        return SL_OK;
+    }
+    core->servers = sl_alloc((size_t)m->count, sizeof(*core->servers));
+    if (core->servers == NULL)
+        return sl_fail(err, SL_NO_MEMORY, "out of memory for %" PRIu64 " servers", m->count);
+    core->server_count = (int)m->count;
+    if (m->frame_count == 1)
+        memcpy(core->servers, m->frames[0].data, m->frames[0].size);
+    sl_placement_make(core->options.layout, core->server_count, core->owners);
+    core->cluster = m->cluster;
+    core->state = STATE_IDLE;
+    if (core->server_count > 1)
+        updates->action = (struct wk_action){
+                .kind = WK_ACTION_CONNECT, .servers = core->servers, .server_count = core->server_count};
+    return SL_OK;
 }
 
 /* ---- a run: pull, compute ---- */
 
 static void compute(struct wk_core *core, struct wk_updates *updates)
 {
+    assert(!core->busy);
     core->state = STATE_COMPUTING;
-    core->reported = 0;
+    core->busy = true;
     updates->action = core->run;
     updates->action.kind = WK_ACTION_COMPUTE;
 }
 
-static enum sl_status begin_run(
-        struct wk_core *core, const struct wk_action *run, struct wk_updates *updates, struct sl_error *err)
+static enum sl_status pull(struct wk_core *core, struct wk_updates *updates, struct sl_error *err)
 {
-    core->run = *run;
-    if (core->version == run->step) {
-        compute(core, updates);
-        return SL_OK;
-    }
     core->state = STATE_PULLING;
     core->version = -1;
+    core->pulled = INT64_MAX;
     core->blocks_missing = core->options.layout->block_count;
     memset(core->block_here, 0, (size_t)core->options.layout->block_count);
-    return sl_outbox_add(&updates->outbox, coordinator, message_to_send(core, SL_MESSAGE_PULL), err);
+    for (int s = 0; s < core->server_count; s++) {
+        struct sl_message *m = message_to_send(core, SL_MESSAGE_PULL);
+        if (m != NULL)
+            m->version = core->run.version;
+        enum sl_status status = sl_outbox_add(&updates->outbox, server_address(core, s), m, err);
+        if (status != SL_OK)
+            return status;
+    }
+    return SL_OK;
+}
+
+/* Parameters are written while they are pulled, so nothing may be computed on them meanwhile. */
+static enum sl_status begin_run(struct wk_core *core, struct wk_updates *updates, struct sl_error *err)
+{
+    if (core->busy) {
+        if (core->state == STATE_COMPUTING)
+            updates->action = (struct wk_action){.kind = WK_ACTION_CANCEL};
+        core->state = STATE_DRAINING;
+        return SL_OK;
+    }
+    if (core->version < core->run.version)
+        return pull(core, updates, err);
+    compute(core, updates);
+    return SL_OK;
 }
 
 /* Whether the data has these slots of the step, or these units of validation. */
@@ -138,39 +226,44 @@ static bool run_exists(const struct wk_core *core, const struct sl_message *m)
     return m->slots == ((left < batch ? left : batch) + size - 1) / size && m->end <= m->slots;
 }
 
-/* ASSIGN: idle → begin; busy → keep it for later (the coordinator never sends a second one while a run is open, but the last report and
- * the next ASSIGN may cross); before WELCOME → ignored; of slots that the data does not have → leave, the two do not fit. */
+/* ASSIGN: replaces what we are at (it is done by others, or over); before WELCOME → ignored; of slots that the data does not have → leave, the two do not fit. */
 static enum sl_status on_assign(
         struct wk_core *core, const struct sl_message *m, struct wk_updates *updates, struct sl_error *err)
 {
-    if (core->state != STATE_JOINING && !run_exists(core, m)) {
+    if (core->state == STATE_JOINING)
+        return SL_OK;
+    if (!run_exists(core, m)) {
         char text[SL_MESSAGE_TEXT_MAX];
         (void)snprintf(text, sizeof(text),
                 "the coordinator assigns %s [%u, %u) of %u in step %" PRId64
                 ", which this worker's data does not have",
-                m->phase == SL_PHASE_TRAIN ? "slots" : "units of validation", m->begin, m->end, m->slots,
+                m->phase == SL_PHASE_VALIDATE ? "units of validation" : "slots", m->begin, m->end, m->slots,
                 m->step);
         finish(core, updates, SL_MISMATCH, text);
         return SL_OK;
     }
-    struct wk_action run = {
-            .phase = m->phase, .step = m->step, .slots = m->slots, .begin = m->begin, .end = m->end};
-    if (core->state == STATE_IDLE)
-        return begin_run(core, &run, updates, err);
-    if (core->state == STATE_PULLING || core->state == STATE_COMPUTING) {
-        core->next = run;
-        core->queued = true;
-    }
-    return SL_OK;
+    drop_pending(core);
+    core->reported = 0;
+    core->run = (struct wk_action){.run = core->run.run + 1,
+            .phase = m->phase,
+            .step = m->step,
+            .version = m->version,
+            .slots = m->slots,
+            .begin = m->begin,
+            .end = m->end,
+            .hash = m->hash != 0};
+    return begin_run(core, updates, err);
 }
 
-/* PARAMS of the version that is being pulled: copy the block; the last one starts the computation. Any other version, a block out of range, twice, or
+/* PARAMS that are being pulled: copy the block; the last one starts the computation. An older version, a block out of range, of another server, twice, or
  * of another size → ignored: nothing that a late answer carries can be right. */
-static void on_params(struct wk_core *core, const struct sl_message *m, struct wk_updates *updates)
+static void on_params(
+        struct wk_core *core, struct sl_address from, const struct sl_message *m, struct wk_updates *updates)
 {
     const struct sl_layout *layout = core->options.layout;
-    if (core->state != STATE_PULLING || m->step != core->run.step ||
-            m->block >= (uint32_t)layout->block_count || core->block_here[m->block])
+    if (core->state != STATE_PULLING || m->version < core->run.version ||
+            m->block >= (uint32_t)layout->block_count || core->block_here[m->block] ||
+            !sl_address_equal(from, server_address(core, core->owners[m->block])))
         return;
     const struct sl_block *block = &layout->blocks[m->block];
     if (m->frames[0].size != block->count * sizeof(float))
@@ -178,10 +271,19 @@ static void on_params(struct wk_core *core, const struct sl_message *m, struct w
     memcpy(core->params + block->offset, m->frames[0].data, m->frames[0].size);
     core->block_here[m->block] = 1;
     core->blocks_missing--;
+    if (m->version < core->pulled)
+        core->pulled = m->version;
     if (core->blocks_missing == 0) {
-        core->version = core->run.step;
+        core->version = core->pulled;
         compute(core, updates);
     }
+}
+
+/* IDLE: the executor is free: the run that was waiting for that begins. */
+static enum sl_status on_idle(struct wk_core *core, struct wk_updates *updates, struct sl_error *err)
+{
+    core->busy = false;
+    return core->state == STATE_DRAINING ? begin_run(core, updates, err) : SL_OK;
 }
 
 /* ---- results ---- */
@@ -201,19 +303,51 @@ static enum sl_status push_block(struct wk_core *core, struct sl_node node, int 
                 sl_message_add_frame(m, gradients, values, block->count * sizeof(float));
         }
     }
-    return sl_outbox_add(&updates->outbox, coordinator, m, err);
+    return sl_outbox_add(&updates->outbox, server_address(core, core->owners[b]), m, err);
 }
 
+/* The run is over when all its slots are reported. */
+static void end_run_if_reported(struct wk_core *core)
+{
+    if (core->reported == core->run.end - core->run.begin)
+        core->state = STATE_IDLE;
+}
+
+static enum sl_status send_stats(struct wk_core *core, const struct pending_node *done,
+        struct wk_updates *updates, struct sl_error *err)
+{
+    struct sl_message *m = message_to_send(core, SL_MESSAGE_STATS);
+    if (m != NULL) {
+        m->version = core->version;
+        m->node = done->node;
+        m->stats = done->stats;
+        m->compute_us = done->compute_us;
+        m->hash = done->hash;
+    }
+    core->reported += sl_tree_end(core->run.slots, done->node) - sl_tree_begin(done->node);
+    end_run_if_reported(core);
+    return sl_outbox_add(&updates->outbox, SL_COORDINATOR, m, err);
+}
+
+/* NODE_DONE of the run → its blocks to their servers, or only its hash when it was an audit. Of a run that was replaced → nothing. */
 static enum sl_status on_node_done(
         struct wk_core *core, const struct wk_event *event, struct wk_updates *updates, struct sl_error *err)
 {
-    assert(core->state == STATE_COMPUTING && core->pending_count < PENDING_MAX);
+    if (core->state != STATE_COMPUTING || event->run != core->run.run)
+        return SL_OK;
+    struct pending_node done = {.node = event->node,
+            .stats = *event->stats,
+            .compute_us = event->compute_us,
+            .hash = event->hash};
+    if (core->run.phase == SL_PHASE_AUDIT)
+        return send_stats(core, &done, updates, err);
     int blocks = core->options.layout->block_count;
-    unsigned char *acknowledged = sl_alloc((size_t)blocks, 1);
-    if (acknowledged == NULL)
+    assert(core->pending_count < PENDING_MAX);
+    done.unacknowledged = blocks;
+    done.acknowledged = sl_alloc((size_t)blocks, 1);
+    if (done.acknowledged == NULL)
         return sl_fail(err, SL_NO_MEMORY, "out of memory for a push");
-    core->pending[core->pending_count++] =
-            (struct pending_node){event->node, *event->stats, event->compute_us, blocks, acknowledged};
+    core->pending[core->pending_count++] = done;
     for (int b = 0; b < blocks; b++) {
         enum sl_status status = push_block(core, event->node, b, event->gradients, updates, err);
         if (status != SL_OK)
@@ -222,52 +356,26 @@ static enum sl_status on_node_done(
     return SL_OK;
 }
 
-/* The run is over when all its slots are reported: take up what came early, or wait. */
-static enum sl_status end_run_if_reported(
-        struct wk_core *core, struct wk_updates *updates, struct sl_error *err)
-{
-    if (core->reported < core->run.end - core->run.begin)
-        return SL_OK;
-    core->state = STATE_IDLE;
-    if (!core->queued)
-        return SL_OK;
-    core->queued = false;
-    struct wk_action next = core->next;
-    return begin_run(core, &next, updates, err);
-}
-
-static enum sl_status report_node(
-        struct wk_core *core, int index, struct wk_updates *updates, struct sl_error *err)
-{
-    struct pending_node *pending = &core->pending[index];
-    struct sl_message *m = message_to_send(core, SL_MESSAGE_STATS);
-    if (m != NULL) {
-        m->node = pending->node;
-        m->stats = pending->stats;
-        m->compute_us = pending->compute_us;
-    }
-    core->reported += sl_tree_end(core->run.slots, pending->node) - sl_tree_begin(pending->node);
-    sl_free(pending->acknowledged);
-    *pending = core->pending[--core->pending_count];
-    enum sl_status status = sl_outbox_add(&updates->outbox, coordinator, m, err);
-    return status == SL_OK ? end_run_if_reported(core, updates, err) : status;
-}
-
 /* ACK of a pushed block: counted once; the last one of a node reports it. Anything that is not pending → ignored. */
-static enum sl_status on_ack(
-        struct wk_core *core, const struct sl_message *m, struct wk_updates *updates, struct sl_error *err)
+static enum sl_status on_ack(struct wk_core *core, struct sl_address from, const struct sl_message *m,
+        struct wk_updates *updates, struct sl_error *err)
 {
-    if (core->state != STATE_COMPUTING || m->step != core->run.step)
+    if (core->state != STATE_COMPUTING || m->step != core->run.step ||
+            m->block >= (uint32_t)core->options.layout->block_count ||
+            !sl_address_equal(from, server_address(core, core->owners[m->block])))
         return SL_OK;
     for (int i = 0; i < core->pending_count; i++) {
         struct pending_node *pending = &core->pending[i];
-        if (!sl_tree_equal(pending->node, m->node) ||
-                m->block >= (uint32_t)core->options.layout->block_count || pending->acknowledged[m->block])
+        if (!sl_tree_equal(pending->node, m->node) || pending->acknowledged[m->block])
             continue;
         pending->acknowledged[m->block] = 1;
         pending->unacknowledged--;
-        if (pending->unacknowledged == 0)
-            return report_node(core, i, updates, err);
+        if (pending->unacknowledged > 0)
+            return SL_OK;
+        struct pending_node done = *pending;
+        sl_free(pending->acknowledged);
+        *pending = core->pending[--core->pending_count];
+        return send_stats(core, &done, updates, err);
     }
     return SL_OK;
 }
@@ -275,75 +383,79 @@ static enum sl_status on_ack(
 static enum sl_status on_validation_done(
         struct wk_core *core, const struct wk_event *event, struct wk_updates *updates, struct sl_error *err)
 {
+    if (core->state != STATE_COMPUTING || event->run != core->run.run)
+        return SL_OK;
     struct sl_message *m = message_to_send(core, SL_MESSAGE_VALIDATED);
     if (m != NULL) {
+        m->version = core->version;
         m->begin = core->run.begin;
         m->end = core->run.end;
         m->compute_us = event->compute_us;
         sl_message_add_frame(m, event->evaluation, event->evaluation->data, event->evaluation->size);
     }
     core->reported = core->run.end - core->run.begin;
-    enum sl_status status = sl_outbox_add(&updates->outbox, coordinator, m, err);
-    return status == SL_OK ? end_run_if_reported(core, updates, err) : status;
+    end_run_if_reported(core);
+    return sl_outbox_add(&updates->outbox, SL_COORDINATOR, m, err);
 }
 
 /* ---- events ---- */
 
 static enum sl_status on_message(
-        struct wk_core *core, const struct sl_message *m, struct wk_updates *updates, struct sl_error *err)
+        struct wk_core *core, const struct wk_event *event, struct wk_updates *updates, struct sl_error *err)
 {
+    const struct sl_message *m = event->message;
+    bool control = event->from.role == SL_ROLE_COORDINATOR;
+    if (core->state != STATE_JOINING && m->cluster != core->cluster)
+        return SL_OK; /* of the run before a rollback */
     switch (m->kind) {
-    case SL_MESSAGE_WELCOME:
-        if (core->state == STATE_JOINING) {
-            core->cluster = m->cluster;
-            core->state = STATE_IDLE;
-        }
-        return SL_OK;
-    case SL_MESSAGE_REFUSE:
-        finish(core, updates, SL_MISMATCH, m->text);
-        return SL_OK;
-    case SL_MESSAGE_STOP:
-        finish(core, updates, SL_OK, m->text);
-        return SL_OK;
-    case SL_MESSAGE_ASSIGN:
-        return on_assign(core, m, updates, err);
     case SL_MESSAGE_PARAMS:
-        on_params(core, m, updates);
+        on_params(core, event->from, m, updates);
         return SL_OK;
     case SL_MESSAGE_ACK:
-        return on_ack(core, m, updates, err);
+        return on_ack(core, event->from, m, updates, err);
+    case SL_MESSAGE_WELCOME:
+        return control ? on_welcome(core, m, updates, err) : SL_OK;
+    case SL_MESSAGE_ASSIGN:
+        return control ? on_assign(core, m, updates, err) : SL_OK;
+    case SL_MESSAGE_REFUSE:
+    case SL_MESSAGE_STOP:
+        if (control)
+            finish(core, updates, m->kind == SL_MESSAGE_STOP ? SL_OK : SL_MISMATCH, m->text);
+        return SL_OK;
     default:
-        return SL_OK; /* a heartbeat, or something that is not for workers */
+        return SL_OK; /* nothing that is for workers */
     }
 }
 
-/* Says that we live, says hello again while nobody has answered, and gives up when the coordinator is silent for too long. */
+/* GONE: the coordinator, or a server without which nothing can be computed: begin anew. The coordinator is told, so that our slots need not wait for its deadline. */
+static enum sl_status on_gone(
+        struct wk_core *core, const struct wk_event *event, struct wk_updates *updates, struct sl_error *err)
+{
+    char text[SL_MESSAGE_TEXT_MAX];
+    bool coordinator = event->from.role == SL_ROLE_COORDINATOR;
+    (void)snprintf(text, sizeof(text), "%s: %.*s", coordinator ? "the coordinator" : "a server",
+            SL_MESSAGE_TEXT_MAX - 32, event->text);
+    finish(core, updates, SL_AGAIN, text);
+    return coordinator ? SL_OK : send_bye(core, text, updates, err);
+}
+
+/* Gives up when nobody lets us in; tells now and then how we are. */
 static enum sl_status on_tick(
-        struct wk_core *core, int64_t now_us, struct wk_updates *updates, struct sl_error *err)
+        struct wk_core *core, const struct wk_event *event, struct wk_updates *updates, struct sl_error *err)
 {
-    if (now_us - core->heard_us > core->options.timeout_us) {
-        finish(core, updates, SL_TIMEOUT,
-                core->state == STATE_JOINING
-                        ? "no answer from the coordinator: is its address right, does it run?"
-                        : "the coordinator has not been heard for too long");
+    if (core->state == STATE_JOINING) {
+        if (event->now_us - core->started_us > core->options.join_us)
+            finish(core, updates, SL_TIMEOUT,
+                    "no answer from the coordinator: is its address right, does it run?");
         return SL_OK;
     }
-    if (now_us < core->beat_us)
+    if (event->now_us < core->report_us)
         return SL_OK;
-    core->beat_us = now_us + core->options.heartbeat_us;
-    if (core->state == STATE_JOINING)
-        return send_hello(core, updates, err);
-    return sl_outbox_add(&updates->outbox, coordinator, message_to_send(core, SL_MESSAGE_HEARTBEAT), err);
-}
-
-static enum sl_status on_leave(
-        struct wk_core *core, const char *text, struct wk_updates *updates, struct sl_error *err)
-{
-    struct sl_message *m = message_to_send(core, SL_MESSAGE_BYE);
+    core->report_us = event->now_us + core->options.report_us;
+    struct sl_message *m = message_to_send(core, SL_MESSAGE_REPORT);
     if (m != NULL)
-        (void)snprintf(m->text, sizeof(m->text), "%s", text);
-    finish(core, updates, SL_STOPPED, text);
-    return sl_outbox_add(&updates->outbox, coordinator, m, err);
+        m->report = event->report;
+    return sl_outbox_add(&updates->outbox, SL_COORDINATOR, m, err);
 }
 
 enum sl_status wk_core_step(
@@ -356,17 +468,18 @@ enum sl_status wk_core_step(
         return SL_OK;
     switch (event->kind) {
     case WK_EVENT_START:
-        core->heard_us = event->now_us;
-        core->beat_us = event->now_us + core->options.heartbeat_us;
-        status = send_hello(core, updates, err);
+        core->started_us = event->now_us;
+        core->report_us = event->now_us + core->options.report_us;
+        status = say_hello(core, updates, err);
         break;
     case WK_EVENT_TICK:
-        status = on_tick(core, event->now_us, updates, err);
+        status = on_tick(core, event, updates, err);
         break;
     case WK_EVENT_MESSAGE:
-        core->heard_us = event->now_us;
-        if (core->state == STATE_JOINING || event->message->cluster == core->cluster)
-            status = on_message(core, event->message, updates, err);
+        status = on_message(core, event, updates, err);
+        break;
+    case WK_EVENT_GONE:
+        status = on_gone(core, event, updates, err);
         break;
     case WK_EVENT_NODE_DONE:
         status = on_node_done(core, event, updates, err);
@@ -374,10 +487,33 @@ enum sl_status wk_core_step(
     case WK_EVENT_VALIDATION_DONE:
         status = on_validation_done(core, event, updates, err);
         break;
+    case WK_EVENT_IDLE:
+        status = on_idle(core, updates, err);
+        break;
     case WK_EVENT_LEAVE:
-        status = on_leave(core, event->text, updates, err);
+        finish(core, updates, SL_STOPPED, event->text);
+        status = send_bye(core, event->text, updates, err);
         break;
     }
-    updates->wake_us = core->beat_us;
+    updates->wake_us =
+            core->state == STATE_JOINING ? core->started_us + core->options.join_us + 1 : core->report_us;
     return status;
+}
+
+const char *wk_core_doing(const struct wk_core *core)
+{
+    switch (core->state) {
+    case STATE_JOINING:
+        return "joining";
+    case STATE_PULLING:
+        return "pulling";
+    case STATE_DRAINING:
+        return "computing";
+    case STATE_COMPUTING:
+        return core->busy ? "computing" : "pushing";
+    case STATE_IDLE:
+    case STATE_LEFT:
+        break;
+    }
+    return "idle";
 }

@@ -37,6 +37,7 @@ struct wk_event {
             gradients; /* NODE_DONE: both tags, two whole flat vectors one after the other; borrowed, retained */
     struct sl_buffer *evaluation; /* VALIDATION_DONE: borrowed, retained */
     uint64_t compute_us;          /* NODE_DONE, VALIDATION_DONE */
+    uint64_t hash;                /* NODE_DONE of a COMPUTE that asked for it: of the node's sums */
     struct sl_report report;      /* TICK: how the process is doing, sent now and then */
     const char *text;             /* LEAVE, GONE: why */
 };
@@ -45,8 +46,8 @@ enum wk_action_kind {
     WK_ACTION_NONE,
     WK_ACTION_CONNECT, /* open links to servers[1 …]; rank 0 is reached through the coordinator */
     WK_ACTION_COMPUTE, /* run the slots or units [begin, end) of the step on the parameters as they are now; only after IDLE */
-    WK_ACTION_CANCEL,  /* skip what is not begun of the last COMPUTE; IDLE comes when nothing is being computed */
-    WK_ACTION_FINISH,  /* leave with this status and text; AGAIN: make a new core and join again */
+    WK_ACTION_CANCEL, /* skip what is not begun of the last COMPUTE; IDLE comes when nothing is being computed */
+    WK_ACTION_FINISH, /* leave with this status and text; AGAIN: make a new core and join again */
 };
 
 struct wk_action {
@@ -55,6 +56,7 @@ struct wk_action {
     enum sl_phase phase;
     int64_t step, version; /* version: at least this one is wanted */
     uint32_t slots, begin, end;
+    bool hash; /* COMPUTE: of each node's sums too, to be compared with another worker's */
     const struct sl_server_entry *servers; /* CONNECT: (server_count,), borrowed until the next event */
     int server_count;
     enum sl_status status;
