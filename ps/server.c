@@ -2,12 +2,16 @@
 #include "ps/server.h"
 
 #include "common/memory.h"
+#include "common/placement.h"
 #include "ps/reduction.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
-#define WAITING_MAX 4096 /* as many as the coordinator takes workers */
+#define WAITING_MAX 8192 /* more than the coordinator takes workers */
+
+enum state { STATE_JOINING, STATE_LOADING, STATE_SERVING, STATE_LEFT };
 
 /* A worker that asked for a version that does not stand yet. */
 struct waiting_pull {
@@ -15,39 +19,85 @@ struct waiting_pull {
     int64_t version;
 };
 
-struct ps_server {
-    const struct sl_layout *layout;
-    struct ps_table *table;
-    struct ps_reduction *reduction;
-    uint64_t cluster, sequence, dropped;
-    int64_t version;
-    uint32_t max_slots, slots;         /* slots of the step being reduced, 0 = no push yet */
-    int blocks, blocks_whole;          /* owned; whole in this step */
-    struct sl_buffer *sums;            /* struct sl_block_sums (layout->block_count,) of this step */
+/* A step whose gradients are coming in. */
+struct reducing {
+    bool open;
+    int64_t step;
+    uint32_t slots;
+    int blocks_whole;                  /* of ours */
+    struct ps_reduction *reduction;    /* made when first needed, kept */
+    struct sl_buffer *sums;            /* struct sl_block_sums (own_count,) in our blocks' order */
     char problem[SL_MESSAGE_TEXT_MAX]; /* the first gradient that is not finite */
-    struct waiting_pull *waiting;
-    int waiting_count, waiting_capacity;
 };
 
-static const struct sl_address coordinator = {SL_ROLE_SERVER, 0};
+struct ps_server {
+    struct ps_server_options options;
+    enum state state;
+    uint64_t cluster, dropped;
+    int *own;   /* (own_count,): our blocks in order */
+    int *place; /* (block_count,): index in own, -1 = another server's */
+    int own_count;
+    unsigned char *loaded; /* (own_count,) */
+    int to_load;
+    int64_t version;      /* updates applied to all our blocks */
+    uint64_t train_count; /* samples */
+    struct reducing steps[PS_OPEN_MAX];
+    int open_max;
+    int64_t low; /* every step before it is applied … */
+    uint64_t applied[PS_WINDOW_MAX /
+                     64]; /* … and of [low, low + PS_WINDOW_MAX) those with a bit, at step % PS_WINDOW_MAX */
+    struct waiting_pull *waiting;
+    int waiting_count, waiting_capacity;
+    int64_t started_us, report_us;
+    struct ps_server_updates *updates; /* of the event being handled */
+};
 
-enum sl_status ps_server_create(struct ps_server **ret_server, const struct sl_config *config,
-        const struct sl_layout *layout, struct ps_table *table, uint64_t cluster, struct sl_error *err)
+int ps_server_open_max(const struct sl_config *config)
+{
+    switch (config->consistency.mode) {
+    case SL_CONSISTENCY_BSP:
+        return 1;
+    case SL_CONSISTENCY_SSP:
+        return config->consistency.staleness + 1 < PS_OPEN_MAX ? config->consistency.staleness + 1
+                                                               : PS_OPEN_MAX;
+    case SL_CONSISTENCY_ASP:
+        break;
+    }
+    return PS_OPEN_MAX;
+}
+
+/* ---- create ---- */
+
+static enum sl_status plan_blocks(struct ps_server *s, struct sl_error *err)
+{
+    size_t blocks = (size_t)s->options.layout->block_count;
+    s->own = sl_alloc(blocks, sizeof(*s->own));
+    s->place = sl_alloc(blocks, sizeof(*s->place));
+    s->loaded = sl_alloc(blocks, 1);
+    SL_AUTO_FREE int *owners = sl_alloc(blocks, sizeof(*owners));
+    if (s->own == NULL || s->place == NULL || s->loaded == NULL || owners == NULL)
+        return sl_fail(err, SL_NO_MEMORY, "out of memory for the server's %zu blocks", blocks);
+    sl_placement_make(s->options.layout, (int)s->options.hello.servers, owners);
+    for (int b = 0; b < (int)blocks; b++) {
+        bool ours = owners[b] == (int)s->options.hello.rank;
+        s->place[b] = ours ? s->own_count : -1;
+        if (ours)
+            s->own[s->own_count++] = b;
+    }
+    s->to_load = s->own_count;
+    return SL_OK;
+}
+
+enum sl_status ps_server_create(
+        struct ps_server **ret_server, const struct ps_server_options *options, struct sl_error *err)
 {
     struct ps_server *s = sl_alloc(1, sizeof(*s));
     if (s == NULL)
         return sl_fail(err, SL_NO_MEMORY, "out of memory for the server");
-    s->layout = layout;
-    s->table = table;
-    s->cluster = cluster;
-    s->max_slots = (uint32_t)config->batch.slots;
-    for (int b = 0; b < layout->block_count; b++) {
-        if (!ps_table_owns(table, b))
-            continue;
-        s->blocks++;
-        s->version = ps_table_version(table, b);
-    }
-    enum sl_status status = ps_reduction_create(&s->reduction, layout, s->max_slots, err);
+    s->options = *options;
+    s->version = -1;
+    s->open_max = ps_server_open_max(options->config);
+    enum sl_status status = plan_blocks(s, err);
     if (status != SL_OK) {
         ps_server_destroy(s);
         return status;
@@ -60,66 +110,189 @@ void ps_server_destroy(struct ps_server *s)
 {
     if (s == NULL)
         return;
-    ps_reduction_destroy(s->reduction);
-    sl_buffer_release(s->sums);
+    for (int i = 0; i < PS_OPEN_MAX; i++) {
+        ps_reduction_destroy(s->steps[i].reduction);
+        sl_buffer_release(s->steps[i].sums);
+    }
+    sl_free(s->own);
+    sl_free(s->place);
+    sl_free(s->loaded);
     sl_free(s->waiting);
     sl_free(s);
 }
 
-static struct sl_message *message_to_send(struct ps_server *s, enum sl_message_kind kind, int64_t step)
+/* ---- out ---- */
+
+static struct sl_message *message_to_send(const struct ps_server *s, enum sl_message_kind kind)
 {
     struct sl_message *m = sl_message_create(kind);
     if (m != NULL) {
         m->cluster = s->cluster;
-        m->sequence = ++s->sequence;
-        m->step = step;
+        m->incarnation = s->options.incarnation;
+        m->version = s->version;
     }
     return m;
 }
 
+static enum sl_status send(
+        struct ps_server *s, struct sl_address to, struct sl_message *m, struct sl_error *err)
+{
+    return sl_outbox_add(&s->updates->outbox, to, m, err);
+}
+
+static void finish(struct ps_server *s, enum sl_status status, const char *text)
+{
+    s->state = STATE_LEFT;
+    s->updates->finished = true;
+    s->updates->status = status;
+    (void)snprintf(s->updates->text, sizeof(s->updates->text), "%s", text);
+}
+
+/* ---- joining ---- */
+
+static enum sl_status on_start(struct ps_server *s, int64_t now_us, struct sl_error *err)
+{
+    s->started_us = now_us;
+    s->report_us = now_us + s->options.report_us;
+    struct sl_message *m = message_to_send(s, SL_MESSAGE_HELLO);
+    if (m != NULL)
+        m->hello = s->options.hello;
+    return send(s, SL_COORDINATOR, m, err);
+}
+
+/* WELCOME while joining → the coordinator's mark is ours. */
+static void on_welcome(struct ps_server *s, const struct sl_message *m)
+{
+    if (s->state != STATE_JOINING)
+        return;
+    s->cluster = m->cluster;
+    s->state = STATE_LOADING;
+}
+
+/* LOAD of an own block while loading → taken, once; the last one → LOADED, we serve. Of another size, block or twice → dropped. */
+static enum sl_status on_load(struct ps_server *s, const struct sl_message *m, struct sl_error *err)
+{
+    struct sl_error problem = {0};
+    bool ours = m->block < (uint32_t)s->options.layout->block_count && s->place[m->block] >= 0;
+    if (s->state != STATE_LOADING || !ours || s->loaded[s->place[m->block]] || m->version < 0 ||
+            m->count == 0) {
+        s->dropped++;
+        return SL_OK;
+    }
+    enum sl_status status = ps_table_put(s->options.table, (int)m->block, &m->frames[0],
+            m->frame_count > 1 ? &m->frames[1] : NULL, m->frame_count > 2 ? &m->frames[2] : NULL, m->version,
+            &problem);
+    if (status == SL_BAD_DATA) {
+        s->dropped++;
+        return SL_OK;
+    }
+    if (status != SL_OK)
+        return sl_fail(err, status, "%s", problem.text);
+    s->loaded[s->place[m->block]] = 1;
+    if (--s->to_load > 0)
+        return SL_OK;
+    s->version = m->version;
+    s->low = m->version;
+    s->train_count = m->count;
+    s->state = STATE_SERVING;
+    return send(s, SL_COORDINATOR, message_to_send(s, SL_MESSAGE_LOADED), err);
+}
+
 /* ---- push ---- */
 
-static enum sl_status begin_reduction(struct ps_server *s, uint32_t slots, struct sl_error *err)
+static uint32_t slots_of_step(const struct ps_server *s, int64_t step)
 {
+    uint64_t size = (uint64_t)s->options.config->batch.slot_size,
+             batch = (uint64_t)s->options.config->batch.slots * size,
+             steps = (s->train_count + batch - 1) / batch,
+             left = s->train_count - (uint64_t)step % steps * batch;
+    return (uint32_t)(((left < batch ? left : batch) + size - 1) / size);
+}
+
+static bool is_applied(const struct ps_server *s, int64_t step)
+{
+    uint64_t at = (uint64_t)step % PS_WINDOW_MAX;
+    return step < s->low || (s->applied[at / 64] >> at % 64 & 1) != 0;
+}
+
+static void note_applied(struct ps_server *s, int64_t step)
+{
+    uint64_t at = (uint64_t)step % PS_WINDOW_MAX;
+    s->applied[at / 64] |= (uint64_t)1 << at % 64;
+    for (; is_applied(s, s->low); s->low++) {
+        at = (uint64_t)s->low % PS_WINDOW_MAX;
+        s->applied[at / 64] &= ~((uint64_t)1 << at % 64);
+    }
+}
+
+static struct reducing *find_step(struct ps_server *s, int64_t step)
+{
+    for (int i = 0; i < s->open_max; i++)
+        if (s->steps[i].open && s->steps[i].step == step)
+            return &s->steps[i];
+    return NULL;
+}
+
+/* The first push of a step opens it. *ret_step NULL: as many are open as there may be. */
+static enum sl_status open_step(
+        struct ps_server *s, int64_t step, uint32_t slots, struct reducing **ret_step, struct sl_error *err)
+{
+    struct reducing *r = NULL;
+    for (int i = 0; i < s->open_max && r == NULL; i++)
+        r = s->steps[i].open ? NULL : &s->steps[i];
+    *ret_step = r;
+    if (r == NULL)
+        return SL_OK;
+    enum sl_status status = SL_OK;
+    if (r->reduction == NULL)
+        status = ps_reduction_create(
+                &r->reduction, s->options.layout, (uint32_t)s->options.config->batch.slots, err);
+    if (status != SL_OK)
+        return status;
     /* a new buffer for every step: the last one may still be on its way to the coordinator */
-    struct sl_buffer *sums = sl_buffer_create((size_t)s->layout->block_count * sizeof(struct sl_block_sums));
+    struct sl_buffer *sums = sl_buffer_create((size_t)s->own_count * sizeof(struct sl_block_sums));
     if (sums == NULL)
         return sl_fail(err, SL_NO_MEMORY, "out of memory for the sums of a step");
-    sl_buffer_release(s->sums);
-    s->sums = sums;
-    s->slots = slots;
-    s->blocks_whole = 0;
-    s->problem[0] = 0;
-    ps_reduction_reset(s->reduction, slots);
+    sl_buffer_release(r->sums);
+    r->sums = sums;
+    r->open = true;
+    r->step = step;
+    r->slots = slots;
+    r->blocks_whole = 0;
+    r->problem[0] = 0;
+    ps_reduction_reset(r->reduction, slots);
     return SL_OK;
 }
 
-static enum sl_status send_reduced(struct ps_server *s, struct sl_outbox *outbox, struct sl_error *err)
+static enum sl_status send_reduced(struct ps_server *s, const struct reducing *r, struct sl_error *err)
 {
-    struct sl_message *m = message_to_send(s, SL_MESSAGE_REDUCED, s->version);
+    struct sl_message *m = message_to_send(s, SL_MESSAGE_REDUCED);
     if (m != NULL) {
-        (void)snprintf(m->text, sizeof(m->text), "%s", s->problem);
-        sl_message_add_frame(m, s->sums, s->sums->data, s->sums->size);
+        m->step = r->step;
+        (void)snprintf(m->text, sizeof(m->text), "%s", r->problem);
+        sl_message_add_frame(m, r->sums, r->sums->data, r->sums->size);
     }
-    return sl_outbox_add(outbox, coordinator, m, err);
+    return send(s, SL_COORDINATOR, m, err);
 }
 
 /* The block's sums for norm and angles, taken now because the block is in cache. */
-static void measure(struct ps_server *s, int block)
+static void measure(struct ps_server *s, struct reducing *r, int block)
 {
     const float *grads[SL_TAGS];
     struct sl_error problem = {0};
-    struct sl_block_sums *sums = s->sums->data;
-    ps_reduction_peek(s->reduction, block, grads);
-    if (ps_table_measure(s->table, block, grads, &sums[block], &problem) != SL_OK && s->problem[0] == 0)
-        (void)snprintf(s->problem, sizeof(s->problem), "%.*s", SL_MESSAGE_TEXT_MAX - 1, problem.text);
-    s->blocks_whole++;
+    struct sl_block_sums *sums = r->sums->data;
+    ps_reduction_peek(r->reduction, block, grads);
+    if (ps_table_measure(s->options.table, block, grads, &sums[s->place[block]], &problem) != SL_OK &&
+            r->problem[0] == 0)
+        (void)snprintf(r->problem, sizeof(r->problem), "%.*s", SL_MESSAGE_TEXT_MAX - 1, problem.text);
+    r->blocks_whole++;
 }
 
 /* Gives the frames of a push to the reduction, each under the tag that the block has, in the order of the tags. */
-static enum sl_status reduce(struct ps_server *s, struct sl_message *m, struct sl_error *err)
+static enum sl_status reduce(
+        struct ps_server *s, struct reducing *r, struct sl_message *m, struct sl_error *err)
 {
-    const struct sl_block *block = &s->layout->blocks[m->block];
+    const struct sl_block *block = &s->options.layout->blocks[m->block];
     struct sl_frame frames[SL_TAGS] = {{0}};
     int used = 0;
     for (int tag = 0; tag < SL_TAGS; tag++)
@@ -128,92 +301,107 @@ static enum sl_status reduce(struct ps_server *s, struct sl_message *m, struct s
     if (used != m->frame_count || used != block->tagged[SL_TAG_UNIMODAL] + block->tagged[SL_TAG_FUSED])
         return sl_fail(err, SL_BAD_DATA, "push of block %u came with %d frames", m->block, m->frame_count);
     m->frame_count = 0; /* the reduction owns them now */
-    return ps_reduction_push(s->reduction, m->block, m->node, frames, err);
+    return ps_reduction_push(r->reduction, m->block, m->node, frames, err);
 }
 
-static enum sl_status acknowledge(struct ps_server *s, struct sl_address to, const struct sl_message *push,
-        struct sl_outbox *outbox, struct sl_error *err)
+static enum sl_status acknowledge(
+        struct ps_server *s, struct sl_address to, const struct sl_message *push, struct sl_error *err)
 {
-    struct sl_message *m = message_to_send(s, SL_MESSAGE_ACK, push->step);
+    struct sl_message *m = message_to_send(s, SL_MESSAGE_ACK);
     if (m != NULL) {
+        m->step = push->step;
         m->slots = push->slots;
         m->node = push->node;
         m->block = push->block;
     }
-    return sl_outbox_add(outbox, to, m, err);
+    return send(s, to, m, err);
 }
 
-/* PUSH of the open step → joined, acknowledged; of slots that are in already (a resend, or another worker was first) → acknowledged; of a past step →
- * acknowledged too, it can only be a resend; of a future step, of another tree or a senseless block → dropped. */
-static enum sl_status on_push(struct ps_server *s, struct sl_address from, struct sl_message *m,
-        struct sl_outbox *outbox, struct sl_error *err)
+/* Joins a push of an open step; the last one of a block measures it, the last block reports the step. *ret_counts: it may be acknowledged. */
+static enum sl_status join_push(
+        struct ps_server *s, struct reducing *r, struct sl_message *m, bool *ret_counts, struct sl_error *err)
 {
-    enum sl_status status = SL_OK;
-    bool fits = m->step <= s->version && m->slots <= s->max_slots &&
-                m->block < (uint32_t)s->layout->block_count && ps_table_owns(s->table, (int)m->block) &&
-                (m->step < s->version || s->slots == 0 || s->slots == m->slots);
+    struct sl_error problem = {0};
+    bool whole_before = ps_reduction_whole(r->reduction, (int)m->block);
+    enum sl_status status = reduce(s, r, m, &problem);
+    *ret_counts = status == SL_OK || status == SL_STALE;
+    if (status != SL_OK)
+        s->dropped++;
+    if (status == SL_BAD_DATA || status == SL_STALE)
+        return SL_OK;
+    if (status != SL_OK)
+        return sl_fail(err, status, "%s", problem.text);
+    if (whole_before || !ps_reduction_whole(r->reduction, (int)m->block))
+        return SL_OK;
+    measure(s, r, (int)m->block);
+    return r->blocks_whole == s->own_count ? send_reduced(s, r, err) : SL_OK;
+}
+
+/* PUSH of a step that is or may be open → joined, acknowledged; of slots that are in already (another worker was first) → acknowledged; of a step that is
+ * applied → acknowledged too; too far ahead, of another tree or a senseless block → dropped. */
+static enum sl_status on_push(
+        struct ps_server *s, struct sl_address from, struct sl_message *m, struct sl_error *err)
+{
+    bool fits = s->state == STATE_SERVING && m->block < (uint32_t)s->options.layout->block_count &&
+                s->place[m->block] >= 0 && m->step < s->low + PS_WINDOW_MAX &&
+                m->slots == slots_of_step(s, m->step);
     if (!fits) {
         s->dropped++;
         return SL_OK;
     }
-    if (m->step == s->version) {
-        struct sl_error problem = {0};
-        if (s->slots == 0)
-            status = begin_reduction(s, m->slots, err);
-        if (status != SL_OK)
-            return status;
-        bool whole_before = ps_reduction_whole(s->reduction, (int)m->block);
-        status = reduce(s, m, &problem);
-        if (status == SL_BAD_DATA) {
+    bool counts = true;
+    if (is_applied(s, m->step)) {
+        s->dropped++;
+    } else {
+        struct reducing *r = find_step(s, m->step);
+        enum sl_status status = r == NULL ? open_step(s, m->step, m->slots, &r, err) : SL_OK;
+        if (status == SL_OK && r == NULL) {
             s->dropped++;
             return SL_OK;
         }
-        if (status == SL_STALE)
-            s->dropped++;
-        else if (status != SL_OK)
-            return sl_fail(err, status, "%s", problem.text);
-        if (!whole_before && ps_reduction_whole(s->reduction, (int)m->block)) {
-            measure(s, (int)m->block);
-            status = s->blocks_whole == s->blocks ? send_reduced(s, outbox, err) : SL_OK;
-            if (status != SL_OK)
-                return status;
-        }
-    } else {
-        s->dropped++;
+        if (status == SL_OK)
+            status = join_push(s, r, m, &counts, err);
+        if (status != SL_OK)
+            return status;
     }
-    return acknowledge(s, from, m, outbox, err);
+    return counts ? acknowledge(s, from, m, err) : SL_OK;
 }
 
 /* ---- pull ---- */
 
-static enum sl_status send_params(
-        struct ps_server *s, struct sl_address to, struct sl_outbox *outbox, struct sl_error *err)
+static enum sl_status send_params(struct ps_server *s, struct sl_address to, struct sl_error *err)
 {
-    for (int b = 0; b < s->layout->block_count; b++) {
-        if (!ps_table_owns(s->table, b))
-            continue;
-        struct sl_message *m = message_to_send(s, SL_MESSAGE_PARAMS, s->version);
+    for (int i = 0; i < s->own_count; i++) {
+        struct sl_message *m = message_to_send(s, SL_MESSAGE_PARAMS);
         if (m != NULL) {
-            struct sl_buffer *params = ps_table_share(s->table, b);
-            m->block = (uint32_t)b;
-            sl_message_add_frame(m, params, params->data, s->layout->blocks[b].count * sizeof(float));
+            struct sl_buffer *params = ps_table_share(s->options.table, s->own[i]);
+            m->block = (uint32_t)s->own[i];
+            sl_message_add_frame(
+                    m, params, params->data, s->options.layout->blocks[s->own[i]].count * sizeof(float));
             sl_buffer_release(params);
         }
-        enum sl_status status = sl_outbox_add(outbox, to, m, err);
+        enum sl_status status = send(s, to, m, err);
         if (status != SL_OK)
             return status;
     }
     return SL_OK;
 }
 
+static int find_waiting(const struct ps_server *s, struct sl_address from)
+{
+    for (int i = 0; i < s->waiting_count; i++)
+        if (sl_address_equal(s->waiting[i].from, from))
+            return i;
+    return -1;
+}
+
 static enum sl_status wait_for(
         struct ps_server *s, struct sl_address from, int64_t version, struct sl_error *err)
 {
-    for (int i = 0; i < s->waiting_count; i++) {
-        if (s->waiting[i].from.id == from.id) {
-            s->waiting[i].version = version; /* a worker waits for one version at a time */
-            return SL_OK;
-        }
+    int known = find_waiting(s, from);
+    if (known >= 0) {
+        s->waiting[known].version = version; /* a worker waits for one version at a time */
+        return SL_OK;
     }
     if (s->waiting_count == WAITING_MAX) {
         s->dropped++;
@@ -231,81 +419,195 @@ static enum sl_status wait_for(
     return SL_OK;
 }
 
-/* PULL of the version that stands → sent; of the next one → kept; of a past one or of one that cannot come next → dropped, its run is void. */
-static enum sl_status on_pull(struct ps_server *s, struct sl_address from, const struct sl_message *m,
-        struct sl_outbox *outbox, struct sl_error *err)
+/* PULL of the version that stands or an older one → sent as it stands; of one to come → kept. */
+static enum sl_status on_pull(
+        struct ps_server *s, struct sl_address from, const struct sl_message *m, struct sl_error *err)
 {
-    if (m->step == s->version)
-        return send_params(s, from, outbox, err);
-    if (m->step == s->version + 1)
-        return wait_for(s, from, m->step, err);
-    s->dropped++;
-    return SL_OK;
+    if (s->state != STATE_SERVING || m->version > s->version + PS_WINDOW_MAX) {
+        s->dropped++;
+        return SL_OK;
+    }
+    return m->version <= s->version ? send_params(s, from, err) : wait_for(s, from, m->version, err);
 }
 
-static enum sl_status answer_waiting(struct ps_server *s, struct sl_outbox *outbox, struct sl_error *err)
+static enum sl_status answer_waiting(struct ps_server *s, struct sl_error *err)
 {
     int kept = 0;
+    enum sl_status status = SL_OK;
     for (int i = 0; i < s->waiting_count; i++) {
         struct waiting_pull pull = s->waiting[i];
-        if (pull.version > s->version) {
+        if (pull.version > s->version)
             s->waiting[kept++] = pull;
-            continue;
-        }
-        enum sl_status status = pull.version == s->version ? send_params(s, pull.from, outbox, err) : SL_OK;
-        if (status != SL_OK)
-            return status;
+        else if (status == SL_OK)
+            status = send_params(s, pull.from, err);
     }
     s->waiting_count = kept;
-    return SL_OK;
+    return status;
 }
 
 /* ---- commit ---- */
 
-/* COMMIT of the reduced step → every block updated. Of any other step → dropped: it was applied before. */
-static enum sl_status on_commit(
-        struct ps_server *s, const struct sl_message *m, struct sl_outbox *outbox, struct sl_error *err)
+/* COMMIT of a step that is whole, to the version after ours → every block updated. Any other → dropped: it was applied before. */
+static enum sl_status on_commit(struct ps_server *s, const struct sl_message *m, struct sl_error *err)
 {
-    if (m->step != s->version || s->slots == 0 || s->blocks_whole < s->blocks) {
+    struct reducing *r = s->state == STATE_SERVING ? find_step(s, m->step) : NULL;
+    if (r == NULL || r->blocks_whole < s->own_count || m->version != s->version + 1) {
         s->dropped++;
         return SL_OK;
     }
-    for (int b = 0; b < s->layout->block_count; b++) {
-        if (!ps_table_owns(s->table, b))
-            continue;
+    for (int i = 0; i < s->own_count; i++) {
         const float *grads[SL_TAGS];
-        ps_reduction_peek(s->reduction, b, grads);
-        enum sl_status status = ps_table_apply(s->table, b, s->version, &m->commit, grads, err);
+        ps_reduction_peek(r->reduction, s->own[i], grads);
+        enum sl_status status =
+                ps_table_apply(s->options.table, s->own[i], s->version, &m->commit, grads, err);
         if (status != SL_OK)
             return status;
-        ps_reduction_drop(s->reduction, b);
+        ps_reduction_drop(r->reduction, s->own[i]);
     }
     s->version++;
-    s->slots = 0;
-    enum sl_status status = answer_waiting(s, outbox, err);
+    r->open = false;
+    note_applied(s, m->step);
+    enum sl_status status = answer_waiting(s, err);
     if (status != SL_OK)
         return status;
-    return sl_outbox_add(outbox, coordinator, message_to_send(s, SL_MESSAGE_APPLIED, s->version), err);
+    struct sl_message *applied = message_to_send(s, SL_MESSAGE_APPLIED);
+    if (applied != NULL)
+        applied->step = m->step;
+    return send(s, SL_COORDINATOR, applied, err);
 }
 
-enum sl_status ps_server_step(struct ps_server *s, struct sl_address from, struct sl_message *m,
-        struct sl_outbox *outbox, struct sl_error *err)
+/* ---- snapshot ---- */
+
+static void add_whole(struct sl_message *m, struct sl_buffer *buffer, size_t size)
 {
-    sl_outbox_clear(outbox);
-    if (m->cluster != s->cluster) {
+    if (buffer != NULL)
+        sl_message_add_frame(m, buffer, buffer->data, size);
+}
+
+/* SAVE of the version that stands → our blocks, shared, not copied. */
+static enum sl_status on_save(struct ps_server *s, const struct sl_message *m, struct sl_error *err)
+{
+    if (s->state != STATE_SERVING || m->version != s->version) {
         s->dropped++;
         return SL_OK;
     }
+    for (int i = 0; i < s->own_count; i++) {
+        struct sl_message *saved = message_to_send(s, SL_MESSAGE_SAVED);
+        if (saved != NULL) {
+            size_t size = s->options.layout->blocks[s->own[i]].count * sizeof(float);
+            struct ps_block_state state = ps_table_capture(s->options.table, s->own[i]);
+            saved->block = (uint32_t)s->own[i];
+            add_whole(saved, state.params, size);
+            add_whole(saved, state.m, size);
+            add_whole(saved, state.v, size);
+            ps_block_state_fini(&state);
+        }
+        enum sl_status status = send(s, SL_COORDINATOR, saved, err);
+        if (status != SL_OK)
+            return status;
+    }
+    return SL_OK;
+}
+
+/* ---- events ---- */
+
+static enum sl_status on_control(struct ps_server *s, const struct sl_message *m, struct sl_error *err)
+{
     switch (m->kind) {
-    case SL_MESSAGE_PUSH:
-        return on_push(s, from, m, outbox, err);
-    case SL_MESSAGE_PULL:
-        return on_pull(s, from, m, outbox, err);
+    case SL_MESSAGE_WELCOME:
+        on_welcome(s, m);
+        return SL_OK;
+    case SL_MESSAGE_REFUSE:
+        finish(s, SL_MISMATCH, m->text);
+        return SL_OK;
+    case SL_MESSAGE_STOP:
+        finish(s, SL_OK, m->text);
+        return SL_OK;
+    case SL_MESSAGE_LOAD:
+        return on_load(s, m, err);
     case SL_MESSAGE_COMMIT:
-        return from.role == SL_ROLE_SERVER ? on_commit(s, m, outbox, err) : SL_OK;
+        return on_commit(s, m, err);
+    case SL_MESSAGE_SAVE:
+        return on_save(s, m, err);
     default:
         return SL_OK;
     }
+}
+
+static enum sl_status on_message(
+        struct ps_server *s, const struct ps_server_event *event, struct sl_error *err)
+{
+    struct sl_message *m = event->message;
+    if (s->state != STATE_JOINING && m->cluster != s->cluster) {
+        s->dropped++; /* of the run before a rollback */
+        return SL_OK;
+    }
+    if (event->from.role == SL_ROLE_COORDINATOR)
+        return on_control(s, m, err);
+    if (m->kind == SL_MESSAGE_PUSH)
+        return on_push(s, event->from, m, err);
+    if (m->kind == SL_MESSAGE_PULL)
+        return on_pull(s, event->from, m, err);
+    return SL_OK;
+}
+
+/* GONE: of the coordinator → begin anew; of a worker → nobody waits for parameters any more. */
+static void on_gone(struct ps_server *s, const struct ps_server_event *event)
+{
+    if (event->from.role == SL_ROLE_COORDINATOR) {
+        char text[SL_MESSAGE_TEXT_MAX];
+        (void)snprintf(text, sizeof(text), "the coordinator: %.*s", SL_MESSAGE_TEXT_MAX - 32, event->text);
+        finish(s, SL_AGAIN, text);
+        return;
+    }
+    int waiting = find_waiting(s, event->from);
+    if (waiting >= 0)
+        s->waiting[waiting] = s->waiting[--s->waiting_count];
+}
+
+static enum sl_status on_tick(struct ps_server *s, const struct ps_server_event *event, struct sl_error *err)
+{
+    if (s->state == STATE_JOINING) {
+        if (event->now_us - s->started_us > s->options.join_us)
+            finish(s, SL_TIMEOUT, "no answer from the coordinator: is its address right, does it run?");
+        return SL_OK;
+    }
+    if (event->now_us < s->report_us)
+        return SL_OK;
+    s->report_us = event->now_us + s->options.report_us;
+    struct sl_message *m = message_to_send(s, SL_MESSAGE_REPORT);
+    if (m != NULL) {
+        m->report = event->report;
+        m->report.dropped = s->dropped;
+    }
+    return send(s, SL_COORDINATOR, m, err);
+}
+
+enum sl_status ps_server_step(struct ps_server *s, const struct ps_server_event *event,
+        struct ps_server_updates *updates, struct sl_error *err)
+{
+    sl_outbox_clear(&updates->outbox);
+    updates->finished = false;
+    s->updates = updates;
+    enum sl_status status = SL_OK;
+    if (s->state == STATE_LEFT)
+        return SL_OK;
+    switch (event->kind) {
+    case PS_SERVER_START:
+        status = on_start(s, event->now_us, err);
+        break;
+    case PS_SERVER_TICK:
+        status = on_tick(s, event, err);
+        break;
+    case PS_SERVER_MESSAGE:
+        status = on_message(s, event, err);
+        break;
+    case PS_SERVER_GONE:
+        on_gone(s, event);
+        break;
+    }
+    updates->wake_us = s->state == STATE_JOINING ? s->started_us + s->options.join_us + 1 : s->report_us;
+    return status;
 }
 
 int64_t ps_server_version(const struct ps_server *s)

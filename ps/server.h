@@ -17,8 +17,8 @@
 #include "common/outbox.h"
 #include "ps/table.h"
 
-#define PS_OPEN_MAX 64      /* steps that are open at a time */
-#define PS_WINDOW_MAX 4096  /* a step is opened at most so far beyond the first that is not applied */
+#define PS_OPEN_MAX 64     /* steps that are open at a time */
+#define PS_WINDOW_MAX 4096 /* a step is opened at most so far beyond the first that is not applied */
 
 struct ps_server;
 
@@ -68,6 +68,7 @@ void ps_server_destroy(struct ps_server *server);
 SL_MUST_USE enum sl_status ps_server_step(struct ps_server *server, const struct ps_server_event *event,
         struct ps_server_updates *updates, struct sl_error *err);
 
-int64_t ps_server_version(const struct ps_server *server); /* updates applied to all its blocks, -1 before LOADED */
+int64_t ps_server_version(
+        const struct ps_server *server); /* updates applied to all its blocks, -1 before LOADED */
 uint64_t ps_server_dropped(
         const struct ps_server *server); /* messages that did not count: duplicates, late or senseless ones */
