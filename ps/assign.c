@@ -33,7 +33,8 @@ bool ps_assign_share(const struct ps_roster *roster, const struct ps_open_step *
 }
 
 /* How many times what is allowed the worker's run has taken. */
-static double overdue(const struct ps_roster *roster, int worker, int64_t now_us, double factor, int64_t least_us)
+static double overdue(
+        const struct ps_roster *roster, int worker, int64_t now_us, double factor, int64_t least_us)
 {
     const struct ps_run *run = &roster->workers[worker].run;
     double elapsed = (double)(now_us - run->assigned_us);

@@ -3,6 +3,7 @@
 
 #include "common/memory.h"
 #include "common/placement.h"
+#include "common/random.h"
 #include "ps/assign.h"
 #include "ps/open_step.h"
 #include "ps/optimiser.h"
@@ -36,7 +37,8 @@ struct ps_coordinator {
     struct ps_modulation_config modulation;
     struct ps_optimiser optimiser; /* for its clipping */
     struct ps_training training;   /* as far as all servers have applied */
-    struct ps_modulation ordered_modulation; /* as far as COMMIT was sent; training.modulation follows when nothing is under way */
+    struct ps_modulation
+            ordered_modulation; /* as far as COMMIT was sent; training.modulation follows when nothing is under way */
     enum state state;
     struct ps_roster roster;
     uint64_t cluster;
@@ -144,7 +146,8 @@ enum sl_status ps_coordinator_create(struct ps_coordinator **ret_coordinator,
     c->cluster = options->cluster;
     c->modulation = ps_modulation_from_config(config);
     if (config->consistency.mode != SL_CONSISTENCY_BSP)
-        c->modulation.statistics = SL_STATISTICS_MEAN; /* scores of overlapping steps are of different versions */
+        c->modulation.statistics =
+                SL_STATISTICS_MEAN; /* scores of overlapping steps are of different versions */
     c->optimiser = ps_optimiser_from_config(config);
     c->open_max = ps_server_open_max(config);
     c->rolled_back_step = -1;
@@ -198,12 +201,13 @@ static enum sl_status send_worker(
 static enum sl_status send_servers(
         struct ps_coordinator *c, struct sl_message *template, struct sl_error *err)
 {
-    enum sl_status status = template == NULL ? sl_fail(err, SL_NO_MEMORY, "out of memory for a message") : SL_OK;
+    enum sl_status status =
+            template == NULL ? sl_fail(err, SL_NO_MEMORY, "out of memory for a message") : SL_OK;
     for (int s = 0; s < c->roster.server_count && status == SL_OK; s++)
         if (c->roster.servers[s].present)
             status = sl_outbox_add(&c->updates->outbox,
-                    (struct sl_address){SL_ROLE_SERVER, c->roster.servers[s].id},
-                    sl_message_clone(template), err);
+                    (struct sl_address){SL_ROLE_SERVER, c->roster.servers[s].id}, sl_message_clone(template),
+                    err);
     sl_message_destroy(template);
     return status;
 }
@@ -454,10 +458,11 @@ static enum sl_status shadow_stragglers(struct ps_coordinator *c, struct sl_erro
 {
     const struct sl_config *config = c->options.config;
     for (int x = find_idle(c, 0, 0); x >= 0; x = find_idle(c, x + 1, 0)) {
-        int w = ps_assign_straggler(&c->roster, c->now_us, config->cluster.straggler,
-                2000 * config->cluster.heartbeat_ms);
+        int w = ps_assign_straggler(
+                &c->roster, c->now_us, config->cluster.straggler, 2000 * config->cluster.heartbeat_ms);
         uint32_t begin = 0, end = 0;
-        if (w < 0 || !ps_assign_rest(&c->steps[c->roster.workers[w].run.at], &c->roster.workers[w].run, &begin, &end))
+        if (w < 0 || !ps_assign_rest(
+                             &c->steps[c->roster.workers[w].run.at], &c->roster.workers[w].run, &begin, &end))
             return SL_OK;
         c->roster.workers[w].run.shadow = x;
         add_note(c, PS_ACTION_WARN, "%s is slow with its part of step %" PRId64 ": %s computes it too",
@@ -589,7 +594,8 @@ static enum sl_status stop_without_workers(struct ps_coordinator *c, struct sl_e
     }
     if (!in_order)
         return begin_finish(c, c->finish_status,
-                "stopped while later steps were applied before an earlier one, and no worker is left to compute "
+                "stopped while later steps were applied before an earlier one, and no worker is left to "
+                "compute "
                 "that: the last snapshot is where it goes on",
                 err);
     for (int i = 0; i < c->open_max; i++)
@@ -684,7 +690,8 @@ static bool data_differs(
 }
 
 /* The list of servers, with which a worker can begin; only when all of them are known. */
-static enum sl_status welcome_worker(struct ps_coordinator *c, const struct ps_worker *worker, struct sl_error *err)
+static enum sl_status welcome_worker(
+        struct ps_coordinator *c, const struct ps_worker *worker, struct sl_error *err)
 {
     size_t size = (size_t)c->roster.server_count * sizeof(struct sl_server_entry);
     struct sl_message *m = message_to_send(c, SL_MESSAGE_WELCOME);
@@ -698,7 +705,8 @@ static enum sl_status welcome_worker(struct ps_coordinator *c, const struct ps_w
     for (int s = 0; s < c->roster.server_count; s++) {
         entries[s].incarnation = c->roster.servers[s].id;
         if (s > 0) /* the first is reached through the coordinator */
-            (void)snprintf(entries[s].endpoint, sizeof(entries[s].endpoint), "%s", c->roster.servers[s].endpoint);
+            (void)snprintf(
+                    entries[s].endpoint, sizeof(entries[s].endpoint), "%s", c->roster.servers[s].endpoint);
     }
     m->rank = worker->rank;
     m->count = (uint64_t)c->roster.server_count;
@@ -726,9 +734,8 @@ static enum sl_status load_if_gathered(struct ps_coordinator *c, struct sl_error
         action->cluster = c->cluster;
     }
     for (int w = 0; w < c->roster.worker_end; w++) {
-        enum sl_status status = c->roster.workers[w].present
-                                        ? welcome_worker(c, &c->roster.workers[w], err)
-                                        : SL_OK;
+        enum sl_status status =
+                c->roster.workers[w].present ? welcome_worker(c, &c->roster.workers[w], err) : SL_OK;
         if (status != SL_OK)
             return status;
     }
@@ -782,7 +789,9 @@ static enum sl_status roll_back(struct ps_coordinator *c, const char *why, struc
     c->rolled_back_step = c->training.step > c->rolled_back_step ? c->training.step : c->rolled_back_step;
     if (c->fruitless > FRUITLESS_MAX)
         return begin_finish(c, SL_GAVE_UP,
-                "servers keep failing: not one step was made between the last rollbacks; see the servers' logs", err);
+                "servers keep failing: not one step was made between the last rollbacks; see the servers' "
+                "logs",
+                err);
     for (int i = 0; i <= PS_OPEN_MAX; i++)
         if (c->steps[i].open)
             abandon(c, i);
@@ -798,7 +807,8 @@ static enum sl_status roll_back(struct ps_coordinator *c, const char *why, struc
 static enum sl_status lose_server(struct ps_coordinator *c, int rank, const char *why, struct sl_error *err)
 {
     char text[SL_MESSAGE_TEXT_MAX];
-    (void)snprintf(text, sizeof(text), "%s: %.*s", c->roster.servers[rank].name, SL_MESSAGE_TEXT_MAX / 2, why);
+    (void)snprintf(
+            text, sizeof(text), "%s: %.*s", c->roster.servers[rank].name, SL_MESSAGE_TEXT_MAX / 2, why);
     add_note(c, PS_ACTION_LOST, "%s", text);
     if (c->state == STATE_GATHERING) {
         c->roster.servers[rank].present = false;
@@ -819,9 +829,11 @@ static enum sl_status on_server_hello(
     if (program_differs(c, hello, text, sizeof(text)))
         return refuse(c, from, text, err);
     if (hello->servers != (uint32_t)c->roster.server_count || hello->rank >= hello->servers ||
-            (hello->rank == 0) != (id == c->options.incarnation) || (hello->rank > 0 && hello->endpoint[0] == 0)) {
+            (hello->rank == 0) != (id == c->options.incarnation) ||
+            (hello->rank > 0 && hello->endpoint[0] == 0)) {
         (void)snprintf(text, sizeof(text),
-                "server %s:%u was started as number %u of %u servers; this run has %d, numbered from 0, and 0 is "
+                "server %s:%u was started as number %u of %u servers; this run has %d, numbered from 0, and "
+                "0 is "
                 "the coordinator's own",
                 hello->host, hello->pid, hello->rank, hello->servers, c->roster.server_count);
         return refuse(c, from, text, err);
@@ -844,7 +856,8 @@ static enum sl_status on_server_hello(
 }
 
 /* LOADED by a server; by all → training goes on from there. */
-static enum sl_status on_loaded(struct ps_coordinator *c, int rank, const struct sl_message *m, struct sl_error *err)
+static enum sl_status on_loaded(
+        struct ps_coordinator *c, int rank, const struct sl_message *m, struct sl_error *err)
 {
     struct ps_server_member *server = &c->roster.servers[rank];
     if (c->state != STATE_LOADING || server->loaded || m->version != c->training.step)
@@ -996,8 +1009,8 @@ static int find_step(const struct ps_coordinator *c, int64_t step)
 }
 
 /* The hash of a node that was computed twice. */
-static void compare_audit(
-        struct ps_coordinator *c, struct ps_open_step *step, const struct ps_worker *worker, const struct sl_message *m)
+static void compare_audit(struct ps_coordinator *c, struct ps_open_step *step, const struct ps_worker *worker,
+        const struct sl_message *m)
 {
     if (step->audit != PS_AUDIT_ASSIGNED || !sl_tree_equal(step->audit_node, m->node))
         return;
@@ -1006,7 +1019,8 @@ static void compare_audit(
         add_note(c, PS_ACTION_WARN,
                 "audit: %s and %s computed slots [%u, %u) of step %" PRId64
                 " differently: one of the two machines computes wrongly, or their CPUs differ",
-                step->audit_name, worker->name, sl_tree_begin(m->node), sl_tree_end(step->units, m->node), step->step);
+                step->audit_name, worker->name, sl_tree_begin(m->node), sl_tree_end(step->units, m->node),
+                step->step);
 }
 
 static void begin_audit(struct ps_open_step *step, const struct ps_worker *worker, const struct sl_message *m)
@@ -1078,7 +1092,8 @@ static enum sl_status on_applied(
 {
     struct ps_server_member *server = &c->roster.servers[rank];
     int at = find_step(c, m->step);
-    if (at < 0 || !c->steps[at].committing || c->steps[at].version != m->version || c->steps[at].applied[rank])
+    if (at < 0 || !c->steps[at].committing || c->steps[at].version != m->version ||
+            c->steps[at].applied[rank])
         return SL_OK;
     struct ps_open_step *step = &c->steps[at];
     step->applied[rank] = 1;
@@ -1271,7 +1286,8 @@ static enum sl_status proceed(struct ps_coordinator *c, struct sl_error *err)
     if (c->state == STATE_TRAINING && validation_due(c) && !c->stopping)
         return open_validation(c, err);
     want_snapshot_if_due(c);
-    bool last = c->stopping || c->finish_after_save || c->training.step >= c->total_steps || out_of_patience(c);
+    bool last =
+            c->stopping || c->finish_after_save || c->training.step >= c->total_steps || out_of_patience(c);
     if (last) {
         c->finish_after_save = true;
         set_finish_text(c);
@@ -1324,7 +1340,8 @@ static enum sl_status on_stop(struct ps_coordinator *c, const struct ps_event *e
     (void)snprintf(c->finish_text, sizeof(c->finish_text), "%s", event->text);
     if (c->state == STATE_SAVING || c->state == STATE_RESTORING)
         return SL_OK;
-    if (c->state == STATE_GATHERING || c->state == STATE_LOADING) /* nothing is newer than the newest snapshot */
+    if (c->state == STATE_GATHERING ||
+            c->state == STATE_LOADING) /* nothing is newer than the newest snapshot */
         return begin_finish(c, c->finish_status, c->finish_text, err);
     if (c->state == STATE_VALIDATING) {
         abandon(c, VALIDATION);
@@ -1334,7 +1351,8 @@ static enum sl_status on_stop(struct ps_coordinator *c, const struct ps_event *e
 }
 
 /* RESTORED: gathering begins anew, from there. */
-static enum sl_status on_restored(struct ps_coordinator *c, const struct ps_event *event, struct sl_error *err)
+static enum sl_status on_restored(
+        struct ps_coordinator *c, const struct ps_event *event, struct sl_error *err)
 {
     if (c->state != STATE_RESTORING)
         return SL_OK;
@@ -1342,7 +1360,8 @@ static enum sl_status on_restored(struct ps_coordinator *c, const struct ps_even
         return begin_finish(c, event->status, event->text, err);
     struct ps_training known = c->training;
     begin_at(c, event->training);
-    if (c->training.train_count == 0 && known.train_count != 0) { /* back at the very beginning: the data is the same */
+    if (c->training.train_count == 0 &&
+            known.train_count != 0) { /* back at the very beginning: the data is the same */
         c->training.train_count = known.train_count;
         c->training.validation_count = known.validation_count;
         c->training.train_fingerprint = known.train_fingerprint;
