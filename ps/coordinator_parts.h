@@ -67,12 +67,13 @@ struct ps_coordinator {
 
 /* ---- coordinator.c ---- */
 
-/* ---- create ---- */
+/* Units that a validation has. */
 uint32_t ps_coordinator_validation_units(const struct ps_coordinator *c);
 /* Sizes follow from the data: known at once when resuming, from the first worker otherwise. */
 void ps_coordinator_plan_steps(struct ps_coordinator *c);
-/* ---- out ---- */
+/* A message with our mark, at the version that stands, or NULL. */
 struct sl_message *ps_coordinator_message_to_send(const struct ps_coordinator *c, enum sl_message_kind kind);
+/* Queues a message; takes it, NULL is NO_MEMORY. */
 SL_MUST_USE enum sl_status ps_coordinator_send_worker(
         struct ps_coordinator *c, uint64_t id, struct sl_message *m, struct sl_error *err);
 /* The same message to every server. Owns: takes template. */
@@ -80,6 +81,7 @@ SL_MUST_USE enum sl_status ps_coordinator_send_servers(
         struct ps_coordinator *c, struct sl_message *template, struct sl_error *err);
 /* Never NULL: when memory is out, the step of the core fails and the action goes nowhere. */
 struct ps_action *ps_coordinator_add_action(struct ps_coordinator *c, enum ps_action_kind kind);
+/* An action that is a text for people. */
 __attribute__((format(printf, 3, 4))) void ps_coordinator_add_note(
         struct ps_coordinator *c, enum ps_action_kind kind, const char *format, ...);
 /* Goes on from wherever training stands: more of the open steps; at a boundary with everything applied, a validation, a snapshot, the next steps, the end. A snapshot that is due waits for the
@@ -104,6 +106,7 @@ SL_MUST_USE enum sl_status ps_coordinator_expel_worker(
  * run tells the size of the data. */
 SL_MUST_USE enum sl_status ps_coordinator_on_worker_hello(
         struct ps_coordinator *c, uint64_t id, const struct sl_message *m, struct sl_error *err);
+/* A server is gone, left or was started again: everybody goes back to the newest snapshot. */
 SL_MUST_USE enum sl_status ps_coordinator_lose_server(
         struct ps_coordinator *c, int rank, const char *why, struct sl_error *err);
 /* HELLO of a server: does not fit → REFUSE; its rank is taken by an earlier start of it → the news of that one's end comes first; else WELCOME. */
@@ -115,17 +118,20 @@ SL_MUST_USE enum sl_status ps_coordinator_on_loaded(
 
 /* ---- assignment.c ---- */
 
-/* ---- what there is to do ---- */
+/* The last step of an epoch has fewer. */
 int64_t ps_coordinator_samples_of_step(const struct ps_coordinator *c, int64_t step);
 /* How many of `samples` are in units [begin, end): slots of a step, or units of validation. */
 int64_t ps_coordinator_samples_of_units(
         const struct ps_coordinator *c, int64_t samples, uint32_t begin, uint32_t end);
 /* At the end of an epoch and of the training, once for each: a resumed run may have been stopped in between. */
 bool ps_coordinator_validation_due(const struct ps_coordinator *c);
+/* Early stopping. */
 bool ps_coordinator_out_of_patience(const struct ps_coordinator *c);
 /* Where everything must be applied before it goes on: the end of an epoch, a snapshot, the end. */
 int64_t ps_coordinator_next_boundary(const struct ps_coordinator *c);
+/* Whether a training step is open. */
 bool ps_coordinator_anything_open(const struct ps_coordinator *c);
+/* Opens steps[at] on what is ordered now. */
 SL_MUST_USE enum sl_status ps_coordinator_open_units(struct ps_coordinator *c, int at, enum sl_phase phase,
         int64_t step, uint32_t units, struct sl_error *err);
 /* An audit that takes too long is given up: it must not hold up training. */
@@ -137,6 +143,7 @@ SL_MUST_USE enum sl_status ps_coordinator_assign_work(struct ps_coordinator *c, 
 /* Takes note that a run of units is done. Returns how many were not before: 0 for a duplicate. */
 uint32_t ps_coordinator_close_units(
         struct ps_coordinator *c, struct ps_open_step *step, uint32_t begin, uint32_t end);
+/* Takes the times of all runs that are over. */
 void ps_coordinator_learn_all_speeds(struct ps_coordinator *c);
 /* A worker's units are free again, or its shadow's; a shadow's stay with the one that it shadowed. */
 void ps_coordinator_free_units(struct ps_coordinator *c, int w);
@@ -160,7 +167,6 @@ SL_MUST_USE enum sl_status ps_coordinator_on_applied(
 
 /* ---- validation.c ---- */
 
-/* ---- validation ---- */
 SL_MUST_USE enum sl_status ps_coordinator_open_validation(struct ps_coordinator *c, struct sl_error *err);
 /* VALIDATED units of the worker's run: merged once, when none of them is in yet. What does not fit the shape of an evaluation or the number of samples → the worker is expelled. */
 SL_MUST_USE enum sl_status ps_coordinator_on_validated(
