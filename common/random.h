@@ -14,7 +14,9 @@ enum sl_random_domain {
     SL_RANDOM_INITIAL,
     SL_RANDOM_SAMPLE,
     SL_RANDOM_TEST,
-    SL_RANDOM_NETWORK
+    SL_RANDOM_NETWORK,
+    SL_RANDOM_AUDIT,
+    SL_RANDOM_CHUNKS
 };
 
 /* A stream: 2^64 numbers for each (seed, domain, a, b). Plain data. */
