@@ -107,7 +107,7 @@ static enum sl_status send_block(
     message->cluster = action->cluster;
     message->incarnation = p->incarnation;
     message->version = training->step;
-    message->count = training->train_count;
+    message->count = action->count;
     message->block = (uint32_t)block;
     add_whole(message, state->params);
     add_whole(message, state->m);

@@ -394,15 +394,10 @@ static enum sl_status take_signal(struct ps_process *p, struct sl_error *err)
         enum sl_status status = ps_leader_step(p, &event, err);
         return status == SL_OK ? ps_leader_settle(p, err) : status;
     }
-    ps_process_finish(p, SL_STOPPED, text);
     if (p->server == NULL)
-        return SL_OK;
-    struct sl_message *bye = sl_message_create(SL_MESSAGE_BYE);
-    if (bye == NULL)
-        return sl_fail(err, SL_NO_MEMORY, "out of memory for a message");
-    bye->incarnation = p->incarnation;
-    (void)snprintf(bye->text, sizeof(bye->text), "%s", text);
-    return ps_process_send(p, SL_COORDINATOR, &bye, err);
+        ps_process_finish(p, SL_STOPPED, text);
+    struct ps_server_event leave = {.kind = PS_SERVER_LEAVE, .text = text};
+    return ps_process_server(p, &leave, err);
 }
 
 static enum sl_status tick_server(struct ps_process *p, struct sl_error *err)
