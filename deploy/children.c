@@ -3,6 +3,7 @@
 
 #include "common/signals.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -28,14 +29,11 @@ static void become(char *const *argv, int output, int keep_fd, pid_t parent)
     _exit(127);
 }
 
-enum sl_status dp_children_start(struct dp_children *children, int *ret_index, const char *name,
-        char *const *argv, bool piped, int keep_fd, struct sl_error *err)
+static enum sl_status launch(struct dp_child *child, char *const *argv, int keep_fd, struct sl_error *err)
 {
     int ends[2] = {-1, -1};
-    if (children->count == DP_CHILDREN_MAX)
-        return sl_fail(err, SL_USAGE, "more than %d processes on one machine", DP_CHILDREN_MAX);
-    if (piped && pipe2(ends, O_CLOEXEC) != 0)
-        return sl_fail_errno(err, "cannot make a pipe for %s", name);
+    if (child->piped && pipe2(ends, O_CLOEXEC) != 0)
+        return sl_fail_errno(err, "cannot make a pipe for %s", child->name);
     pid_t parent = getpid(), pid = fork();
     if (pid == 0)
         become(argv, ends[1], keep_fd, parent);
@@ -44,15 +42,37 @@ enum sl_status dp_children_start(struct dp_children *children, int *ret_index, c
     if (pid < 0) {
         if (ends[0] >= 0)
             (void)close(ends[0]);
-        return sl_fail_errno(err, "cannot start %s", name);
+        return sl_fail_errno(err, "cannot start %s", child->name);
     }
-    struct dp_child *child = &children->items[children->count];
-    *child = (struct dp_child){.pid = pid, .output_fd = ends[0], .piped = piped};
-    (void)snprintf(child->name, sizeof(child->name), "%s", name);
     if (ends[0] >= 0)
         (void)fcntl(ends[0], F_SETFL, O_NONBLOCK);
-    *ret_index = children->count++;
+    child->pid = pid;
+    child->output_fd = ends[0];
     return SL_OK;
+}
+
+enum sl_status dp_children_start(struct dp_children *children, int *ret_index, const char *name,
+        char *const *argv, bool piped, int keep_fd, struct sl_error *err)
+{
+    if (children->count == DP_CHILDREN_MAX)
+        return sl_fail(err, SL_USAGE, "more than %d processes on one machine", DP_CHILDREN_MAX);
+    struct dp_child *child = &children->items[children->count];
+    *child = (struct dp_child){.output_fd = -1, .piped = piped};
+    (void)snprintf(child->name, sizeof(child->name), "%s", name);
+    enum sl_status status = launch(child, argv, keep_fd, err);
+    if (status == SL_OK)
+        *ret_index = children->count++;
+    return status;
+}
+
+enum sl_status dp_child_restart(struct dp_child *child, char *const *argv, struct sl_error *err)
+{
+    assert(child->pid == 0);
+    if (child->output_fd >= 0)
+        (void)close(child->output_fd); /* somebody whom it left behind still holds the other end */
+    child->output_fd = -1;
+    child->line_size = 0;
+    return launch(child, argv, -1, err);
 }
 
 static void put_line(struct dp_child *child)

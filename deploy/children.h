@@ -36,6 +36,8 @@ struct dp_children {
  * in the child, -1 = none. Errors: FAILED. */
 SL_MUST_USE enum sl_status dp_children_start(struct dp_children *children, int *ret_index, const char *name,
         char *const *argv, bool piped, int keep_fd, struct sl_error *err);
+/* dp_child_restart runs argv in the place of a child that has ended, with the same name and output. Errors: FAILED. */
+SL_MUST_USE enum sl_status dp_child_restart(struct dp_child *child, char *const *argv, struct sl_error *err);
 /* dp_children_read passes on what a child wrote, line by line with "[name] " before it. */
 void dp_children_read(struct dp_child *child);
 /* dp_children_reap notes which children have ended. Returns how many did. */

@@ -557,6 +557,16 @@ static void on_gone(struct ps_server *s, const struct ps_server_event *event)
         s->waiting[waiting] = s->waiting[--s->waiting_count];
 }
 
+/* LEAVE: the coordinator need not wait until it misses us. */
+static enum sl_status on_leave(struct ps_server *s, const struct ps_server_event *event, struct sl_error *err)
+{
+    struct sl_message *bye = message_to_send(s, SL_MESSAGE_BYE);
+    if (bye != NULL)
+        (void)snprintf(bye->text, sizeof(bye->text), "%s", event->text);
+    finish(s, SL_STOPPED, event->text);
+    return send(s, SL_COORDINATOR, bye, err);
+}
+
 static enum sl_status on_tick(struct ps_server *s, const struct ps_server_event *event, struct sl_error *err)
 {
     if (s->state == STATE_JOINING) {
@@ -596,6 +606,9 @@ enum sl_status ps_server_step(struct ps_server *s, const struct ps_server_event 
         break;
     case PS_SERVER_GONE:
         on_gone(s, event);
+        break;
+    case PS_SERVER_LEAVE:
+        status = on_leave(s, event, err);
         break;
     }
     updates->wake_us = s->state == STATE_JOINING ? s->started_us + s->options.join_us + 1 : s->report_us;
