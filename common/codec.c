@@ -5,6 +5,7 @@
 #include "common/memory.h"
 #include "proto/cluster.pb-c.h"
 
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -28,8 +29,11 @@ static void fill_header(Header *h, const struct sl_message *m)
     SET(*h, kind, (uint32_t)m->kind);
     SET(*h, cluster, m->cluster);
     SET(*h, incarnation, m->incarnation);
+    SET(*h, peer, m->peer);
     SET(*h, sequence, m->sequence);
+    SET(*h, ack, m->ack);
     SET(*h, step, m->step);
+    SET(*h, version, m->version);
     SET(*h, phase, (uint32_t)m->phase);
     SET(*h, slots, m->slots);
     SET(*h, level, m->node.level);
@@ -37,6 +41,10 @@ static void fill_header(Header *h, const struct sl_message *m)
     SET(*h, begin, m->begin);
     SET(*h, end, m->end);
     SET(*h, block, m->block);
+    SET(*h, rank, m->rank);
+    SET(*h, count, m->count);
+    SET(*h, compute_us, m->compute_us);
+    SET(*h, hash, m->hash);
     if (m->text[0] != 0)
         h->text = (char *)m->text; /* packing only reads it */
 }
@@ -52,7 +60,10 @@ static void fill_hello(Shelflife__Cluster__Hello *to, const struct sl_hello *fro
     SET(*to, validation_fingerprint, from->validation_fingerprint);
     SET(*to, threads, from->threads);
     SET(*to, pid, from->pid);
+    SET(*to, rank, from->rank);
+    SET(*to, servers, from->servers);
     to->host = (char *)from->host;
+    to->endpoint = (char *)from->endpoint;
 }
 
 static void fill_stats(
@@ -62,7 +73,6 @@ static void fill_stats(
         correct[b] = (uint64_t)m->stats.correct[b];
     SET(*to, count, (uint64_t)m->stats.count);
     SET(*to, weight_sum, m->stats.weight_sum);
-    SET(*to, compute_us, m->compute_us);
     to->n_loss = SL_BRANCHES_MAX;
     to->loss = (double *)m->stats.loss;
     to->n_score = SL_MODALITIES_MAX;
@@ -80,25 +90,30 @@ static void fill_commit(Shelflife__Cluster__Commit *to, const struct sl_commit *
     to->coefficient = (double *)from->coefficient;
 }
 
+static void fill_report(Shelflife__Cluster__Report *to, const struct sl_report *from)
+{
+    SET(*to, memory, from->memory);
+    SET(*to, sent, from->sent);
+    SET(*to, received, from->received);
+    SET(*to, queued, from->queued);
+    SET(*to, busy_us, from->busy_us);
+    SET(*to, dropped, from->dropped);
+}
+
 enum sl_status sl_codec_encode(
         const struct sl_message *message, unsigned char *bytes, size_t *ret_size, struct sl_error *err)
 {
     Header header = SHELFLIFE__CLUSTER__HEADER__INIT;
     Shelflife__Cluster__Hello hello = SHELFLIFE__CLUSTER__HELLO__INIT;
-    Shelflife__Cluster__Welcome welcome = SHELFLIFE__CLUSTER__WELCOME__INIT;
     Shelflife__Cluster__Stats stats = SHELFLIFE__CLUSTER__STATS__INIT;
     Shelflife__Cluster__Commit commit = SHELFLIFE__CLUSTER__COMMIT__INIT;
+    Shelflife__Cluster__Report report = SHELFLIFE__CLUSTER__REPORT__INIT;
     uint64_t correct[SL_BRANCHES_MAX];
     fill_header(&header, message);
     switch (message->kind) {
     case SL_MESSAGE_HELLO:
         fill_hello(&hello, &message->hello);
         header.hello = &hello;
-        break;
-    case SL_MESSAGE_WELCOME:
-        SET(welcome, rank, message->rank);
-        SET(welcome, servers, message->servers);
-        header.welcome = &welcome;
         break;
     case SL_MESSAGE_STATS:
     case SL_MESSAGE_VALIDATED:
@@ -108,6 +123,10 @@ enum sl_status sl_codec_encode(
     case SL_MESSAGE_COMMIT:
         fill_commit(&commit, &message->commit);
         header.commit = &commit;
+        break;
+    case SL_MESSAGE_REPORT:
+        fill_report(&report, &message->report);
+        header.report = &report;
         break;
     default:
         break;
@@ -181,7 +200,15 @@ static enum sl_status read_hello(
     to->validation_fingerprint = from->validation_fingerprint;
     to->threads = from->threads;
     to->pid = from->pid;
-    return copy_text(to->host, sizeof(to->host), from->host, "hello.host", err);
+    to->rank = from->rank;
+    to->servers = from->servers;
+    if (to->rank >= SL_SERVERS_MAX || to->servers > SL_SERVERS_MAX)
+        return sl_fail(err, SL_BAD_DATA, "message names server %u of %u, there are at most %d", to->rank,
+                to->servers, SL_SERVERS_MAX);
+    enum sl_status status = copy_text(to->host, sizeof(to->host), from->host, "hello.host", err);
+    return status != SL_OK
+                   ? status
+                   : copy_text(to->endpoint, sizeof(to->endpoint), from->endpoint, "hello.endpoint", err);
 }
 
 static enum sl_status read_stats(
@@ -191,7 +218,6 @@ static enum sl_status read_stats(
         return sl_fail(err, SL_BAD_DATA, "message field stats.count or stats.correct is out of range");
     to->stats.count = (int)from->count;
     to->stats.weight_sum = from->weight_sum;
-    to->compute_us = from->compute_us;
     for (size_t b = 0; b < from->n_correct; b++) {
         if (from->correct[b] > INT32_MAX)
             return sl_fail(err, SL_BAD_DATA, "message field stats.correct is out of range");
@@ -202,6 +228,12 @@ static enum sl_status read_stats(
     if (status != SL_OK)
         return status;
     return copy_doubles(to->stats.score, SL_MODALITIES_MAX, from->score, from->n_score, "stats.score", err);
+}
+
+static void read_report(struct sl_report *to, const Shelflife__Cluster__Report *from)
+{
+    *to = (struct sl_report){
+            from->memory, from->sent, from->received, from->queued, from->busy_us, from->dropped};
 }
 
 static enum sl_status read_commit(
@@ -217,8 +249,8 @@ static enum sl_status read_commit(
 /* The tree's numbers, once and for all: afterwards node lies within slots and begin < end. */
 static enum sl_status check_tree(const struct sl_message *m, struct sl_error *err)
 {
-    if (m->step < 0)
-        return sl_fail(err, SL_BAD_DATA, "message field step is negative");
+    if (m->step < 0 || m->version < 0)
+        return sl_fail(err, SL_BAD_DATA, "message field %s is negative", m->step < 0 ? "step" : "version");
     if (m->kind == SL_MESSAGE_PUSH || m->kind == SL_MESSAGE_STATS) {
         if (m->slots == 0 || m->slots > SL_SLOTS_MAX || m->node.level > 31 ||
                 !sl_tree_node_valid(m->slots, m->node))
@@ -226,12 +258,34 @@ static enum sl_status check_tree(const struct sl_message *m, struct sl_error *er
                     sl_message_name(m->kind), m->node.level, m->node.index, m->slots);
     }
     if (m->kind == SL_MESSAGE_ASSIGN || m->kind == SL_MESSAGE_VALIDATED) {
-        if (m->begin >= m->end ||
-                (m->phase == SL_PHASE_TRAIN && (m->end > m->slots || m->slots > SL_SLOTS_MAX)))
+        bool slots = m->phase != SL_PHASE_VALIDATE; /* else units, of which the core knows the number */
+        if (m->begin >= m->end || (slots && (m->end > m->slots || m->slots > SL_SLOTS_MAX)))
             return sl_fail(err, SL_BAD_DATA, "%s names [%u, %u) of %u slots, which is empty or out of range",
                     sl_message_name(m->kind), m->begin, m->end, m->slots);
     }
     return SL_OK;
+}
+
+static void copy_numbers(struct sl_message *m, const Header *h)
+{
+    m->kind = (enum sl_message_kind)h->kind;
+    m->cluster = h->cluster;
+    m->incarnation = h->incarnation;
+    m->peer = h->peer;
+    m->sequence = h->sequence;
+    m->ack = h->ack;
+    m->step = h->step;
+    m->version = h->version;
+    m->phase = (enum sl_phase)h->phase;
+    m->slots = h->slots;
+    m->node = (struct sl_node){h->level, h->index};
+    m->begin = h->begin;
+    m->end = h->end;
+    m->block = h->block;
+    m->rank = h->rank;
+    m->count = h->count;
+    m->compute_us = h->compute_us;
+    m->hash = h->hash;
 }
 
 static enum sl_status read_header(struct sl_message *m, const Header *h, struct sl_error *err)
@@ -242,32 +296,20 @@ static enum sl_status read_header(struct sl_message *m, const Header *h, struct 
                 h->protocol, SL_PROTOCOL_VERSION);
     if (!h->has_kind || h->kind == SL_MESSAGE_NONE || h->kind >= SL_MESSAGE_KIND_COUNT)
         return sl_fail(err, SL_BAD_DATA, "message of unknown kind %u", h->kind);
-    if (h->phase > SL_PHASE_VALIDATE)
+    if (h->phase >= SL_PHASE_COUNT)
         return sl_fail(err, SL_BAD_DATA, "message field phase is %u", h->phase);
-    m->kind = (enum sl_message_kind)h->kind;
-    m->cluster = h->cluster;
-    m->incarnation = h->incarnation;
-    m->sequence = h->sequence;
-    m->step = h->step;
-    m->phase = (enum sl_phase)h->phase;
-    m->slots = h->slots;
-    m->node = (struct sl_node){h->level, h->index};
-    m->begin = h->begin;
-    m->end = h->end;
-    m->block = h->block;
+    copy_numbers(m, h);
     enum sl_status status = copy_text(m->text, sizeof(m->text), h->text, "text", err);
     if (status != SL_OK)
         return status;
-    if (h->welcome != NULL) {
-        m->rank = h->welcome->rank;
-        m->servers = h->welcome->servers;
-    }
     if (h->hello != NULL && (status = read_hello(&m->hello, h->hello, err)) != SL_OK)
         return status;
     if (h->stats != NULL && (status = read_stats(m, h->stats, err)) != SL_OK)
         return status;
     if (h->commit != NULL && (status = read_commit(&m->commit, h->commit, err)) != SL_OK)
         return status;
+    if (h->report != NULL)
+        read_report(&m->report, h->report);
     return check_tree(m, err);
 }
 
@@ -293,12 +335,29 @@ enum sl_status sl_codec_decode(
     return status;
 }
 
+/* Afterwards a list of servers is whole entries whose texts end. */
+static enum sl_status check_servers(const struct sl_frame *frame, struct sl_error *err)
+{
+    size_t count = frame->size / sizeof(struct sl_server_entry);
+    if (frame->size % sizeof(struct sl_server_entry) != 0 || count == 0 || count > SL_SERVERS_MAX)
+        return sl_fail(err, SL_BAD_DATA, "welcome lists servers in %zu bytes, expected 1 to %d times %zu",
+                frame->size, SL_SERVERS_MAX, sizeof(struct sl_server_entry));
+    for (size_t i = 0; i < count; i++) {
+        const char *entry = (const char *)frame->data + i * sizeof(struct sl_server_entry);
+        if (memchr(entry + offsetof(struct sl_server_entry, endpoint), 0, SL_ENDPOINT_MAX) == NULL)
+            return sl_fail(err, SL_BAD_DATA, "welcome has an endpoint of server %zu that does not end", i);
+    }
+    return SL_OK;
+}
+
 enum sl_status sl_codec_check_frames(const struct sl_message *message, struct sl_error *err)
 {
-    if (message->frame_count >= frame_counts[message->kind].least &&
-            message->frame_count <= frame_counts[message->kind].most)
-        return SL_OK;
-    return sl_fail(err, SL_BAD_DATA, "%s came with %d frames, expected %d to %d",
-            sl_message_name(message->kind), message->frame_count, frame_counts[message->kind].least,
-            frame_counts[message->kind].most);
+    if (message->frame_count < frame_counts[message->kind].least ||
+            message->frame_count > frame_counts[message->kind].most)
+        return sl_fail(err, SL_BAD_DATA, "%s came with %d frames, expected %d to %d",
+                sl_message_name(message->kind), message->frame_count, frame_counts[message->kind].least,
+                frame_counts[message->kind].most);
+    if (message->kind == SL_MESSAGE_WELCOME && message->frame_count > 0)
+        return check_servers(&message->frames[0], err);
+    return SL_OK;
 }

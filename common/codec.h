@@ -17,5 +17,6 @@ SL_MUST_USE enum sl_status sl_codec_encode(
 SL_MUST_USE enum sl_status sl_codec_decode(
         struct sl_message **ret_message, const unsigned char *bytes, size_t size, struct sl_error *err);
 
-/* sl_codec_check_frames tells whether the number of frames fits the message's kind. Errors: BAD_DATA. */
+/* sl_codec_check_frames tells whether the number of frames fits the message's kind, and whether WELCOME's list of servers is well formed (what the frames of
+ * other kinds hold depends on the layout: their receivers check it). Errors: BAD_DATA. */
 SL_MUST_USE enum sl_status sl_codec_check_frames(const struct sl_message *message, struct sl_error *err);

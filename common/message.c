@@ -5,6 +5,8 @@
 
 #include <assert.h>
 
+#define HEADER_SIZE_TYPICAL 128 /* bytes, as packed */
+
 struct sl_message *sl_message_create(enum sl_message_kind kind)
 {
     struct sl_message *message = sl_alloc(1, sizeof(*message));
@@ -25,6 +27,25 @@ void sl_message_destroy(struct sl_message *message)
 void sl_message_destroy_auto(struct sl_message **message)
 {
     sl_message_destroy(*message);
+}
+
+struct sl_message *sl_message_clone(const struct sl_message *message)
+{
+    struct sl_message *clone = sl_alloc(1, sizeof(*clone));
+    if (clone == NULL)
+        return NULL;
+    *clone = *message;
+    for (int i = 0; i < clone->frame_count; i++)
+        (void)sl_buffer_retain(clone->frames[i].buffer);
+    return clone;
+}
+
+size_t sl_message_size(const struct sl_message *message)
+{
+    size_t size = HEADER_SIZE_TYPICAL;
+    for (int i = 0; i < message->frame_count; i++)
+        size += message->frames[i].size;
+    return size;
 }
 
 void sl_message_add_frame(struct sl_message *message, struct sl_buffer *buffer, const void *data, size_t size)

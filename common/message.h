@@ -21,29 +21,29 @@
 
 /* One list makes the enum, the names and the checks of the codec. X(kind, name, least frames, most frames).
  * RESET and ALIVE belong to links.h and never reach a core. */
-#define SL_MESSAGE_KINDS(X)                                                                                     \
-    X(RESET, "reset", 0, 0)     /* any → any: I do not know you (any more); begin anew */                     \
-    X(ALIVE, "alive", 0, 0)     /* any → any: I am here; carries an acknowledgement */                        \
-    X(HELLO, "hello", 0, 0)     /* worker, server → coordinator: here I am, this is my config and my data */  \
-    X(WELCOME, "welcome", 0, 1) /* coordinator → worker: your rank; the frame lists the servers. → server */  \
-    X(REFUSE, "refuse", 0, 0)   /* coordinator → worker, server: we do not fit, text says how */              \
-    X(LOAD, "load", 1, 3)       /* coordinator → server: parameters of a block, and moments */                \
-    X(LOADED, "loaded", 0, 0)   /* server → coordinator: all my blocks stand at `version` */                  \
-    X(ASSIGN, "assign", 0, 0)   /* coordinator → worker: compute slots [begin, end) of this step */           \
-    X(PULL, "pull", 0, 0)       /* worker → server: send me `version` or newer when you have it */            \
-    X(PARAMS, "params", 1, 1)   /* server → worker: one block, at `version` */                                \
-    X(PUSH, "push", 1, 2)       /* worker → server: sums of one node for one block; frames by tag */          \
-    X(ACK, "ack", 0, 0)         /* server → worker: that push is accounted for */                             \
-    X(STATS, "stats", 0, 0)     /* worker → coordinator: losses and scores of one node whose pushes are in */ \
-    X(VALIDATED, "validated", 1, 1) /* worker → coordinator: what validation counted in [begin, end) */       \
-    X(REDUCED, "reduced", 1, 1) /* server → coordinator: norms and dot products by block of the whole step */ \
-    X(COMMIT, "commit", 0, 0)   /* coordinator → server: apply the step to `version` */                       \
-    X(APPLIED, "applied", 0, 0) /* server → coordinator: `version` stands */                                  \
-    X(SAVE, "save", 0, 0)       /* coordinator → server: send me your blocks as they are now */               \
-    X(SAVED, "saved", 1, 3)     /* server → coordinator: parameters of a block, and moments */                \
-    X(REPORT, "report", 0, 0)   /* worker, server → coordinator: how I am doing */                            \
-    X(STOP, "stop", 0, 0)       /* coordinator → worker, server: training is over, text says why */           \
-    X(BYE, "bye", 0, 0)         /* worker, server → coordinator: I am leaving, text says why */
+#define SL_MESSAGE_KINDS(X)                                                                                      \
+    X(RESET, "reset", 0, 0) /* any → any: I do not know you (any more); begin anew */                          \
+    X(ALIVE, "alive", 0, 0) /* any → any: I am here; carries an acknowledgement */                             \
+    X(HELLO, "hello", 0, 0) /* worker, server → coordinator: here I am, this is my config and my data */       \
+    X(WELCOME, "welcome", 0, 1) /* coordinator → worker: your rank; the frame lists the servers. → server */ \
+    X(REFUSE, "refuse", 0, 0) /* coordinator → worker, server: we do not fit, text says how */                 \
+    X(LOAD, "load", 1, 3)     /* coordinator → server: parameters of a block, and moments */                   \
+    X(LOADED, "loaded", 0, 0) /* server → coordinator: all my blocks stand at `version` */                     \
+    X(ASSIGN, "assign", 0, 0) /* coordinator → worker: compute slots [begin, end) of this step */              \
+    X(PULL, "pull", 0, 0)     /* worker → server: send me `version` or newer when you have it */               \
+    X(PARAMS, "params", 1, 1) /* server → worker: one block, at `version` */                                   \
+    X(PUSH, "push", 1, 2)     /* worker → server: sums of one node for one block; frames by tag */             \
+    X(ACK, "ack", 0, 0)       /* server → worker: that push is accounted for */                                \
+    X(STATS, "stats", 0, 0) /* worker → coordinator: losses and scores of one node whose pushes are in */      \
+    X(VALIDATED, "validated", 1, 1) /* worker → coordinator: what validation counted in [begin, end) */        \
+    X(REDUCED, "reduced", 1, 1)     /* server → coordinator: sums of the step by block */                      \
+    X(COMMIT, "commit", 0, 0)       /* coordinator → server: apply the step to `version` */                    \
+    X(APPLIED, "applied", 0, 0)     /* server → coordinator: `version` stands */                               \
+    X(SAVE, "save", 0, 0)           /* coordinator → server: send me your blocks as they are now */            \
+    X(SAVED, "saved", 1, 3)         /* server → coordinator: parameters of a block, and moments */             \
+    X(REPORT, "report", 0, 0)       /* worker, server → coordinator: how I am doing */                         \
+    X(STOP, "stop", 0, 0)           /* coordinator → worker, server: training is over, text says why */        \
+    X(BYE, "bye", 0, 0)             /* worker, server → coordinator: I am leaving, text says why */
 
 enum sl_message_kind {
     SL_MESSAGE_NONE = 0,
@@ -105,8 +105,8 @@ struct sl_message {
     uint64_t peer;        /* of the receiver, 0 = not known yet: links.h */
     uint64_t sequence;    /* between the two, 0 = outside the order: links.h */
     uint64_t ack;         /* links.h */
-    int64_t step;         /* of training: which samples */
-    int64_t version;      /* of parameters: updates applied */
+    int64_t step;         /* of training: which samples; never negative on the wire */
+    int64_t version;      /* of parameters: updates applied; never negative on the wire */
     enum sl_phase phase;
     uint32_t slots; /* that have samples in this step */
     struct sl_node node;
