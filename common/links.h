@@ -12,25 +12,31 @@
  * - Each message carries the sender's incarnation, the receiver's (0 until known), its sequence and how far the sender has received (ack). Messages of sequence 0 (ALIVE, RESET)
  *   are outside the order.
  * - The receiver delivers the next one in order and drops others: what came before (a duplicate), and what comes too early (the sender goes back).
- * - The sender keeps what is not acknowledged, at most a window of it on its way, and sends the window again when nothing was acknowledged for resend_us, doubling up to 8 times that.
- * - Nothing to send for heartbeat_us: ALIVE. Something received and nothing sent back for SL_LINKS_ACK_US, or SL_LINKS_ACK_COUNT messages: ALIVE too.
- * - Nothing heard for timeout_us, or unreachable for unreachable_us without hearing anything, or RESET, or another incarnation of the coordinator, or a queue beyond its bounds: GONE, once.
+ * - The sender keeps what is not acknowledged, at most a window of it on its way. When nothing was acknowledged for resend_us (twice the time that acknowledgements take, if
+ *   that is longer; doubling each time; at most 8 times resend_us) it goes back: it sends the first message again and, as soon as anything is heard, the rest of the window.
+ *   A link that we opened begins like that, too: one message until the peer is heard, so that a peer that is not there yet is not flooded.
+ * - Nothing to send for heartbeat_us: ALIVE. Something received and nothing sent back for SL_LINKS_ACK_US, or SL_LINKS_ACK_COUNT messages, or a duplicate: ALIVE too. A link that we
+ *   opened says nothing before its first message.
+ * - Nothing heard for timeout_us since our first message (from the coordinator: since its first answer; how long to wait for that is the core's choice), or unreachable for unreachable_us
+ *   without hearing anything, or RESET, or another incarnation where we connected to, or a queue beyond its bounds, or an acknowledgement of what was never sent: GONE, once.
+ *
+ * A loop takes everything from its sockets before it calls tick: a process that was paused then does not blame the others for its own silence.
  *
  *     sl_links_open(links, SL_COORDINATOR, now, err);
  *     sl_links_send(links, SL_COORDINATOR, &hello, now, err);
  *     while (sl_links_next_outgoing(links, now, &to, &message))
- *         if (sl_socket_send(…, message) == SL_NOT_FOUND) sl_links_unreachable(links, to, now);
+ *         if (sl_socket_send(…, message) == SL_NOT_FOUND) sl_links_unreachable(links, to, now); // at once: what is not followed by it counts as sent
  */
 #include "common/outbox.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
-#define SL_LINKS_WINDOW_COUNT 256           /* messages on their way to one peer */
-#define SL_LINKS_WINDOW_SIZE (64U << 20)    /* bytes, but always one message */
+#define SL_LINKS_WINDOW_COUNT 256        /* messages on their way to one peer */
+#define SL_LINKS_WINDOW_SIZE (64U << 20) /* bytes, but always one message */
 #define SL_LINKS_ACK_US 10000
 #define SL_LINKS_ACK_COUNT 32
-#define SL_LINKS_BURIED_MAX 4096            /* incarnations that are remembered as gone */
+#define SL_LINKS_BURIED_MAX 4096 /* incarnations that are remembered as gone */
 
 struct sl_links;
 
@@ -47,12 +53,13 @@ SL_MUST_USE enum sl_status sl_links_create(
         struct sl_links **ret_links, const struct sl_links_options *options, struct sl_error *err);
 void sl_links_destroy(struct sl_links *links); /* NULL is fine */
 
-/* sl_links_open begins a link to a peer that we connect to; one that is open stays. Errors: NO_MEMORY. */
+/* sl_links_open begins a link to a peer that we connect to; one that is open stays, one that has ended is GONE at once. Errors: NO_MEMORY. */
 SL_MUST_USE enum sl_status sl_links_open(
         struct sl_links *links, struct sl_address peer, int64_t now_us, struct sl_error *err);
-/* sl_links_close ends a link without news: what waits is dropped, its incarnation is buried, the peer is told RESET. No link: nothing happens. */
+/* sl_links_close ends a link without news: what waits is dropped, its incarnation is buried, the peer is told RESET, messages of
+ * it that nobody has taken from next_event are dropped. Who wants a last message to arrive empties next_outgoing first. No link: nothing happens. */
 void sl_links_close(struct sl_links *links, struct sl_address peer);
-/* sl_links_close_all does so for every link: a rollback. */
+/* sl_links_close_all does so for every link, and drops all news: a rollback. */
 void sl_links_close_all(struct sl_links *links);
 
 /* sl_links_send queues a message. Owns: takes *message, always. Errors: NOT_FOUND (no such link: dropped, its end was told or is about to be), NO_MEMORY. */
@@ -86,8 +93,8 @@ int64_t sl_links_wake_us(const struct sl_links *links); /* when tick is due at t
 
 struct sl_links_totals {
     int open;
-    uint64_t queued;                     /* messages that wait to be sent or acknowledged, now */
-    uint64_t sent, received;             /* bytes (sl_message_size), ever */
+    uint64_t queued;         /* messages that wait to be sent or acknowledged, now */
+    uint64_t sent, received; /* bytes (sl_message_size), ever */
     uint64_t messages_sent, messages_received, resent, duplicates, early, resets;
 };
 struct sl_links_totals sl_links_totals(const struct sl_links *links);

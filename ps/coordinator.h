@@ -51,10 +51,10 @@ enum ps_event_kind {
 struct ps_event {
     enum ps_event_kind kind;
     int64_t now_us;
-    struct sl_address from;            /* MESSAGE, GONE */
-    const struct sl_message *message;  /* MESSAGE: borrowed */
-    enum sl_status status;             /* STOP: what to finish with; SNAPSHOT_WRITTEN, RESTORED: how it went */
-    const char *text;                  /* STOP, SNAPSHOT_WRITTEN, RESTORED, GONE: why */
+    struct sl_address from;           /* MESSAGE, GONE */
+    const struct sl_message *message; /* MESSAGE: borrowed */
+    enum sl_status status;            /* STOP: what to finish with; SNAPSHOT_WRITTEN, RESTORED: how it went */
+    const char *text;                 /* STOP, SNAPSHOT_WRITTEN, RESTORED, GONE: why */
     const struct ps_training *training; /* RESTORED: borrowed */
 };
 
@@ -73,22 +73,22 @@ struct ps_step_record {
 };
 
 enum ps_action_kind {
-    PS_ACTION_LOAD,          /* send LOAD for every block of server `rank` to `to`, with `cluster` and samples of the training set */
-    PS_ACTION_READY,         /* all servers have loaded: what was restored need not be kept */
-    PS_ACTION_STEP,          /* write `record` */
-    PS_ACTION_VALIDATION,    /* write `evaluation`, borrowed until the next event */
-    PS_ACTION_SNAPSHOT,      /* begin a snapshot of ps_coordinator_training: its blocks come as SAVED_BLOCK */
-    PS_ACTION_SAVED_BLOCK,   /* put the frames of the event's message (SAVED) into the snapshot */
+    PS_ACTION_LOAD, /* send LOAD for every block of server `rank` to `to`, with `cluster` and samples of the training set */
+    PS_ACTION_READY,       /* all servers have loaded: what was restored need not be kept */
+    PS_ACTION_STEP,        /* write `record` */
+    PS_ACTION_VALIDATION,  /* write `evaluation`, borrowed until the next event */
+    PS_ACTION_SNAPSHOT,    /* begin a snapshot of ps_coordinator_training: its blocks come as SAVED_BLOCK */
+    PS_ACTION_SAVED_BLOCK, /* put the frames of the event's message (SAVED) into the snapshot */
     PS_ACTION_SNAPSHOT_WRITE, /* all blocks are in: write in the background, answer with PS_EVENT_SNAPSHOT_WRITTEN */
     PS_ACTION_SNAPSHOT_DROP, /* a server is gone before all were in: forget it */
-    PS_ACTION_RESTORE,       /* roll back: wait for a snapshot that is being written, close all links, begin a new core of the own server, read the
+    PS_ACTION_RESTORE, /* roll back: wait for a snapshot that is being written, close all links, begin a new core of the own server, read the
                                 newest whole snapshot, answer with PS_EVENT_RESTORED */
-    PS_ACTION_CLOSE,         /* close the link to `to`: it was refused or given up */
-    PS_ACTION_JOINED,        /* a worker or server is in, text names it */
-    PS_ACTION_LOST,          /* a worker or server is out, text says why */
-    PS_ACTION_REFUSED,       /* a peer does not fit, text says how */
-    PS_ACTION_WARN,          /* text */
-    PS_ACTION_FINISH,        /* end with `status` and text */
+    PS_ACTION_CLOSE,   /* close the link to `to`: it was refused or given up */
+    PS_ACTION_JOINED,  /* a worker or server is in, text names it */
+    PS_ACTION_LOST,    /* a worker or server is out, text says why */
+    PS_ACTION_REFUSED, /* a peer does not fit, text says how */
+    PS_ACTION_WARN,    /* text */
+    PS_ACTION_FINISH,  /* end with `status` and text */
 };
 
 struct ps_action {
@@ -139,11 +139,11 @@ struct ps_worker_view {
     uint32_t rank, threads, pid;
     const char *host;
     int64_t joined_us, heard_us;
-    uint64_t slots;            /* computed and counted */
-    double seconds_per_slot;   /* a mean over recent ones, 0 = not known yet */
-    int64_t staleness;         /* versions between what it computes on and the newest */
-    bool busy;                 /* has slots or units that are not done */
-    struct sl_report report;   /* the last one */
+    uint64_t slots;          /* computed and counted */
+    double seconds_per_slot; /* a mean over recent ones, 0 = not known yet */
+    int64_t staleness;       /* versions between what it computes on and the newest */
+    bool busy;               /* has slots or units that are not done */
+    struct sl_report report; /* the last one */
     int64_t reported_us;
 };
 struct ps_server_view {

@@ -1,0 +1,333 @@
+/* Who computes what: the coordinator's open steps and runs. The arithmetic of shares is in assign.c. */
+#include "ps/coordinator_parts.h"
+
+#include "common/random.h"
+#include "ps/assign.h"
+
+#include <inttypes.h>
+
+int64_t ps_coordinator_samples_of_step(const struct ps_coordinator *c, int64_t step)
+{
+    const struct sl_config *config = c->options.config;
+    int64_t batch = (int64_t)config->batch.slots * config->batch.slot_size;
+    int64_t left = (int64_t)c->training.train_count - step % c->steps_per_epoch * batch;
+    return left < batch ? left : batch;
+}
+
+int64_t ps_coordinator_samples_of_units(
+        const struct ps_coordinator *c, int64_t samples, uint32_t begin, uint32_t end)
+{
+    int64_t size = c->options.config->batch.slot_size, last = (int64_t)end * size;
+    return (last < samples ? last : samples) - (int64_t)begin * size;
+}
+
+bool ps_coordinator_validation_due(const struct ps_coordinator *c)
+{
+    const struct ps_training *t = &c->training;
+    bool epoch_over = t->step > 0 && (t->step % c->steps_per_epoch == 0 || t->step >= c->total_steps);
+    return epoch_over && t->validation_count > 0 && t->validated_step != t->step;
+}
+
+bool ps_coordinator_out_of_patience(const struct ps_coordinator *c)
+{
+    int patience = c->options.config->early_stopping.patience;
+    return patience > 0 && c->training.validations_without_gain >= patience;
+}
+
+static int64_t least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+int64_t ps_coordinator_next_boundary(const struct ps_coordinator *c)
+{
+    int64_t step = c->training.step, every = c->options.config->snapshots.every_steps;
+    int64_t next = least((step / c->steps_per_epoch + 1) * c->steps_per_epoch, c->total_steps);
+    return every > 0 ? least(next, (step / every + 1) * every) : next;
+}
+
+bool ps_coordinator_anything_open(const struct ps_coordinator *c)
+{
+    for (int i = 0; i < c->open_max; i++)
+        if (c->steps[i].open)
+            return true;
+    return false;
+}
+
+static bool may_open(const struct ps_coordinator *c)
+{
+    int open = 0;
+    for (int i = 0; i < c->open_max; i++)
+        open += c->steps[i].open;
+    return c->state == STATE_TRAINING && !c->stopping && open < c->open_max && c->next_step < c->boundary &&
+           c->next_step < c->training.step + PS_WINDOW_MAX / 2;
+}
+
+enum sl_status ps_coordinator_open_units(struct ps_coordinator *c, int at, enum sl_phase phase, int64_t step,
+        uint32_t units, struct sl_error *err)
+{
+    return ps_open_step_begin(&c->steps[at], phase, step, c->ordered, units,
+            (uint32_t)c->options.config->batch.slots, c->options.layout->block_count, c->options.servers,
+            c->now_us, err);
+}
+
+/* Which steps are audited depends on (seed, step) alone. */
+static bool is_audited(const struct ps_coordinator *c, int64_t step)
+{
+    struct sl_random random = sl_random_make(c->options.config->seed, SL_RANDOM_AUDIT, (uint64_t)step, 0);
+    return (double)sl_random_float(&random, 0) < c->options.config->cluster.audit;
+}
+
+static enum sl_status open_next_step(struct ps_coordinator *c, struct sl_error *err)
+{
+    int at = 0;
+    while (c->steps[at].open)
+        at++;
+    int64_t samples = ps_coordinator_samples_of_step(c, c->next_step),
+            size = c->options.config->batch.slot_size;
+    enum sl_status status = ps_coordinator_open_units(
+            c, at, SL_PHASE_TRAIN, c->next_step, (uint32_t)((samples + size - 1) / size), err);
+    if (status == SL_OK && is_audited(c, c->next_step))
+        c->steps[at].audit = PS_AUDIT_WANTED;
+    if (status == SL_OK)
+        c->next_step++;
+    return status;
+}
+
+/* ---- assignment ---- */
+
+static enum sl_status assign_run(struct ps_coordinator *c, int w, int at, enum sl_phase phase, uint32_t begin,
+        uint32_t end, struct sl_error *err)
+{
+    struct ps_open_step *step = &c->steps[at];
+    struct ps_worker *worker = &c->roster.workers[w];
+    struct sl_message *m = ps_coordinator_message_to_send(c, SL_MESSAGE_ASSIGN);
+    if (m != NULL) {
+        m->phase = phase;
+        m->step = step->step;
+        m->version = step->base;
+        m->slots = step->units;
+        m->begin = begin;
+        m->end = end;
+        m->hash = phase == SL_PHASE_AUDIT || step->audit == PS_AUDIT_WANTED;
+    }
+    worker->run = (struct ps_run){.at = at,
+            .phase = phase,
+            .begin = begin,
+            .end = end,
+            .left = end - begin,
+            .assigned_us = c->now_us,
+            .shadow = -1};
+    for (uint32_t u = begin; u < end && phase != SL_PHASE_AUDIT; u++) {
+        step->todo -= step->owner[u] == PS_UNIT_TODO;
+        if (step->owner[u] == PS_UNIT_TODO)
+            step->owner[u] = w; /* a shadow leaves it with the one that it shadows */
+    }
+    return ps_coordinator_send_worker(c, worker->id, m, err);
+}
+
+/* The oldest open step that has units nobody has, or -1. Validation is the only one while it is open. */
+static int oldest_with_work(const struct ps_coordinator *c)
+{
+    int oldest = -1;
+    if (c->state == STATE_VALIDATING)
+        return c->steps[PS_VALIDATION].todo > 0 ? PS_VALIDATION : -1;
+    for (int i = 0; i < c->open_max; i++)
+        if (c->steps[i].open && c->steps[i].todo > 0 &&
+                (oldest < 0 || c->steps[i].step < c->steps[oldest].step))
+            oldest = i;
+    return oldest;
+}
+
+static int find_idle(const struct ps_coordinator *c, int from, uint64_t except)
+{
+    for (int w = from; w < c->roster.worker_end; w++)
+        if (ps_assign_idle(&c->roster.workers[w]) && c->roster.workers[w].id != except)
+            return w;
+    return -1;
+}
+
+/* Shares a step's free units out. *ret_any: somebody got something. */
+static enum sl_status share_out(struct ps_coordinator *c, int at, bool *ret_any, struct sl_error *err)
+{
+    struct ps_open_step *step = &c->steps[at];
+    bool among_idle = step->phase == SL_PHASE_VALIDATE || c->open_max == 1;
+    *ret_any = false;
+    for (int w = find_idle(c, 0, 0); w >= 0 && step->todo > 0; w = find_idle(c, w + 1, 0)) {
+        uint32_t begin = 0, end = 0;
+        if (!ps_assign_share(&c->roster, step, w, among_idle, &begin, &end))
+            continue;
+        enum sl_status status = assign_run(c, w, at, step->phase, begin, end, err);
+        if (status != SL_OK)
+            return status;
+        *ret_any = true;
+    }
+    return SL_OK;
+}
+
+/* A node that was computed is given to another worker, to be compared. With nobody else there it passes. */
+static enum sl_status assign_audits(struct ps_coordinator *c, struct sl_error *err)
+{
+    for (int i = 0; i < c->open_max; i++) {
+        struct ps_open_step *step = &c->steps[i];
+        if (!step->open || step->audit != PS_AUDIT_OPEN)
+            continue;
+        int first = ps_roster_find_worker(&c->roster, step->audit_first);
+        if (c->roster.worker_count - (first >= 0) == 0) {
+            step->audit = PS_AUDIT_CLOSED;
+            continue;
+        }
+        int w = find_idle(c, 0, step->audit_first);
+        if (w < 0)
+            continue;
+        step->audit = PS_AUDIT_ASSIGNED;
+        enum sl_status status = assign_run(c, w, i, SL_PHASE_AUDIT, sl_tree_begin(step->audit_node),
+                sl_tree_end(step->units, step->audit_node), err);
+        if (status != SL_OK)
+            return status;
+    }
+    return SL_OK;
+}
+
+bool ps_coordinator_drop_overdue_audits(struct ps_coordinator *c)
+{
+    bool any = false;
+    for (int w = 0; w < c->roster.worker_end; w++) {
+        struct ps_worker *worker = &c->roster.workers[w];
+        if (ps_assign_idle(worker) || !worker->present || worker->run.phase != SL_PHASE_AUDIT ||
+                !ps_assign_overdue(&c->roster, w, c->now_us, c->options.config->cluster.straggler,
+                        2000 * c->options.config->cluster.heartbeat_ms))
+            continue;
+        ps_coordinator_add_note(c, PS_ACTION_WARN, "%s is slow with an audit of step %" PRId64 ": given up",
+                worker->name, c->steps[worker->run.at].step);
+        c->steps[worker->run.at].audit = PS_AUDIT_CLOSED;
+        worker->run = (struct ps_run){.at = -1, .shadow = -1};
+        any = true;
+    }
+    return any;
+}
+
+enum sl_status ps_coordinator_shadow_stragglers(struct ps_coordinator *c, struct sl_error *err)
+{
+    const struct sl_config *config = c->options.config;
+    for (int x = find_idle(c, 0, 0); x >= 0; x = find_idle(c, x + 1, 0)) {
+        int w = ps_assign_straggler(
+                &c->roster, c->now_us, config->cluster.straggler, 2000 * config->cluster.heartbeat_ms);
+        uint32_t begin = 0, end = 0;
+        if (w < 0 || !ps_assign_rest(
+                             &c->steps[c->roster.workers[w].run.at], &c->roster.workers[w].run, &begin, &end))
+            return SL_OK;
+        c->roster.workers[w].run.shadow = x;
+        ps_coordinator_add_note(c, PS_ACTION_WARN,
+                "%s is slow with its part of step %" PRId64 ": %s computes it too", c->roster.workers[w].name,
+                c->steps[c->roster.workers[w].run.at].step, c->roster.workers[x].name);
+        enum sl_status status = assign_run(
+                c, x, c->roster.workers[w].run.at, c->roster.workers[w].run.phase, begin, end, err);
+        if (status != SL_OK)
+            return status;
+    }
+    return SL_OK;
+}
+
+enum sl_status ps_coordinator_assign_work(struct ps_coordinator *c, struct sl_error *err)
+{
+    enum sl_status status = SL_OK;
+    bool any = true;
+    if (c->state != STATE_TRAINING && c->state != STATE_VALIDATING)
+        return SL_OK;
+    while (any && status == SL_OK && find_idle(c, 0, 0) >= 0) {
+        int at = oldest_with_work(c);
+        if (at >= 0)
+            status = share_out(c, at, &any, err);
+        else if (may_open(c))
+            status = open_next_step(c, err);
+        else
+            any = false;
+    }
+    return status == SL_OK && c->state == STATE_TRAINING ? assign_audits(c, err) : status;
+}
+
+uint32_t ps_coordinator_close_units(
+        struct ps_coordinator *c, struct ps_open_step *step, uint32_t begin, uint32_t end)
+{
+    uint32_t fresh = 0;
+    for (uint32_t u = begin; u < end; u++) {
+        int owner = step->owner[u];
+        if (owner == PS_UNIT_DONE)
+            continue;
+        fresh++;
+        step->owner[u] = PS_UNIT_DONE;
+        if (owner == PS_UNIT_TODO) {
+            step->todo--;
+            continue;
+        }
+        struct ps_run *run = &c->roster.workers[owner].run;
+        run->left--;
+        if (run->shadow < 0)
+            continue;
+        struct ps_run *shadow = &c->roster.workers[run->shadow].run;
+        if (u >= shadow->begin && u < shadow->end)
+            shadow->left--;
+    }
+    step->done += fresh;
+    return fresh;
+}
+
+/* It computes nobody else's units any more. */
+static void unshadow(struct ps_coordinator *c, int w)
+{
+    for (int x = 0; x < c->roster.worker_end; x++)
+        if (c->roster.workers[x].run.shadow == w)
+            c->roster.workers[x].run.shadow = -1;
+}
+
+/* Whoever is through with its run is measured by it, also when it was overtaken: then it is at least so slow. */
+static void learn_speeds(struct ps_coordinator *c, int w)
+{
+    struct ps_run *run = &c->roster.workers[w].run;
+    if (run->at >= 0 && run->left == 0) {
+        if (run->phase != SL_PHASE_AUDIT)
+            ps_assign_learn(&c->roster, w, c->now_us);
+        run->at = -1;
+        run->shadow = -1;
+        unshadow(c, w);
+    }
+}
+
+void ps_coordinator_learn_all_speeds(struct ps_coordinator *c)
+{
+    for (int w = 0; w < c->roster.worker_end; w++)
+        if (c->roster.workers[w].present)
+            learn_speeds(c, w);
+}
+
+void ps_coordinator_free_units(struct ps_coordinator *c, int w)
+{
+    struct ps_run *run = &c->roster.workers[w].run;
+    unshadow(c, w);
+    if (run->at < 0)
+        return;
+    struct ps_open_step *step = &c->steps[run->at];
+    if (run->phase == SL_PHASE_AUDIT) {
+        if (step->open && step->audit == PS_AUDIT_ASSIGNED && run->left > 0)
+            step->audit = PS_AUDIT_OPEN;
+        return;
+    }
+    const struct ps_run *shadow = run->shadow >= 0 ? &c->roster.workers[run->shadow].run : NULL;
+    for (uint32_t u = run->begin; step->open && u < run->end; u++) {
+        if (step->owner[u] != w)
+            continue;
+        bool shadowed = shadow != NULL && u >= shadow->begin && u < shadow->end;
+        step->owner[u] = shadowed ? run->shadow : PS_UNIT_TODO;
+        step->todo += !shadowed;
+    }
+    run->at = -1;
+}
+
+void ps_coordinator_abandon(struct ps_coordinator *c, int at)
+{
+    c->steps[at].open = false;
+    for (int w = 0; w < c->roster.worker_end; w++)
+        if (c->roster.workers[w].present && c->roster.workers[w].run.at == at)
+            c->roster.workers[w].run = (struct ps_run){.at = -1, .shadow = -1};
+}

@@ -1,0 +1,246 @@
+/* A step's results: statistics and reductions come in, the step is committed, the new version stands. */
+#include "ps/coordinator_parts.h"
+
+#include "ps/schedule.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+/* ---- a training step ---- */
+
+static void record_losses(struct ps_coordinator *c, struct ps_open_step *step)
+{
+    const struct sl_step_stats *sum = ps_open_step_total(step);
+    struct ps_step_record *r = &step->record;
+    int modalities = c->options.config->modality_count;
+    *r = (struct ps_step_record){
+            .step = c->ordered + 1, .epoch = c->ordered / c->steps_per_epoch, .samples = sum->count};
+    for (int b = 0; b <= modalities; b++) {
+        r->loss[b] = sum->loss[b] / sum->weight_sum;
+        r->accuracy[b] = (double)sum->correct[b] / sum->count;
+    }
+    for (int m = 0; m < modalities; m++)
+        r->score[m] = sum->score[m] / sum->count;
+    r->seconds = (double)(c->now_us - step->opened_us) * 1e-6;
+    r->compute_seconds = (double)step->compute_us * 1e-6;
+    r->workers = c->roster.worker_count;
+}
+
+/* The global norm from per-block sums in block order, and the angle between the two branches of each extractor. */
+static void record_gradients(struct ps_coordinator *c, struct ps_open_step *step)
+{
+    struct ps_step_record *r = &step->record;
+    const struct sl_layout *layout = c->options.layout;
+    double norm2 = 0.0, dot[SL_MODALITIES_MAX] = {0}, unimodal2[SL_MODALITIES_MAX] = {0},
+           fused2[SL_MODALITIES_MAX] = {0};
+    for (int b = 0; b < layout->block_count; b++) {
+        norm2 += step->sums[b].norm2;
+        if (layout->blocks[b].part != SL_PART_EXTRACTOR)
+            continue;
+        int m = layout->blocks[b].modality;
+        dot[m] += step->sums[b].dot;
+        unimodal2[m] += step->sums[b].unimodal2;
+        fused2[m] += step->sums[b].fused2;
+    }
+    r->norm = sqrt(norm2) / ps_open_step_total(step)->weight_sum;
+    for (int m = 0; m < layout->modality_count; m++)
+        r->cosine[m] = dot[m] / sqrt(unimodal2[m] * fused2[m]);
+    r->clip = ps_optimiser_clip(&c->optimiser, r->norm);
+}
+
+/* Scores → ratios → coefficients, norm → clip factor; then COMMIT to all servers: the next version. */
+static enum sl_status commit(struct ps_coordinator *c, struct ps_open_step *step, struct sl_error *err)
+{
+    const struct sl_step_stats *sum = ps_open_step_total(step);
+    struct ps_step_record *r = &step->record;
+    struct sl_error problem = {0};
+    record_losses(c, step);
+    record_gradients(c, step);
+    if (!isfinite(r->loss[c->options.config->modality_count]) || !isfinite(r->norm) ||
+            !(sum->weight_sum > 0.0))
+        return ps_coordinator_begin_finish(c, SL_DIVERGED,
+                "the loss or the gradient's norm is not finite: lower optimiser.lr or add "
+                "optimiser.warmup_steps",
+                err);
+    if (ps_modulation_step(&c->ordered_modulation, &c->modulation, c->ordered, sum->score,
+                c->options.config->modality_count, r->ratio, r->coefficient, &problem) != SL_OK)
+        return ps_coordinator_begin_finish(c, SL_DIVERGED, problem.text, err);
+    struct ps_schedule schedule = ps_schedule_from_config(c->options.config, c->total_steps);
+    r->rate = ps_schedule_rate(&schedule, c->ordered);
+    step->committing = true;
+    step->version = ++c->ordered;
+    for (int s = 0; s < c->roster.server_count; s++)
+        c->roster.servers[s].commit_us = c->now_us;
+    struct sl_message *m = ps_coordinator_message_to_send(c, SL_MESSAGE_COMMIT);
+    if (m != NULL) {
+        m->step = step->step;
+        m->version = step->version;
+        m->commit =
+                (struct sl_commit){.inverse_weight = 1.0 / sum->weight_sum, .clip = r->clip, .rate = r->rate};
+        memcpy(m->commit.coefficient, r->coefficient, sizeof(m->commit.coefficient));
+    }
+    return ps_coordinator_send_servers(c, m, err);
+}
+
+static bool is_whole(const struct ps_open_step *step)
+{
+    return step->done == step->units && step->audit != PS_AUDIT_OPEN && step->audit != PS_AUDIT_ASSIGNED;
+}
+
+static bool is_older(const struct ps_open_step *a, const struct ps_open_step *b)
+{
+    return a->base < b->base || (a->base == b->base && a->step < b->step);
+}
+
+/* Whether a step may be applied now, so that every older open one still can be within the bound: with the older ones in order, number i of them is
+ * applied at version `ordered` + 1 + i at the earliest. Steps are opened only while fewer than staleness + 1 are open, so the oldest always may. */
+static bool within_staleness(const struct ps_coordinator *c, const struct ps_open_step *step)
+{
+    if (c->options.config->consistency.mode == SL_CONSISTENCY_ASP)
+        return true;
+    int64_t bound = c->options.config->consistency.mode == SL_CONSISTENCY_SSP
+                            ? c->options.config->consistency.staleness
+                            : 0;
+    for (int i = 0; i < c->open_max; i++) {
+        const struct ps_open_step *y = &c->steps[i];
+        if (!y->open || y->committing || y == step || !is_older(y, step))
+            continue;
+        int64_t before = 0; /* open steps older than y */
+        for (int j = 0; j < c->open_max; j++)
+            before += c->steps[j].open && !c->steps[j].committing && is_older(&c->steps[j], y);
+        if (c->ordered + 1 + before - y->base > bound)
+            return false;
+    }
+    return true;
+}
+
+enum sl_status ps_coordinator_commit_whole_steps(struct ps_coordinator *c, struct sl_error *err)
+{
+    while (c->state == STATE_TRAINING) {
+        struct ps_open_step *next = NULL;
+        for (int i = 0; i < c->open_max; i++) {
+            struct ps_open_step *step = &c->steps[i];
+            if (step->open && !step->committing && is_whole(step) &&
+                    step->reduced_count == c->roster.server_count && within_staleness(c, step) &&
+                    (next == NULL || is_older(step, next)))
+                next = step;
+        }
+        if (next == NULL)
+            return SL_OK;
+        enum sl_status status = commit(c, next, err);
+        if (status != SL_OK)
+            return status;
+    }
+    return SL_OK;
+}
+
+static int find_step(const struct ps_coordinator *c, int64_t step)
+{
+    for (int i = 0; i < c->open_max; i++)
+        if (c->steps[i].open && c->steps[i].step == step)
+            return i;
+    return -1;
+}
+
+/* The hash of a node that was computed twice. */
+static void compare_audit(struct ps_coordinator *c, struct ps_open_step *step, const struct ps_worker *worker,
+        const struct sl_message *m)
+{
+    if (step->audit != PS_AUDIT_ASSIGNED || !sl_tree_equal(step->audit_node, m->node))
+        return;
+    step->audit = PS_AUDIT_CLOSED;
+    if (m->hash != step->audit_hash)
+        ps_coordinator_add_note(c, PS_ACTION_WARN,
+                "audit: %s and %s computed slots [%u, %u) of step %" PRId64
+                " differently: one of the two machines computes wrongly, or their CPUs differ",
+                step->audit_name, worker->name, sl_tree_begin(m->node), sl_tree_end(step->units, m->node),
+                step->step);
+}
+
+static void begin_audit(struct ps_open_step *step, const struct ps_worker *worker, const struct sl_message *m)
+{
+    if (step->audit != PS_AUDIT_WANTED || m->hash == 0)
+        return;
+    step->audit = PS_AUDIT_OPEN;
+    step->audit_node = m->node;
+    step->audit_hash = m->hash;
+    step->audit_first = worker->id;
+    (void)snprintf(step->audit_name, sizeof(step->audit_name), "%.*s", 79, worker->name);
+}
+
+enum sl_status ps_coordinator_on_stats(
+        struct ps_coordinator *c, int w, const struct sl_message *m, struct sl_error *err)
+{
+    struct ps_worker *worker = &c->roster.workers[w];
+    int at = c->state == STATE_TRAINING ? find_step(c, m->step) : -1;
+    if (at < 0 || worker->run.at != at || worker->run.phase != m->phase || m->slots != c->steps[at].units ||
+            m->version < c->steps[at].base)
+        return SL_OK;
+    struct ps_open_step *step = &c->steps[at];
+    uint32_t begin = sl_tree_begin(m->node), end = sl_tree_end(step->units, m->node);
+    if (begin < worker->run.begin || end > worker->run.end)
+        return SL_OK;
+    if (m->stats.count != (m->phase == SL_PHASE_SKIP
+                                          ? 0
+                                          : ps_coordinator_samples_of_units(c,
+                                                    ps_coordinator_samples_of_step(c, m->step), begin, end)))
+        return ps_coordinator_expel_worker(
+                c, w, "its statistics are over another number of samples than its slots have", err);
+    worker->version = m->version;
+    if (m->phase == SL_PHASE_AUDIT) {
+        worker->run.left = 0;
+        compare_audit(c, step, worker, m);
+    } else if (ps_coordinator_close_units(c, step, begin, end) > 0) {
+        worker->slots += end - begin;
+        step->compute_us += m->compute_us;
+        ps_open_step_join(step, m->node, &m->stats);
+        begin_audit(step, worker, m);
+    }
+    ps_coordinator_learn_all_speeds(c);
+    enum sl_status status = ps_coordinator_assign_work(c, err);
+    return status == SL_OK ? ps_coordinator_commit_whole_steps(c, err) : status;
+}
+
+enum sl_status ps_coordinator_on_reduced(
+        struct ps_coordinator *c, int rank, const struct sl_message *m, struct sl_error *err)
+{
+    int at = c->state == STATE_TRAINING ? find_step(c, m->step) : -1;
+    if (at < 0 || c->steps[at].reduced[rank])
+        return SL_OK;
+    if (m->text[0] != 0)
+        return ps_coordinator_begin_finish(c, SL_DIVERGED, m->text, err);
+    const struct sl_block_sums *sums = m->frames[0].data;
+    size_t used = 0, count = m->frames[0].size / sizeof(*sums);
+    for (int b = 0; b < c->options.layout->block_count; b++)
+        if (c->owners[b] == rank && used < count)
+            memcpy(&c->steps[at].sums[b], &sums[used++], sizeof(*sums));
+    c->steps[at].reduced[rank] = 1;
+    c->steps[at].reduced_count++;
+    return ps_coordinator_commit_whole_steps(c, err);
+}
+
+enum sl_status ps_coordinator_on_applied(
+        struct ps_coordinator *c, int rank, const struct sl_message *m, struct sl_error *err)
+{
+    struct ps_server_member *server = &c->roster.servers[rank];
+    int at = find_step(c, m->step);
+    if (at < 0 || !c->steps[at].committing || c->steps[at].version != m->version ||
+            c->steps[at].applied[rank])
+        return SL_OK;
+    struct ps_open_step *step = &c->steps[at];
+    step->applied[rank] = 1;
+    server->version = m->version;
+    server->update_seconds = (double)(c->now_us - server->commit_us) * 1e-6;
+    if (++step->applied_count < c->roster.server_count)
+        return SL_OK;
+    assert(step->version == c->training.step + 1); /* every server applies in the order of versions */
+    step->open = false;
+    c->training.step++;
+    if (c->training.step == c->ordered)
+        c->training.modulation = c->ordered_modulation;
+    ps_coordinator_add_action(c, PS_ACTION_STEP)->record = step->record;
+    return ps_coordinator_proceed(c, err);
+}
