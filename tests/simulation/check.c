@@ -478,14 +478,15 @@ void sim_check_saved(struct sim_world *w, const struct sim_process *p, const str
 {
     (void)p;
     struct sim_lineage *l = newest_lineage(w);
-    if (l == NULL || w->disk.gathering == NULL || m->block >= (uint32_t)w->model->layout->block_count || m->frame_count < 2) {
+    if (l == NULL || w->disk.gathering == NULL || m->block >= (uint32_t)w->model->layout->block_count) {
         sim_fail(w, "block %u is saved, but no snapshot was begun", m->block);
         return;
     }
     struct sl_buffer buffers[3] = {{0}};
     for (int f = 0; f < m->frame_count && f < 3; f++)
         buffers[f].data = (void *)(uintptr_t)m->frames[f].data;
-    struct ps_block_state state = {&buffers[0], &buffers[1], m->frame_count > 2 ? &buffers[2] : NULL};
+    struct ps_block_state state = {
+            &buffers[0], m->frame_count > 1 ? &buffers[1] : NULL, m->frame_count > 2 ? &buffers[2] : NULL};
     int64_t version = w->disk.gathering->training.step;
     if (sim_hash_state(w->model, (int)m->block, &state) != l->state_hash[place(w, version, (int)m->block)])
         sim_fail(w, "block %u is saved for step %" PRId64 " with wrong bits", m->block, version);

@@ -58,7 +58,7 @@ bool sim_disk_put(struct sim_disk *disk, const struct sl_message *m)
     block->params = copy_frame(m, 0);
     block->m = copy_frame(m, 1);
     block->v = copy_frame(m, 2);
-    return block->params != NULL && block->m != NULL;
+    return block->params != NULL;
 }
 
 int sim_disk_missing(const struct sim_disk *disk)
@@ -127,7 +127,8 @@ struct sl_message *sim_disk_load(const struct sim_disk *disk, int block)
     }
     const struct ps_block_state *state = &disk->newest->blocks[block];
     sl_message_add_frame(m, state->params, state->params->data, size);
-    sl_message_add_frame(m, state->m, state->m->data, size);
+    if (state->m != NULL)
+        sl_message_add_frame(m, state->m, state->m->data, size);
     if (state->v != NULL)
         sl_message_add_frame(m, state->v, state->v->data, size);
     return m;

@@ -2,6 +2,7 @@
  *
  *     simulate [--seeds N] [--from S] [--jobs J] [--workers W] [--servers S] [--trace] [--scale]
  */
+#include "tests/simulation/plan.h"
 #include "tests/simulation/runner.h"
 #include "tests/simulation/scale.h"
 

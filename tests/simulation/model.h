@@ -11,6 +11,7 @@
 #include "common/layout.h"
 #include "common/stats.h"
 #include "ps/coordinator.h"
+#include "ps/table.h"
 
 #include <stdbool.h>
 #include <stdint.h>

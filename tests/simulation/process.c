@@ -183,7 +183,6 @@ void sim_process_pump(struct sim_world *w, struct sim_process *p)
         leave(w, p);
         return;
     }
-    check_bounds(w, p);
     plan_tick(w, p);
 }
 
@@ -202,6 +201,7 @@ void sim_process_tick(struct sim_world *w, struct sim_process *p)
     p->tick_us = INT64_MAX;
     if (sl_links_tick(p->links, sim_process_now(w, p), &err) != SL_OK)
         sim_fail(w, "links: %s", err.text);
+    check_bounds(w, p);
     if (p->role == SL_ROLE_SERVER)
         sim_server_tick(w, p);
     else
