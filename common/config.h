@@ -31,6 +31,8 @@ enum sl_optimiser_kind { SL_OPTIMISER_ADAMW, SL_OPTIMISER_SGD };
 enum sl_second_moment { SL_SECOND_BOUND, SL_SECOND_MODULATED };
 enum sl_schedule { SL_SCHEDULE_CONSTANT, SL_SCHEDULE_COSINE, SL_SCHEDULE_LINEAR };
 enum sl_class_weights { SL_WEIGHTS_NONE, SL_WEIGHTS_BALANCED };
+enum sl_locality { SL_LOCALITY_SAMPLES, SL_LOCALITY_SHARDS };
+enum sl_missing { SL_MISSING_WAIT, SL_MISSING_SKIP };
 enum sl_consistency { SL_CONSISTENCY_BSP, SL_CONSISTENCY_SSP, SL_CONSISTENCY_ASP };
 enum sl_storage { SL_STORAGE_RAW, SL_STORAGE_JPEG };
 enum sl_metric { SL_METRIC_ACCURACY, SL_METRIC_MACRO_F1, SL_METRIC_LOSS }; /* the loss is better when less */
@@ -80,6 +82,8 @@ struct sl_config {
     int label_count;
     struct {
         char train[SL_PATH_MAX], validation[SL_PATH_MAX];
+        enum sl_locality locality; /* whether a slot's samples may lie in any shard or in one */
+        enum sl_missing missing;   /* what becomes of slots whose shard no living worker can read */
     } dataset;
     struct sl_modality_config modalities[SL_MODALITIES_MAX];
     int modality_count;
@@ -137,9 +141,9 @@ struct sl_config {
         char keys[SL_PATH_MAX];
         bool insecure;
         int64_t heartbeat_ms, timeout_ms, resend_ms;
-        int64_t join_ms;       /* how long a worker or server looks for the coordinator, at its start and after losing it */
-        double straggler;      /* a run that takes so many times what was expected is given to an idle worker too */
-        double audit;          /* share of steps in which a node is computed twice and compared */
+        int64_t join_ms; /* how long a worker or server looks for the coordinator, at its start and after losing it */
+        double straggler; /* a run that takes so many times what was expected is given to an idle worker too */
+        double audit;     /* share of steps in which a node is computed twice and compared */
         char bind[SL_PATH_MAX]; /* where servers other than the first listen */
     } cluster;
 };

@@ -8,6 +8,8 @@ static const char *const optimiser_words[] = {"adamw", "sgd", NULL};
 static const char *const moment_words[] = {"bound", "modulated", NULL};
 static const char *const schedule_words[] = {"constant", "cosine", "linear", NULL};
 static const char *const weights_words[] = {"none", "balanced", NULL};
+static const char *const locality_words[] = {"samples", "shards", NULL};
+static const char *const missing_words[] = {"wait", "skip", NULL};
 static const char *const consistency_words[] = {"bsp", "ssp", "asp", NULL};
 static const char *const storage_words[] = {"raw", "jpeg", NULL};
 
@@ -35,6 +37,17 @@ static const struct sl_field dataset_fields[] = {
                 AT(dataset.validation),
                 .fallback = "none",
                 .none = true},
+        {.key = "locality",
+                .type = SL_FIELD_WORD,
+                AT(dataset.locality),
+                .words = locality_words,
+                .fallback = "samples",
+                RESULT},
+        {.key = "missing",
+                .type = SL_FIELD_WORD,
+                AT(dataset.missing),
+                .words = missing_words,
+                .fallback = "wait"},
 };
 
 static const struct sl_field modality_fields[] = {

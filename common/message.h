@@ -113,7 +113,7 @@ struct sl_message {
     uint32_t begin, end; /* slots, or units of validation */
     uint32_t block;
     uint32_t rank;       /* WELCOME */
-    uint64_t count;      /* LOAD: samples of the training set. WELCOME: servers */
+    uint64_t count;      /* LOAD: slots of an epoch. WELCOME: servers */
     uint64_t compute_us; /* STATS, VALIDATED */
     uint64_t hash;       /* STATS of an audited run: of the node's sums */
     char text[SL_MESSAGE_TEXT_MAX];

@@ -15,7 +15,8 @@ enum sl_random_domain {
     SL_RANDOM_SAMPLE,
     SL_RANDOM_TEST,
     SL_RANDOM_NETWORK,
-    SL_RANDOM_AUDIT
+    SL_RANDOM_AUDIT,
+    SL_RANDOM_CHUNKS
 };
 
 /* A stream: 2^64 numbers for each (seed, domain, a, b). Plain data. */

@@ -5,6 +5,7 @@
 #include "common/codec.h"
 #include "common/file.h"
 #include "common/memory.h"
+#include "common/random.h"
 #include "common/zap.h"
 
 #include <assert.h>
@@ -15,13 +16,18 @@
 #include <string.h>
 #include <zmq.h>
 
-#define ROUTING_ID_SIZE 9 /* a letter, because ids that begin with 0 are ZeroMQ's own, and the incarnation */
-#define ROUTING_ID_LETTER 'w'
+#define ROUTING_ID_SIZE                                                                                      \
+    9 /* a letter for the role, because ids that begin with 0 are ZeroMQ's own, and the incarnation */
 #define ENDPOINT_MAX 256
 #define LINGER_MS 2000
 #define RECEIVE_QUEUE 64 /* messages per peer: beyond that the sender is slowed down by TCP */
 
-/* ThreadSanitizer does not see the order that ZeroMQ's queues make between its thread and ours; these two tell it where a buffer goes and comes back. */
+#define RECONNECT_LEAST_MS 50
+#define RECONNECT_SPREAD_MS 101
+#define RECONNECT_MOST_MS 2000
+
+/* ThreadSanitizer does not see the order that ZeroMQ's queues make between threads; these two tell it where a buffer goes and comes back, and, over inproc, where
+ * the bytes themselves change hands without being copied. */
 #if defined(__SANITIZE_THREAD__)
 #define SEES_THREADS 1
 #elif defined(__has_feature)
@@ -32,11 +38,11 @@
 #if SEES_THREADS
 void __tsan_acquire(void *address);
 void __tsan_release(void *address);
-#define HAND_OVER(buffer) __tsan_release(buffer)
-#define TAKE_BACK(buffer) __tsan_acquire(buffer)
+#define HAND_OVER(pointer) __tsan_release((void *)(uintptr_t)(pointer))
+#define TAKE_BACK(pointer) __tsan_acquire((void *)(uintptr_t)(pointer))
 #else
-#define HAND_OVER(buffer) (void)(buffer)
-#define TAKE_BACK(buffer) (void)(buffer)
+#define HAND_OVER(pointer) (void)(pointer)
+#define TAKE_BACK(pointer) (void)(pointer)
 #endif
 
 struct sl_transport {
@@ -61,6 +67,7 @@ struct sl_socket {
     void *handle;
     void *monitor; /* tells of handshakes; NULL over inproc, where there are none */
     bool router;
+    struct sl_address peer; /* whom it is connected to */
     enum handshake handshake;
     uint64_t failed; /* handshakes, but for those that zap counts */
     char endpoint[ENDPOINT_MAX];
@@ -135,8 +142,6 @@ static int set_options(const struct sl_socket *socket)
     bad |= set_int(h, ZMQ_HEARTBEAT_TIMEOUT, 10000);
     bad |= set_int(h, ZMQ_HEARTBEAT_TTL, 20000);
     bad |= set_int(h, ZMQ_HANDSHAKE_IVL, 5000); /* half-open connections do not pile up */
-    bad |= set_int(h, ZMQ_RECONNECT_IVL, 100);
-    bad |= set_int(h, ZMQ_RECONNECT_IVL_MAX, 5000); /* ZeroMQ doubles the pause, with jitter, up to this */
     if (socket->router) {
         bad |= set_int(h, ZMQ_ROUTER_MANDATORY, 1); /* an unroutable message is an error instead of nothing */
         bad |= set_int(h, ZMQ_ROUTER_HANDOVER, 1);  /* a reconnecting peer takes its place back */
@@ -230,18 +235,45 @@ enum sl_status sl_socket_bind(struct sl_socket **ret_socket, struct sl_transport
     return SL_OK;
 }
 
-enum sl_status sl_socket_connect(struct sl_socket **ret_socket, struct sl_transport *transport,
-        const char *endpoint, uint64_t incarnation, struct sl_error *err)
+static void make_routing_id(unsigned char id[ROUTING_ID_SIZE], enum sl_role role, uint64_t incarnation)
 {
+    id[0] = role == SL_ROLE_SERVER ? 's' : 'w';
+    memcpy(id + 1, &incarnation, sizeof(incarnation));
+}
+
+static bool read_routing_id(struct sl_address *ret_address, const unsigned char *id, size_t size)
+{
+    if (size != ROUTING_ID_SIZE || (id[0] != 's' && id[0] != 'w'))
+        return false;
+    ret_address->role = id[0] == 's' ? SL_ROLE_SERVER : SL_ROLE_WORKER;
+    memcpy(&ret_address->id, id + 1, sizeof(ret_address->id));
+    return ret_address->id != 0;
+}
+
+/* Who we are, and when to try again after a connection was lost: ZeroMQ doubles the pause and adds chance to it, but all that were cut off by the same event would still begin alike. */
+static int set_identity(void *handle, enum sl_role role, uint64_t incarnation)
+{
+    unsigned char id[ROUTING_ID_SIZE];
+    struct sl_random random = sl_random_make(incarnation, SL_RANDOM_NETWORK, 0, 0);
+    int pause_ms = RECONNECT_LEAST_MS + (int)sl_random_below(&random, 0, RECONNECT_SPREAD_MS);
+    make_routing_id(id, role, incarnation);
+    int bad = zmq_setsockopt(handle, ZMQ_ROUTING_ID, id, sizeof(id));
+    bad |= set_int(handle, ZMQ_RECONNECT_IVL, pause_ms);
+    return bad | set_int(handle, ZMQ_RECONNECT_IVL_MAX, RECONNECT_MOST_MS);
+}
+
+enum sl_status sl_socket_connect(struct sl_socket **ret_socket, struct sl_transport *transport,
+        const char *endpoint, enum sl_role role, uint64_t incarnation, struct sl_address peer,
+        struct sl_error *err)
+{
+    assert((role == SL_ROLE_WORKER || role == SL_ROLE_SERVER) && incarnation != 0);
     struct sl_socket *socket = NULL;
     enum sl_status status = open_socket(&socket, transport, false, endpoint, err);
     if (status != SL_OK)
         return status;
-    unsigned char id[ROUTING_ID_SIZE] = {ROUTING_ID_LETTER};
-    memcpy(id + 1, &incarnation, sizeof(incarnation));
+    socket->peer = peer;
     (void)snprintf(socket->endpoint, sizeof(socket->endpoint), "%s", endpoint);
-    if (zmq_setsockopt(socket->handle, ZMQ_ROUTING_ID, id, sizeof(id)) != 0 ||
-            zmq_connect(socket->handle, endpoint) != 0) {
+    if (set_identity(socket->handle, role, incarnation) != 0 || zmq_connect(socket->handle, endpoint) != 0) {
         status = fail_zmq(err, "connect to", endpoint);
         sl_socket_close(socket);
         return status;
@@ -375,6 +407,7 @@ static int send_frame(void *handle, const struct sl_frame *frame, int flags)
         return send_part(handle, frame->data, frame->size, flags);
     zmq_msg_t part;
     HAND_OVER(frame->buffer);
+    HAND_OVER(frame->data);
     if (zmq_msg_init_data(
                 &part, (void *)frame->data, frame->size, frame_sent, sl_buffer_retain(frame->buffer)) != 0) {
         sl_buffer_release(frame->buffer);
@@ -389,8 +422,8 @@ static int send_frame(void *handle, const struct sl_frame *frame, int flags)
     return sent < 0 ? -1 : 0;
 }
 
-enum sl_status sl_socket_send(
-        struct sl_socket *socket, uint64_t peer, const struct sl_message *message, struct sl_error *err)
+enum sl_status sl_socket_send(struct sl_socket *socket, struct sl_address to,
+        const struct sl_message *message, struct sl_error *err)
 {
     unsigned char header[SL_HEADER_SIZE_MAX];
     size_t size = 0;
@@ -402,8 +435,8 @@ enum sl_status sl_socket_send(
     if (status != SL_OK)
         return status;
     if (socket->router) {
-        unsigned char id[ROUTING_ID_SIZE] = {ROUTING_ID_LETTER};
-        memcpy(id + 1, &peer, sizeof(peer));
+        unsigned char id[ROUTING_ID_SIZE];
+        make_routing_id(id, to.role, to.id);
         if (send_part(socket->handle, id, sizeof(id), ZMQ_SNDMORE) != 0)
             return sl_fail(err, zmq_errno() == EHOSTUNREACH ? SL_NOT_FOUND : SL_FAILED, "cannot send %s: %s",
                     sl_message_name(message->kind), zmq_strerror(zmq_errno()));
@@ -450,6 +483,7 @@ static void drop_rest(void *handle, bool more)
 static struct sl_buffer *adopt_part(zmq_msg_t *part)
 {
     size_t size = zmq_msg_size(part);
+    TAKE_BACK(zmq_msg_data(part));
     if ((uintptr_t)zmq_msg_data(part) % sizeof(double) != 0) {
         struct sl_buffer *copy = sl_buffer_create(size);
         if (copy != NULL && size > 0)
@@ -491,8 +525,9 @@ static enum sl_status receive_frames(
     return sl_codec_check_frames(message, err);
 }
 
-/* The routing id names the sender's incarnation, which its header must repeat. */
-static enum sl_status receive_peer(void *handle, uint64_t *ret_peer, bool *more, struct sl_error *err)
+/* The routing id names the sender's role and incarnation, which its header must repeat. */
+static enum sl_status receive_peer(
+        void *handle, struct sl_address *ret_from, bool *more, struct sl_error *err)
 {
     zmq_msg_t part;
     (void)zmq_msg_init(&part);
@@ -503,10 +538,7 @@ static enum sl_status receive_peer(void *handle, uint64_t *ret_peer, bool *more,
                        : sl_fail(err, SL_FAILED, "cannot receive: %s", zmq_strerror(zmq_errno()));
     }
     *more = zmq_msg_more(&part);
-    const char *bytes = zmq_msg_data(&part);
-    bool ours = zmq_msg_size(&part) == ROUTING_ID_SIZE && bytes[0] == ROUTING_ID_LETTER;
-    if (ours)
-        memcpy(ret_peer, bytes + 1, sizeof(*ret_peer));
+    bool ours = read_routing_id(ret_from, zmq_msg_data(&part), zmq_msg_size(&part));
     (void)zmq_msg_close(&part);
     if (ours && *more)
         return SL_OK;
@@ -535,31 +567,31 @@ static enum sl_status receive_header(
     return sl_codec_decode(ret_message, zmq_msg_data(header), zmq_msg_size(header), err);
 }
 
-enum sl_status sl_socket_receive(
-        struct sl_socket *socket, uint64_t *ret_peer, struct sl_message **ret_message, struct sl_error *err)
+enum sl_status sl_socket_receive(struct sl_socket *socket, struct sl_address *ret_from,
+        struct sl_message **ret_message, struct sl_error *err)
 {
     SL_AUTO(sl_message_destroy_auto) struct sl_message *message = NULL;
-    uint64_t peer = 0;
+    struct sl_address from = socket->peer;
     bool more = false;
     zmq_msg_t header;
     (void)zmq_msg_init(&header);
-    enum sl_status status = socket->router ? receive_peer(socket->handle, &peer, &more, err) : SL_OK;
+    enum sl_status status = socket->router ? receive_peer(socket->handle, &from, &more, err) : SL_OK;
     if (status == SL_OK)
         status = receive_header(socket->handle, &header, &message, &more, err);
     if (status == SL_OK)
         status = receive_frames(socket->handle, &more, message, err);
-    if (status == SL_OK && socket->router && message->incarnation != peer)
+    if (status == SL_OK && socket->router && message->incarnation != from.id)
         status = sl_fail(err, SL_BAD_DATA, "a %s message names another sender than its connection",
                 sl_message_name(message->kind));
     drop_rest(socket->handle, more);
     if (status == SL_BAD_DATA || status == SL_MISMATCH) {
-        *ret_peer = peer;
+        *ret_from = from;
         name_sender(&header, err);
     }
     (void)zmq_msg_close(&header);
     if (status != SL_OK)
         return status;
-    *ret_peer = peer;
+    *ret_from = from;
     *ret_message = SL_TAKE(message);
     return SL_OK;
 }

@@ -1,14 +1,16 @@
 #pragma once
-/* Messages over ZeroMQ: one ROUTER that a server binds, DEALERs that workers connect. The same code for tcp://, ipc:// and inproc://.
+/* Messages over ZeroMQ: a ROUTER that the coordinator's process and every further server bind, DEALERs that workers and servers connect. The same code for tcp://, ipc:// and inproc://.
  *
  *     sl_transport_create(&transport, err);
  *     sl_socket_bind(&router, transport, "tcp://127.0.0.1:0", err);
+ *     sl_socket_connect(&dealer, transport, endpoint, SL_ROLE_WORKER, incarnation, SL_COORDINATOR, err);
  *     sl_transport_wait(&router, 1, &wake_fd, 1, 500, &ready);
- *     while (sl_socket_receive(router, &peer, &message, err) != SL_AGAIN) …
+ *     while (sl_socket_receive(router, &from, &message, err) != SL_AGAIN) …
  *
- * Limits, all explicit: a frame has at most SL_FRAME_SIZE_MAX bytes, a message SL_MESSAGE_FRAMES_MAX frames. Sending never blocks and never drops silently: the
- * send queue holds references to the caller's buffers, and the cores bound how many they hand out (one push or answer per block, version and
- * peer), so ZeroMQ's own high-water mark is off for sending. A peer that is gone is NOT_FOUND.
+ * The transport may lose messages: with a connection goes what was on its way. links.h, above it, makes up for that.
+ * Limits, all explicit: a frame has at most SL_FRAME_SIZE_MAX bytes, a message SL_MESSAGE_FRAMES_MAX frames. Sending never blocks: the send queue holds references to the
+ * caller's buffers, and links.h bounds how many are on their way to one peer, so ZeroMQ's own high-water mark is off for sending. A peer that is gone is NOT_FOUND.
+ * Over inproc:// frames are not copied: what arrives are the sender's own bytes, and nobody writes them.
  * With keys (keys.h) everything that leaves or comes over tcp:// and ipc:// is encrypted with CURVE, a server lets in whom its keys allow, and a client
  * talks to nobody but its server. ZeroMQ itself would say nothing when that fails: sl_socket_check and sl_socket_refused do.
  * Thread: a socket is made, used and closed by one thread. A transport may be shared.
@@ -16,6 +18,7 @@
 #include "common/error.h"
 #include "common/keys.h"
 #include "common/message.h"
+#include "common/outbox.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -39,9 +42,11 @@ void sl_transport_destroy(struct sl_transport *transport);
  * KEYS when the transport's keys are a client's. */
 SL_MUST_USE enum sl_status sl_socket_bind(struct sl_socket **ret_socket, struct sl_transport *transport,
         const char *endpoint, struct sl_error *err);
-/* sl_socket_connect connects (in the background, again and again with growing pauses). incarnation identifies this process's start to the other side. */
+/* sl_socket_connect connects (in the background, again and again with growing pauses, over inproc:// also before the other side listens). role (worker or server) and
+ * incarnation (not 0) are who we are to the other side; peer is what the other side is called here. */
 SL_MUST_USE enum sl_status sl_socket_connect(struct sl_socket **ret_socket, struct sl_transport *transport,
-        const char *endpoint, uint64_t incarnation, struct sl_error *err);
+        const char *endpoint, enum sl_role role, uint64_t incarnation, struct sl_address peer,
+        struct sl_error *err);
 void sl_socket_close(struct sl_socket *socket); /* NULL is fine */
 
 /* sl_socket_endpoint borrows the bound address with its real port. */
@@ -55,15 +60,16 @@ SL_MUST_USE enum sl_status sl_socket_check(struct sl_socket *socket, struct sl_e
 uint64_t sl_socket_refused(struct sl_socket *socket);
 
 /* sl_socket_send puts the message on its way; frames of SL_ZERO_COPY_MIN bytes and more are sent from where they lie and must not change any more.
- * peer: the receiver's incarnation on a bound socket, ignored on a connected one. Errors: NOT_FOUND (no such peer), FAILED. */
-SL_MUST_USE enum sl_status sl_socket_send(
-        struct sl_socket *socket, uint64_t peer, const struct sl_message *message, struct sl_error *err);
+ * to: the receiver on a bound socket, ignored on a connected one. Errors: NOT_FOUND (no such peer, or none any more), FAILED. */
+SL_MUST_USE enum sl_status sl_socket_send(struct sl_socket *socket, struct sl_address to,
+        const struct sl_message *message, struct sl_error *err);
 
-/* sl_socket_receive takes one message if there is one. ret_peer: the sender's incarnation on a bound socket, 0 on a connected one.
- * Errors: AGAIN (nothing there), BAD_DATA or MISMATCH (a message was dropped; err says why and who sent it, ret_peer too, 0 when that is nobody of this
- * protocol; go on). Owns: *ret_message. */
-SL_MUST_USE enum sl_status sl_socket_receive(
-        struct sl_socket *socket, uint64_t *ret_peer, struct sl_message **ret_message, struct sl_error *err);
+/* sl_socket_receive takes one message if there is one. ret_from: the sender's role and incarnation on a bound socket, which the header's incarnation repeats; on a connected one
+ * the peer that connect was given (whose incarnation is the header's, and for links.h to judge).
+ * Errors: AGAIN (nothing there), BAD_DATA or MISMATCH (a message was dropped; err says why and who sent it, ret_from too, with id 0 when that is nobody of
+ * this protocol; go on). Owns: *ret_message. */
+SL_MUST_USE enum sl_status sl_socket_receive(struct sl_socket *socket, struct sl_address *ret_from,
+        struct sl_message **ret_message, struct sl_error *err);
 
 /* sl_transport_wait waits until a socket or descriptor can be read, a signal comes, or the time is over. ret_ready: bit i for socket i, then descriptors. */
 SL_MUST_USE enum sl_status sl_transport_wait(struct sl_socket *const *sockets, int socket_count,

@@ -29,7 +29,7 @@ bool ps_assign_share(const struct ps_roster *roster, const struct ps_open_step *
     if (slow && ((uint64_t)step->step + roster->workers[worker].rank) % SECOND_CHANCE != 0)
         return false;
     uint32_t share = part < 1.0 ? 1 : (uint32_t)ceil(part - 1e-9);
-    return ps_open_step_free_stretch(step, share, ret_begin, ret_end);
+    return ps_open_step_free_stretch(step, share, roster->workers[worker].readable, ret_begin, ret_end);
 }
 
 /* How many times what is allowed the worker's run has taken. */

@@ -6,18 +6,13 @@
 
 #include <inttypes.h>
 
-int64_t ps_coordinator_samples_of_step(const struct ps_coordinator *c, int64_t step)
-{
-    const struct sl_config *config = c->options.config;
-    int64_t batch = (int64_t)config->batch.slots * config->batch.slot_size;
-    int64_t left = (int64_t)c->training.train_count - step % c->steps_per_epoch * batch;
-    return left < batch ? left : batch;
-}
-
 int64_t ps_coordinator_samples_of_units(
-        const struct ps_coordinator *c, int64_t samples, uint32_t begin, uint32_t end)
+        const struct ps_coordinator *c, const struct ps_open_step *step, uint32_t begin, uint32_t end)
 {
-    int64_t size = c->options.config->batch.slot_size, last = (int64_t)end * size;
+    if (step->phase == SL_PHASE_TRAIN)
+        return sl_plan_samples(c->plan, step->step, begin, end);
+    int64_t size = c->options.config->batch.slot_size, last = (int64_t)end * size,
+            samples = (int64_t)c->training.validation_count;
     return (last < samples ? last : samples) - (int64_t)begin * size;
 }
 
@@ -83,10 +78,10 @@ static enum sl_status open_next_step(struct ps_coordinator *c, struct sl_error *
     int at = 0;
     while (c->steps[at].open)
         at++;
-    int64_t samples = ps_coordinator_samples_of_step(c, c->next_step),
-            size = c->options.config->batch.slot_size;
-    enum sl_status status = ps_coordinator_open_units(
-            c, at, SL_PHASE_TRAIN, c->next_step, (uint32_t)((samples + size - 1) / size), err);
+    uint32_t slots = sl_plan_slots(c->plan, c->next_step);
+    enum sl_status status = ps_coordinator_open_units(c, at, SL_PHASE_TRAIN, c->next_step, slots, err);
+    for (uint32_t u = 0; status == SL_OK && c->shard_count > 0 && u < slots; u++)
+        c->steps[at].shard[u] = sl_plan_shard(c->plan, c->next_step, u);
     if (status == SL_OK && is_audited(c, c->next_step))
         c->steps[at].audit = PS_AUDIT_WANTED;
     if (status == SL_OK)
@@ -139,10 +134,20 @@ static int oldest_with_work(const struct ps_coordinator *c)
     return oldest;
 }
 
-static int find_idle(const struct ps_coordinator *c, int from, uint64_t except)
+/* Whether a worker has the data of all units [begin, end). */
+static bool can_compute(
+        const struct ps_coordinator *c, int w, const struct ps_open_step *step, uint32_t begin, uint32_t end)
+{
+    for (uint32_t u = begin; u < end; u++)
+        if (!ps_open_step_readable(step, u, c->roster.workers[w].readable))
+            return false;
+    return true;
+}
+
+static int find_idle(const struct ps_coordinator *c, int from)
 {
     for (int w = from; w < c->roster.worker_end; w++)
-        if (ps_assign_idle(&c->roster.workers[w]) && c->roster.workers[w].id != except)
+        if (ps_assign_idle(&c->roster.workers[w]))
             return w;
     return -1;
 }
@@ -153,7 +158,7 @@ static enum sl_status share_out(struct ps_coordinator *c, int at, bool *ret_any,
     struct ps_open_step *step = &c->steps[at];
     bool among_idle = step->phase == SL_PHASE_VALIDATE || c->open_max == 1;
     *ret_any = false;
-    for (int w = find_idle(c, 0, 0); w >= 0 && step->todo > 0; w = find_idle(c, w + 1, 0)) {
+    for (int w = find_idle(c, 0); w >= 0 && step->todo > 0; w = find_idle(c, w + 1)) {
         uint32_t begin = 0, end = 0;
         if (!ps_assign_share(&c->roster, step, w, among_idle, &begin, &end))
             continue;
@@ -165,6 +170,22 @@ static enum sl_status share_out(struct ps_coordinator *c, int at, bool *ret_any,
     return SL_OK;
 }
 
+/* An idle worker, not `except`, that can compute units [begin, end), or -1. *ret_hope: somebody could, if busy now. */
+static int find_auditor(const struct ps_coordinator *c, const struct ps_open_step *step, uint32_t begin,
+        uint32_t end, bool *ret_hope)
+{
+    *ret_hope = false;
+    for (int w = 0; w < c->roster.worker_end; w++) {
+        const struct ps_worker *worker = &c->roster.workers[w];
+        if (!worker->present || worker->id == step->audit_first || !can_compute(c, w, step, begin, end))
+            continue;
+        *ret_hope = true;
+        if (ps_assign_idle(worker))
+            return w;
+    }
+    return -1;
+}
+
 /* A node that was computed is given to another worker, to be compared. With nobody else there it passes. */
 static enum sl_status assign_audits(struct ps_coordinator *c, struct sl_error *err)
 {
@@ -172,21 +193,59 @@ static enum sl_status assign_audits(struct ps_coordinator *c, struct sl_error *e
         struct ps_open_step *step = &c->steps[i];
         if (!step->open || step->audit != PS_AUDIT_OPEN)
             continue;
-        int first = ps_roster_find_worker(&c->roster, step->audit_first);
-        if (c->roster.worker_count - (first >= 0) == 0) {
+        uint32_t begin = sl_tree_begin(step->audit_node), end = sl_tree_end(step->units, step->audit_node);
+        bool hope = false;
+        int w = find_auditor(c, step, begin, end, &hope);
+        if (!hope)
             step->audit = PS_AUDIT_CLOSED;
-            continue;
-        }
-        int w = find_idle(c, 0, step->audit_first);
         if (w < 0)
             continue;
         step->audit = PS_AUDIT_ASSIGNED;
-        enum sl_status status = assign_run(c, w, i, SL_PHASE_AUDIT, sl_tree_begin(step->audit_node),
-                sl_tree_end(step->units, step->audit_node), err);
+        enum sl_status status = assign_run(c, w, i, SL_PHASE_AUDIT, begin, end, err);
         if (status != SL_OK)
             return status;
     }
     return SL_OK;
+}
+
+/* Whether no worker that is here has the data of a unit. */
+static bool is_orphaned(const struct ps_coordinator *c, const struct ps_open_step *step, uint32_t unit)
+{
+    if (step->owner[unit] != PS_UNIT_TODO)
+        return false;
+    for (int w = 0; w < c->roster.worker_end; w++)
+        if (c->roster.workers[w].present && can_compute(c, w, step, unit, unit + 1))
+            return false;
+    return true;
+}
+
+/* Units whose shard no living worker has: training waits for one that does, and says so; or goes on without them, when the config allows that. */
+static enum sl_status see_to_orphans(struct ps_coordinator *c, struct sl_error *err)
+{
+    int at = c->shard_count > 0 && c->state == STATE_TRAINING ? oldest_with_work(c) : -1;
+    if (at < 0 || c->roster.worker_count == 0)
+        return SL_OK;
+    struct ps_open_step *step = &c->steps[at];
+    uint32_t begin = 0;
+    while (begin < step->units && !is_orphaned(c, step, begin))
+        begin++;
+    uint32_t end = begin;
+    while (end < step->units && is_orphaned(c, step, end))
+        end++;
+    int w = find_idle(c, 0);
+    if (begin == end) {
+        c->told_missing = false;
+        return SL_OK;
+    }
+    if (!c->told_missing)
+        ps_coordinator_add_note(c, PS_ACTION_WARN, "no living worker has shard-%05d: %s", step->shard[begin],
+                c->options.config->dataset.missing == SL_MISSING_SKIP
+                        ? "its samples are skipped (dataset.missing)"
+                        : "training waits for one that has it");
+    c->told_missing = true;
+    if (c->options.config->dataset.missing == SL_MISSING_WAIT || w < 0)
+        return SL_OK;
+    return assign_run(c, w, at, SL_PHASE_SKIP, begin, end, err);
 }
 
 bool ps_coordinator_drop_overdue_audits(struct ps_coordinator *c)
@@ -210,19 +269,21 @@ bool ps_coordinator_drop_overdue_audits(struct ps_coordinator *c)
 enum sl_status ps_coordinator_shadow_stragglers(struct ps_coordinator *c, struct sl_error *err)
 {
     const struct sl_config *config = c->options.config;
-    for (int x = find_idle(c, 0, 0); x >= 0; x = find_idle(c, x + 1, 0)) {
+    for (int x = find_idle(c, 0); x >= 0; x = find_idle(c, x + 1)) {
         int w = ps_assign_straggler(
                 &c->roster, c->now_us, config->cluster.straggler, 2000 * config->cluster.heartbeat_ms);
-        uint32_t begin = 0, end = 0;
-        if (w < 0 || !ps_assign_rest(
-                             &c->steps[c->roster.workers[w].run.at], &c->roster.workers[w].run, &begin, &end))
+        if (w < 0)
             return SL_OK;
-        c->roster.workers[w].run.shadow = x;
+        struct ps_run *run = &c->roster.workers[w].run;
+        uint32_t begin = 0, end = 0;
+        if (!ps_assign_rest(&c->steps[run->at], run, &begin, &end) ||
+                !can_compute(c, x, &c->steps[run->at], begin, end))
+            continue;
+        run->shadow = x;
         ps_coordinator_add_note(c, PS_ACTION_WARN,
                 "%s is slow with its part of step %" PRId64 ": %s computes it too", c->roster.workers[w].name,
-                c->steps[c->roster.workers[w].run.at].step, c->roster.workers[x].name);
-        enum sl_status status = assign_run(
-                c, x, c->roster.workers[w].run.at, c->roster.workers[w].run.phase, begin, end, err);
+                c->steps[run->at].step, c->roster.workers[x].name);
+        enum sl_status status = assign_run(c, x, run->at, run->phase, begin, end, err);
         if (status != SL_OK)
             return status;
     }
@@ -235,7 +296,7 @@ enum sl_status ps_coordinator_assign_work(struct ps_coordinator *c, struct sl_er
     bool any = true;
     if (c->state != STATE_TRAINING && c->state != STATE_VALIDATING)
         return SL_OK;
-    while (any && status == SL_OK && find_idle(c, 0, 0) >= 0) {
+    while (any && status == SL_OK && find_idle(c, 0) >= 0) {
         int at = oldest_with_work(c);
         if (at >= 0)
             status = share_out(c, at, &any, err);
@@ -244,7 +305,9 @@ enum sl_status ps_coordinator_assign_work(struct ps_coordinator *c, struct sl_er
         else
             any = false;
     }
-    return status == SL_OK && c->state == STATE_TRAINING ? assign_audits(c, err) : status;
+    if (status == SL_OK && c->state == STATE_TRAINING)
+        status = assign_audits(c, err);
+    return status == SL_OK ? see_to_orphans(c, err) : status;
 }
 
 uint32_t ps_coordinator_close_units(

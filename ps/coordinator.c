@@ -16,14 +16,28 @@ uint32_t ps_coordinator_validation_units(const struct ps_coordinator *c)
     return (uint32_t)((c->training.validation_count + size - 1) / size);
 }
 
-void ps_coordinator_plan_steps(struct ps_coordinator *c)
+enum sl_status ps_coordinator_plan_steps(
+        struct ps_coordinator *c, const uint64_t *shards, uint32_t shard_count, struct sl_error *err)
 {
     const struct sl_config *config = c->options.config;
-    int64_t batch = (int64_t)config->batch.slots * config->batch.slot_size;
-    c->steps_per_epoch = ((int64_t)c->training.train_count + batch - 1) / batch;
+    if (c->plan != NULL)
+        return SL_OK;
+    struct sl_plan_options options = {.count = c->training.train_count,
+            .slots = config->batch.slots,
+            .slot_size = config->batch.slot_size,
+            .seed = config->seed,
+            .shards = shards,
+            .shard_count = shard_count};
+    enum sl_status status = sl_plan_create(&c->plan, &options, err);
+    if (status != SL_OK)
+        return status;
+    c->shard_count = shards != NULL ? shard_count : 0;
+    c->shards_hash = shards != NULL ? sl_hash64(shards, shard_count * sizeof(*shards), 0) : 0;
+    c->steps_per_epoch = sl_plan_steps_per_epoch(c->plan);
     c->total_steps = c->steps_per_epoch * config->epochs;
     if (config->max_steps > 0 && config->max_steps < c->total_steps)
         c->total_steps = config->max_steps;
+    return SL_OK;
 }
 
 /* Everything that counts steps begins where training stands. */
@@ -35,8 +49,6 @@ static void begin_at(struct ps_coordinator *c, const struct ps_training *trainin
     c->next_step = training->step;
     c->boundary = training->step;
     c->snapshot_step = training->step;
-    if (training->train_count > 0)
-        ps_coordinator_plan_steps(c);
 }
 
 static enum sl_status allocate(struct ps_coordinator *c, struct sl_error *err)
@@ -81,6 +93,8 @@ enum sl_status ps_coordinator_create(struct ps_coordinator **ret_coordinator,
     assert(known); /* the config was checked */
     begin_at(c, &options->training);
     enum sl_status status = allocate(c, err);
+    if (status == SL_OK && c->training.train_count > 0 && config->dataset.locality == SL_LOCALITY_SAMPLES)
+        status = ps_coordinator_plan_steps(c, NULL, 0, err);
     if (status != SL_OK) {
         ps_coordinator_destroy(c);
         return status;
@@ -96,6 +110,7 @@ void ps_coordinator_destroy(struct ps_coordinator *c)
     for (int i = 0; i <= PS_OPEN_MAX; i++)
         ps_open_step_fini(&c->steps[i]);
     ps_roster_fini(&c->roster);
+    sl_plan_destroy(c->plan);
     sl_free(c->owners);
     sl_free(c->block_saved);
     sl_evaluation_destroy(c->evaluation);
@@ -286,7 +301,6 @@ static enum sl_status on_restored(
         c->training.validation_count = known.validation_count;
         c->training.train_fingerprint = known.train_fingerprint;
         c->training.validation_fingerprint = known.validation_fingerprint;
-        ps_coordinator_plan_steps(c);
     }
     c->state = STATE_GATHERING;
     return c->stopping ? ps_coordinator_begin_finish(c, c->finish_status, c->finish_text, err) : SL_OK;

@@ -73,7 +73,7 @@ struct ps_step_record {
 };
 
 enum ps_action_kind {
-    PS_ACTION_LOAD, /* send LOAD for every block of server `rank` to `to`, with `cluster` and samples of the training set */
+    PS_ACTION_LOAD, /* send LOAD for every block of server `rank` to `to`, with `cluster`, `count` and the version of ps_coordinator_training */
     PS_ACTION_READY,       /* all servers have loaded: what was restored need not be kept */
     PS_ACTION_STEP,        /* write `record` */
     PS_ACTION_VALIDATION,  /* write `evaluation`, borrowed until the next event */
@@ -95,7 +95,7 @@ struct ps_action {
     enum ps_action_kind kind;
     struct sl_address to;                   /* LOAD, CLOSE */
     uint32_t rank;                          /* LOAD */
-    uint64_t cluster;                       /* LOAD */
+    uint64_t cluster, count;                /* LOAD */
     struct ps_step_record record;           /* STEP */
     const struct sl_evaluation *evaluation; /* VALIDATION */
     double seconds;                         /* VALIDATION: how long it took */

@@ -2,6 +2,7 @@
 /* The coordinator's state, and what its parts do for each other. Its files are one object, in the order in which a reader should take them: coordinator.c (events, what comes next, the
  * end), membership.c (who takes part), assignment.c (who computes what), stepping.c (a step's results), validation.c, gathering.c (snapshots). Nobody else includes this.
  */
+#include "common/plan.h"
 #include "ps/coordinator.h"
 #include "ps/open_step.h"
 #include "ps/optimiser.h"
@@ -32,8 +33,12 @@ struct ps_coordinator {
     enum ps_state state;
     struct ps_roster roster;
     uint64_t cluster;
-    int *owners; /* (block_count,): ranks */
+    int *owners;          /* (block_count,): ranks */
+    struct sl_plan *plan; /* NULL until the data is known */
+    uint64_t shards_hash; /* of the shards' sizes, locality shards */
+    uint32_t shard_count; /* 0: locality samples */
     int64_t steps_per_epoch, total_steps;
+    bool told_missing; /* that shards are on no living worker */
     /* what is being computed */
     struct ps_open_step steps[PS_OPEN_MAX + 1]; /* the last one is for validation */
     int open_max;
@@ -69,8 +74,10 @@ struct ps_coordinator {
 
 /* Units that a validation has. */
 uint32_t ps_coordinator_validation_units(const struct ps_coordinator *c);
-/* Sizes follow from the data: known at once when resuming, from the first worker otherwise. */
-void ps_coordinator_plan_steps(struct ps_coordinator *c);
+/* Sizes follow from the data: known at once when resuming, unless shards are local to workers, from the first worker otherwise. shards: (shard_count,), NULL = locality samples. Nothing happens when the plan
+ * is made already. */
+SL_MUST_USE enum sl_status ps_coordinator_plan_steps(
+        struct ps_coordinator *c, const uint64_t *shards, uint32_t shard_count, struct sl_error *err);
 /* A message with our mark, at the version that stands, or NULL. */
 struct sl_message *ps_coordinator_message_to_send(const struct ps_coordinator *c, enum sl_message_kind kind);
 /* Queues a message; takes it, NULL is NO_MEMORY. */
@@ -118,11 +125,9 @@ SL_MUST_USE enum sl_status ps_coordinator_on_loaded(
 
 /* ---- assignment.c ---- */
 
-/* The last step of an epoch has fewer. */
-int64_t ps_coordinator_samples_of_step(const struct ps_coordinator *c, int64_t step);
-/* How many of `samples` are in units [begin, end): slots of a step, or units of validation. */
+/* How many samples are in units [begin, end) of an open step or validation. */
 int64_t ps_coordinator_samples_of_units(
-        const struct ps_coordinator *c, int64_t samples, uint32_t begin, uint32_t end);
+        const struct ps_coordinator *c, const struct ps_open_step *step, uint32_t begin, uint32_t end);
 /* At the end of an epoch and of the training, once for each: a resumed run may have been stopped in between. */
 bool ps_coordinator_validation_due(const struct ps_coordinator *c);
 /* Early stopping. */

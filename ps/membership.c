@@ -1,8 +1,12 @@
 /* Who takes part: workers and servers join, do not fit, leave, are lost; a server's loss rolls back. */
 #include "ps/coordinator_parts.h"
 
+#include "common/memory.h"
+#include "common/random.h"
+
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 /* ---- workers come and go ---- */
 
@@ -144,7 +148,7 @@ static bool loading_or_later(const struct ps_coordinator *c)
 /* All servers and somebody's data are there: every server gets its blocks. */
 static enum sl_status load_if_gathered(struct ps_coordinator *c, struct sl_error *err)
 {
-    if (c->state != STATE_GATHERING || c->training.train_count == 0 ||
+    if (c->state != STATE_GATHERING || c->plan == NULL ||
             ps_roster_servers_present(&c->roster) < c->roster.server_count)
         return SL_OK;
     c->state = STATE_LOADING;
@@ -153,6 +157,7 @@ static enum sl_status load_if_gathered(struct ps_coordinator *c, struct sl_error
         action->to = (struct sl_address){SL_ROLE_SERVER, c->roster.servers[s].id};
         action->rank = (uint32_t)s;
         action->cluster = c->cluster;
+        action->count = sl_plan_epoch_slots(c->plan);
     }
     for (int w = 0; w < c->roster.worker_end; w++) {
         enum sl_status status =
@@ -163,26 +168,80 @@ static enum sl_status load_if_gathered(struct ps_coordinator *c, struct sl_error
     return SL_OK;
 }
 
+/* How a worker's shards do not fit, or false. Frames: samples of each shard, and which it has; none of both when samples may lie anywhere. */
+static bool shards_differ(const struct ps_coordinator *c, const struct sl_message *m, char *text, size_t size)
+{
+    bool local = c->options.config->dataset.locality == SL_LOCALITY_SHARDS;
+    size_t shards = m->frame_count == 2 ? m->frames[1].size : 0;
+    if (m->frame_count != (local ? 2 : 0) || (local && (shards == 0 || shards > SL_PLAN_SHARDS_MAX)) ||
+            (local && m->frames[0].size != shards * sizeof(uint64_t)))
+        (void)snprintf(text, size, "worker %s:%u does not tell its shards as dataset.locality wants it",
+                m->hello.host, m->hello.pid);
+    else if (local && c->plan != NULL &&
+             (shards != c->shard_count ||
+                     sl_hash64(m->frames[0].data, m->frames[0].size, 0) != c->shards_hash))
+        (void)snprintf(text, size,
+                "worker %s:%u has a training set that is cut into other shards than the run's: copy the same "
+                "import to every machine",
+                m->hello.host, m->hello.pid);
+    else
+        return false;
+    return true;
+}
+
+/* The first worker of a run tells what there is to learn from. */
+static enum sl_status learn_data(struct ps_coordinator *c, const struct sl_message *m, struct sl_error *err)
+{
+    bool fresh = c->training.train_count == 0;
+    if (fresh) {
+        c->training.train_count = m->hello.train_count;
+        c->training.validation_count = m->hello.validation_count;
+        c->training.train_fingerprint = m->hello.train_fingerprint;
+        c->training.validation_fingerprint = m->hello.validation_fingerprint;
+    }
+    bool local = m->frame_count == 2;
+    enum sl_status status = ps_coordinator_plan_steps(
+            c, local ? m->frames[0].data : NULL, local ? (uint32_t)m->frames[1].size : 0, err);
+    if (status != SL_OK && fresh)
+        c->training.train_count = 0; /* the next one may make sense */
+    return status;
+}
+
+/* Which shards it has, for assignment. */
+static enum sl_status keep_readable(
+        struct ps_coordinator *c, struct ps_worker *worker, const struct sl_message *m, struct sl_error *err)
+{
+    if (c->shard_count == 0)
+        return SL_OK;
+    worker->readable = sl_alloc(c->shard_count, 1);
+    if (worker->readable == NULL)
+        return sl_fail(err, SL_NO_MEMORY, "out of memory for %u shards", c->shard_count);
+    memcpy(worker->readable, m->frames[1].data, c->shard_count);
+    return SL_OK;
+}
+
 enum sl_status ps_coordinator_on_worker_hello(
         struct ps_coordinator *c, uint64_t id, const struct sl_message *m, struct sl_error *err)
 {
     char text[SL_MESSAGE_TEXT_MAX];
     struct sl_address from = {SL_ROLE_WORKER, id};
+    struct sl_error problem = {0};
     int index = -1;
     if (m->hello.role != SL_ROLE_WORKER || ps_roster_find_worker(&c->roster, id) >= 0)
         return SL_OK;
-    if (program_differs(c, &m->hello, text, sizeof(text)) || data_differs(c, &m->hello, text, sizeof(text)))
+    if (program_differs(c, &m->hello, text, sizeof(text)) || data_differs(c, &m->hello, text, sizeof(text)) ||
+            shards_differ(c, m, text, sizeof(text)))
         return refuse(c, from, text, err);
     if (c->roster.worker_count == PS_WORKERS_MAX)
         return refuse(c, from, "this run has as many workers as it can take", err);
-    if (c->training.train_count == 0) {
-        c->training.train_count = m->hello.train_count;
-        c->training.validation_count = m->hello.validation_count;
-        c->training.train_fingerprint = m->hello.train_fingerprint;
-        c->training.validation_fingerprint = m->hello.validation_fingerprint;
-        ps_coordinator_plan_steps(c);
-    }
-    enum sl_status status = ps_roster_add_worker(&c->roster, id, &m->hello, c->now_us, &index, err);
+    enum sl_status status = learn_data(c, m, &problem);
+    if (status == SL_BAD_DATA)
+        return refuse(c, from, problem.text, err);
+    if (status != SL_OK)
+        return sl_fail(err, status, "%s", problem.text);
+    status = ps_roster_add_worker(&c->roster, id, &m->hello, c->now_us, &index, err);
+    if (status == SL_OK)
+        status = keep_readable(c, &c->roster.workers[index], m, err);
     if (status != SL_OK)
         return status;
     ps_coordinator_add_note(

@@ -10,9 +10,11 @@ static enum sl_status reserve(struct ps_open_step *step, uint32_t units, uint32_
 {
     if (units > step->capacity) {
         int32_t *owner = sl_realloc(step->owner, units, sizeof(*owner));
-        if (owner == NULL)
+        step->owner = owner != NULL ? owner : step->owner;
+        int32_t *shard = owner != NULL ? sl_realloc(step->shard, units, sizeof(*shard)) : NULL;
+        if (shard == NULL)
             return sl_fail(err, SL_NO_MEMORY, "out of memory for %u units of work", units);
-        step->owner = owner;
+        step->shard = shard;
         step->capacity = units;
     }
     if (step->phase == SL_PHASE_VALIDATE || step->reduced != NULL)
@@ -48,8 +50,10 @@ enum sl_status ps_open_step_begin(struct ps_open_step *step, enum sl_phase phase
     step->todo = units;
     step->done = 0;
     step->compute_us = 0;
-    for (uint32_t u = 0; u < units; u++)
+    for (uint32_t u = 0; u < units; u++) {
         step->owner[u] = PS_UNIT_TODO;
+        step->shard[u] = -1;
+    }
     step->reduced_count = 0;
     step->applied_count = 0;
     step->committing = false;
@@ -65,6 +69,7 @@ enum sl_status ps_open_step_begin(struct ps_open_step *step, enum sl_phase phase
 void ps_open_step_fini(struct ps_open_step *step)
 {
     sl_free(step->owner);
+    sl_free(step->shard);
     sl_free(step->node_stats);
     sl_free(step->node_present);
     sl_free(step->sums);
@@ -106,14 +111,21 @@ const struct sl_step_stats *ps_open_step_total(const struct ps_open_step *step)
     return &step->node_stats[1];
 }
 
-bool ps_open_step_free_stretch(
-        const struct ps_open_step *step, uint32_t most, uint32_t *ret_begin, uint32_t *ret_end)
+bool ps_open_step_readable(const struct ps_open_step *step, uint32_t unit, const unsigned char *shards)
+{
+    return shards == NULL || step->shard[unit] < 0 || shards[step->shard[unit]] != 0;
+}
+
+bool ps_open_step_free_stretch(const struct ps_open_step *step, uint32_t most, const unsigned char *shards,
+        uint32_t *ret_begin, uint32_t *ret_end)
 {
     uint32_t begin = 0;
-    while (begin < step->units && step->owner[begin] != PS_UNIT_TODO)
+    while (begin < step->units &&
+            (step->owner[begin] != PS_UNIT_TODO || !ps_open_step_readable(step, begin, shards)))
         begin++;
     uint32_t end = begin;
-    while (end < step->units && end - begin < most && step->owner[end] == PS_UNIT_TODO)
+    while (end < step->units && end - begin < most && step->owner[end] == PS_UNIT_TODO &&
+            ps_open_step_readable(step, end, shards))
         end++;
     *ret_begin = begin;
     *ret_end = end;

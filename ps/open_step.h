@@ -21,6 +21,7 @@ struct ps_open_step {
     int64_t opened_us;
     uint32_t units, done, todo; /* todo: nobody has them */
     int32_t *owner;             /* (capacity,): worker index, PS_UNIT_TODO or PS_UNIT_DONE */
+    int32_t *shard;             /* (capacity,): that a worker must have to compute the unit, -1 = all */
     uint32_t capacity;
     uint64_t compute_us;
     /* training only */
@@ -54,6 +55,9 @@ void ps_open_step_join(struct ps_open_step *step, struct sl_node node, const str
 /* ps_open_step_total borrows the sums over all slots, when all are done. */
 const struct sl_step_stats *ps_open_step_total(const struct ps_open_step *step);
 
-/* ps_open_step_free_stretch gives the first stretch of units that nobody has, at most `most` long; false when there is none. */
-bool ps_open_step_free_stretch(
-        const struct ps_open_step *step, uint32_t most, uint32_t *ret_begin, uint32_t *ret_end);
+/* ps_open_step_readable says whether a worker with these shards (NULL: all) can compute a unit. */
+bool ps_open_step_readable(const struct ps_open_step *step, uint32_t unit, const unsigned char *shards);
+/* ps_open_step_free_stretch gives the first stretch of units that nobody has and that a worker with these shards can compute, at most `most` long; false when there
+ * is none. */
+bool ps_open_step_free_stretch(const struct ps_open_step *step, uint32_t most, const unsigned char *shards,
+        uint32_t *ret_begin, uint32_t *ret_end);

@@ -17,14 +17,18 @@ enum sl_status ps_roster_init(struct ps_roster *roster, int servers, struct sl_e
 
 void ps_roster_fini(struct ps_roster *roster)
 {
+    for (int w = 0; w < roster->worker_end; w++)
+        sl_free(roster->workers[w].readable);
     sl_free(roster->workers);
     sl_free(roster->servers);
 }
 
 void ps_roster_clear(struct ps_roster *roster)
 {
-    for (int w = 0; w < roster->worker_end; w++)
+    for (int w = 0; w < roster->worker_end; w++) {
+        sl_free(SL_TAKE(roster->workers[w].readable));
         roster->workers[w].present = false;
+    }
     roster->worker_count = 0;
     roster->worker_end = 0;
     roster->weight_sum = 0.0;
@@ -105,6 +109,7 @@ void ps_roster_set_speed(struct ps_roster *roster, int index, double seconds)
 void ps_roster_remove_worker(struct ps_roster *roster, int index)
 {
     forget_speed(roster, index);
+    sl_free(SL_TAKE(roster->workers[index].readable));
     roster->workers[index].present = false;
     roster->worker_count--;
     while (roster->worker_end > 0 && !roster->workers[roster->worker_end - 1].present)

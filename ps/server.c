@@ -3,6 +3,7 @@
 
 #include "common/memory.h"
 #include "common/placement.h"
+#include "common/plan.h"
 #include "ps/reduction.h"
 
 #include <inttypes.h>
@@ -39,8 +40,8 @@ struct ps_server {
     int own_count;
     unsigned char *loaded; /* (own_count,) */
     int to_load;
-    int64_t version;      /* updates applied to all our blocks */
-    uint64_t train_count; /* samples */
+    int64_t version; /* updates applied to all our blocks */
+    uint64_t epoch_slots;
     struct reducing steps[PS_OPEN_MAX];
     int open_max;
     int64_t low; /* every step before it is applied … */
@@ -193,21 +194,12 @@ static enum sl_status on_load(struct ps_server *s, const struct sl_message *m, s
         return SL_OK;
     s->version = m->version;
     s->low = m->version;
-    s->train_count = m->count;
+    s->epoch_slots = m->count;
     s->state = STATE_SERVING;
     return send(s, SL_COORDINATOR, message_to_send(s, SL_MESSAGE_LOADED), err);
 }
 
 /* ---- push ---- */
-
-static uint32_t slots_of_step(const struct ps_server *s, int64_t step)
-{
-    uint64_t size = (uint64_t)s->options.config->batch.slot_size,
-             batch = (uint64_t)s->options.config->batch.slots * size,
-             steps = (s->train_count + batch - 1) / batch,
-             left = s->train_count - (uint64_t)step % steps * batch;
-    return (uint32_t)(((left < batch ? left : batch) + size - 1) / size);
-}
 
 static bool is_applied(const struct ps_server *s, int64_t step)
 {
@@ -344,7 +336,7 @@ static enum sl_status on_push(
 {
     bool fits = s->state == STATE_SERVING && m->block < (uint32_t)s->options.layout->block_count &&
                 s->place[m->block] >= 0 && m->step < s->low + PS_WINDOW_MAX &&
-                m->slots == slots_of_step(s, m->step);
+                m->slots == sl_plan_cut_slots(s->epoch_slots, s->options.config->batch.slots, m->step);
     if (!fits) {
         s->dropped++;
         return SL_OK;

@@ -57,6 +57,9 @@ static enum sl_status commit(struct ps_coordinator *c, struct ps_open_step *step
     const struct sl_step_stats *sum = ps_open_step_total(step);
     struct ps_step_record *r = &step->record;
     struct sl_error problem = {0};
+    if (sum->count == 0)
+        return ps_coordinator_begin_finish(c, SL_BAD_DATA,
+                "no living worker has any of the shards of a whole step: start one that has", err);
     record_losses(c, step);
     record_gradients(c, step);
     if (!isfinite(r->loss[c->options.config->modality_count]) || !isfinite(r->norm) ||
@@ -183,10 +186,8 @@ enum sl_status ps_coordinator_on_stats(
     uint32_t begin = sl_tree_begin(m->node), end = sl_tree_end(step->units, m->node);
     if (begin < worker->run.begin || end > worker->run.end)
         return SL_OK;
-    if (m->stats.count != (m->phase == SL_PHASE_SKIP
-                                          ? 0
-                                          : ps_coordinator_samples_of_units(c,
-                                                    ps_coordinator_samples_of_step(c, m->step), begin, end)))
+    if (m->stats.count !=
+            (m->phase == SL_PHASE_SKIP ? 0 : ps_coordinator_samples_of_units(c, step, begin, end)))
         return ps_coordinator_expel_worker(
                 c, w, "its statistics are over another number of samples than its slots have", err);
     worker->version = m->version;

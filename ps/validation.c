@@ -47,8 +47,7 @@ static enum sl_status end_validation(struct ps_coordinator *c, struct sl_error *
 /* More samples counted than there are in these units (fewer is fine: some have no label). */
 static bool counts_too_many(const struct ps_coordinator *c, const struct sl_message *m)
 {
-    int64_t samples =
-            ps_coordinator_samples_of_units(c, (int64_t)c->training.validation_count, m->begin, m->end);
+    int64_t samples = ps_coordinator_samples_of_units(c, &c->steps[PS_VALIDATION], m->begin, m->end);
     for (int b = 0; b < sl_evaluation_branches(c->part); b++)
         if (sl_evaluation_count(c->part, b) > samples)
             return true;

@@ -121,12 +121,31 @@ static enum sl_status send_bye(
 
 /* ---- joining ---- */
 
+/* A frame that is a copy of some bytes. */
+static enum sl_status add_copy(struct sl_message *m, const void *bytes, size_t size, struct sl_error *err)
+{
+    struct sl_buffer *buffer = sl_buffer_create(size);
+    if (buffer == NULL)
+        return sl_fail(err, SL_NO_MEMORY, "out of memory for a message");
+    memcpy(buffer->data, bytes, size);
+    sl_message_add_frame(m, buffer, buffer->data, size);
+    sl_buffer_release(buffer);
+    return SL_OK;
+}
+
 static enum sl_status say_hello(struct wk_core *core, struct wk_updates *updates, struct sl_error *err)
 {
-    struct sl_message *m = message_to_send(core, SL_MESSAGE_HELLO);
-    if (m != NULL)
-        m->hello = core->options.hello;
-    return sl_outbox_add(&updates->outbox, SL_COORDINATOR, m, err);
+    const struct wk_core_options *o = &core->options;
+    SL_AUTO(sl_message_destroy_auto) struct sl_message *m = message_to_send(core, SL_MESSAGE_HELLO);
+    if (m == NULL)
+        return sl_fail(err, SL_NO_MEMORY, "out of memory for a message");
+    m->hello = o->hello;
+    enum sl_status status = SL_OK;
+    if (o->shards != NULL)
+        status = add_copy(m, o->shards, o->shard_count * sizeof(*o->shards), err);
+    if (status == SL_OK && o->shards != NULL)
+        status = add_copy(m, o->readable, o->shard_count, err);
+    return status == SL_OK ? sl_outbox_add(&updates->outbox, SL_COORDINATOR, SL_TAKE(m), err) : status;
 }
 
 /* Each server of rank >= 1 must have an address of its own. */
@@ -215,15 +234,10 @@ static enum sl_status begin_run(struct wk_core *core, struct wk_updates *updates
 /* Whether the data has these slots of the step, or these units of validation. */
 static bool run_exists(const struct wk_core *core, const struct sl_message *m)
 {
-    const struct sl_hello *data = &core->options.hello;
-    uint64_t size = core->options.slot_size, batch = core->options.slots * size;
+    uint64_t size = core->options.slot_size;
     if (m->phase == SL_PHASE_VALIDATE)
-        return m->end <= (data->validation_count + size - 1) / size;
-    uint64_t steps = (data->train_count + batch - 1) / batch; /* of an epoch */
-    if (steps == 0)
-        return false;
-    uint64_t left = data->train_count - (uint64_t)m->step % steps * batch;
-    return m->slots == ((left < batch ? left : batch) + size - 1) / size && m->end <= m->slots;
+        return m->end <= (core->options.hello.validation_count + size - 1) / size;
+    return m->slots == sl_plan_slots(core->options.plan, m->step) && m->end <= m->slots;
 }
 
 /* ASSIGN: replaces what we are at (it is done by others, or over); before WELCOME → ignored; of slots that the data does not have → leave, the two do not fit. */

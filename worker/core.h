@@ -11,6 +11,7 @@
  */
 #include "common/layout.h"
 #include "common/outbox.h"
+#include "common/plan.h"
 
 struct wk_core;
 
@@ -69,13 +70,17 @@ struct wk_updates {
     int64_t wake_us;         /* when TICK is due */
 };
 
-/* Everything the core must know about its process. Borrowed: layout outlives the core. */
+/* Everything the core must know about its process. Borrowed: layout and plan outlive the core. */
 struct wk_core_options {
     const struct sl_layout *layout;
     struct sl_hello hello;
     uint64_t incarnation;
-    uint32_t slots,
-            slot_size; /* of the config's batch: with the counts of hello they say which assignments there can be */
+    const struct sl_plan *plan; /* of the training set: says which assignments there can be */
+    uint32_t slot_size;         /* of the config's batch */
+    /* locality shards: what hello carries besides, borrowed; NULL, 0 = locality samples */
+    const uint64_t *shards;        /* (shard_count,) samples of each */
+    const unsigned char *readable; /* (shard_count,) 1 = it is here */
+    uint32_t shard_count;
     int64_t join_us;   /* without a WELCOME for so long after START: FINISH with TIMEOUT */
     int64_t report_us; /* between two REPORTs */
     bool busy;         /* the executor is still at a run of the core before: wait for IDLE */

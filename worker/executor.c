@@ -4,6 +4,7 @@
 #include "common/clock.h"
 #include "common/evaluation.h"
 #include "common/memory.h"
+#include "common/random.h"
 #include "worker/dataset/sampler.h"
 #include "worker/gradient_pool.h"
 
@@ -49,8 +50,12 @@ struct wk_executor {
     /* under the lock */
     struct wk_action run;
     const float *params;
-    uint32_t next, unmerged; /* unit to claim; units of validation that are not in `evaluation` yet */
-    bool failed, leaving;
+    uint32_t next, end; /* units to claim: slots, of SKIP places in cuts, of VALIDATE runs of samples */
+    uint32_t unmerged;  /* units of validation that are not in `evaluation` yet */
+    int computing;      /* units that threads are at */
+    bool going;         /* from submit until IDLE is told */
+    bool cancelled, failed, leaving;
+    uint64_t busy_us;
     struct sl_node cuts[CUTS_MAX];
     int cut_count;
     struct node_sums *sums; /* (2 << levels,), heap order of the slot tree */
@@ -70,8 +75,8 @@ static void give_result(struct wk_executor *x, const struct wk_result *result)
         link->result = *result;
     } else {
         link = &x->reserve;
-        link->result =
-                (struct wk_result){.status = result->status, .phase = result->phase, .error = result->error};
+        link->result = (struct wk_result){
+                .kind = WK_RESULT_FAILED, .status = result->status, .error = result->error};
         if (result->status == SL_OK)
             link->result.status =
                     sl_fail(&link->result.error, SL_NO_MEMORY, "out of memory for the result of a run");
@@ -91,7 +96,23 @@ static void fail_run(struct wk_executor *x, enum sl_status status, const struct 
     if (x->failed)
         return;
     x->failed = true;
-    struct wk_result result = {.status = status, .phase = x->run.phase, .error = *error};
+    struct wk_result result = {
+            .kind = WK_RESULT_FAILED, .status = status, .run = x->run.run, .error = *error};
+    give_result(x, &result);
+}
+
+/* Called with the lock held, whenever a unit is done or the rest is skipped: the last one tells it. Sums that wait for a sibling which was cancelled wait in vain. */
+static void end_run_if_idle(struct wk_executor *x)
+{
+    if (!x->going || x->failed || x->computing > 0 || x->next < x->end)
+        return;
+    size_t places = sl_tree_places((uint32_t)x->options.config->batch.slots);
+    for (size_t i = 0; x->cancelled && i < places; i++) {
+        sl_buffer_release(x->sums[i].gradients);
+        x->sums[i].gradients = NULL;
+    }
+    x->going = false;
+    struct wk_result result = {.kind = WK_RESULT_IDLE, .run = x->run.run};
     give_result(x, &result);
 }
 
@@ -113,6 +134,39 @@ static enum sl_status load_batch(
     return SL_OK;
 }
 
+/* What two workers must agree on: the parts that backward writes, and the statistics field by field (a struct may have gaps). */
+static uint64_t hash_sums(const struct sl_layout *layout, const struct node_sums *sums)
+{
+    const float *unimodal = sums->gradients->data, *fused = unimodal + layout->count + layout->head_end;
+    const struct sl_step_stats *stats = &sums->stats;
+    uint64_t hash = sl_hash64(unimodal, layout->extractor_end * sizeof(float), 0);
+    hash = sl_hash64(fused, (layout->count - layout->head_end) * sizeof(float), hash);
+    hash = sl_hash64(&stats->count, sizeof(stats->count), hash);
+    hash = sl_hash64(&stats->weight_sum, sizeof(stats->weight_sum), hash);
+    hash = sl_hash64(stats->loss, sizeof(stats->loss), hash);
+    hash = sl_hash64(stats->score, sizeof(stats->score), hash);
+    return sl_hash64(stats->correct, sizeof(stats->correct), hash);
+}
+
+/* A whole node of the run's cut leaves. Called without the lock: hashing reads every byte. */
+static void give_node(struct wk_executor *x, struct sl_node node, struct node_sums *sums)
+{
+    struct wk_result result = {.kind = WK_RESULT_NODE,
+            .run = x->run.run,
+            .node = node,
+            .stats = sums->stats,
+            .buffer = SL_TAKE(sums->gradients),
+            .compute_us = sums->compute_us};
+    if (x->run.hash)
+        result.hash = hash_sums(x->options.layout, &(struct node_sums){result.buffer, result.stats, 0});
+    (void)pthread_mutex_lock(&x->lock);
+    if (x->failed || x->cancelled)
+        sl_buffer_release(result.buffer);
+    else
+        give_result(x, &result);
+    (void)pthread_mutex_unlock(&x->lock);
+}
+
 static bool is_cut(const struct wk_executor *x, struct sl_node node)
 {
     for (int i = 0; i < x->cut_count; i++)
@@ -122,47 +176,36 @@ static bool is_cut(const struct wk_executor *x, struct sl_node node)
 }
 
 /* Joins one slot's sums upwards, left + right, until the sibling is not there yet or a node of the run's cut is whole. The additions happen outside the lock;
- * whoever finds the sibling present takes it, so each pair is added once. */
+ * whoever finds the sibling present takes it, so each pair is added once. The run cannot change meanwhile: this unit is still being computed. */
 static void deposit(struct wk_executor *x, uint32_t slot, struct node_sums *mine)
 {
     struct sl_node node = {0, slot};
-    (void)pthread_mutex_lock(&x->lock);
     uint32_t slots = x->run.slots;
     while (!is_cut(x, node)) {
         struct sl_node sibling = sl_tree_sibling(node);
-        struct node_sums *theirs = &x->sums[sl_tree_place(slots, sibling)];
         if (!sl_tree_node_valid(slots, sibling)) {
             node = sl_tree_parent(node); /* a missing leaf is skipped */
             continue;
         }
-        if (theirs->gradients == NULL) {
+        struct node_sums *waiting = &x->sums[sl_tree_place(slots, sibling)];
+        (void)pthread_mutex_lock(&x->lock);
+        struct node_sums theirs = *waiting;
+        waiting->gradients = NULL;
+        if (theirs.gradients == NULL)
             x->sums[sl_tree_place(slots, node)] = *mine;
-            (void)pthread_mutex_unlock(&x->lock);
-            return;
-        }
-        struct node_sums left = node.index % 2 == 0 ? *mine : *theirs,
-                         right = node.index % 2 == 0 ? *theirs : *mine;
-        theirs->gradients = NULL;
         (void)pthread_mutex_unlock(&x->lock);
+        if (theirs.gradients == NULL)
+            return;
+        struct node_sums left = node.index % 2 == 0 ? *mine : theirs,
+                         right = node.index % 2 == 0 ? theirs : *mine;
         wk_gradient_add(x->options.layout, left.gradients->data, right.gradients->data);
         sl_buffer_release(right.gradients);
         sl_step_stats_add(&left.stats, &right.stats);
         left.compute_us += right.compute_us;
         *mine = left;
         node = sl_tree_parent(node);
-        (void)pthread_mutex_lock(&x->lock);
     }
-    if (x->failed) {
-        sl_buffer_release(mine->gradients);
-    } else {
-        struct wk_result result = {.phase = SL_PHASE_TRAIN,
-                .node = node,
-                .stats = mine->stats,
-                .buffer = mine->gradients,
-                .compute_us = mine->compute_us};
-        give_result(x, &result);
-    }
-    (void)pthread_mutex_unlock(&x->lock);
+    give_node(x, node, mine);
 }
 
 static enum sl_status train_slot(
@@ -189,6 +232,16 @@ static enum sl_status train_slot(
     return SL_OK;
 }
 
+/* A node of slots whose samples nobody can read: zeros, no samples. */
+static enum sl_status skip_node(struct wk_executor *x, uint32_t cut, struct sl_error *err)
+{
+    struct node_sums sums = {0};
+    enum sl_status status = wk_gradient_pool_take(x->pool, &sums.gradients, err);
+    if (status == SL_OK)
+        give_node(x, x->cuts[cut], &sums);
+    return status;
+}
+
 /* ---- one unit of validation ---- */
 
 /* Called with the lock held when the last unit is merged. */
@@ -205,7 +258,10 @@ static void give_validation(struct wk_executor *x)
     }
     memcpy(buffer->data, sl_evaluation_ints(x->evaluation), ints);
     memcpy((char *)buffer->data + ints, sl_evaluation_doubles(x->evaluation), doubles);
-    struct wk_result result = {.phase = SL_PHASE_VALIDATE, .buffer = buffer, .compute_us = x->validation_us};
+    struct wk_result result = {.kind = WK_RESULT_EVALUATION,
+            .run = x->run.run,
+            .buffer = buffer,
+            .compute_us = x->validation_us};
     give_result(x, &result);
 }
 
@@ -233,7 +289,7 @@ static enum sl_status validate_unit(struct compute_thread *t, int count, struct 
     x->validation_us += (uint64_t)(sl_clock_monotonic_us() - start_us);
     status = sl_evaluation_merge(x->evaluation, t->evaluation, err);
     x->unmerged--;
-    if (status == SL_OK && x->unmerged == 0 && !x->failed)
+    if (status == SL_OK && x->unmerged == 0 && !x->failed && !x->cancelled)
         give_validation(x); /* under the same lock: once it is out, the next run may be submitted */
     (void)pthread_mutex_unlock(&x->lock);
     return status;
@@ -242,41 +298,54 @@ static enum sl_status validate_unit(struct compute_thread *t, int count, struct 
 /* ---- threads ---- */
 
 /* Waits for a unit and claims it. Returns false when the executor ends. */
-static bool claim(struct compute_thread *t, struct wk_action *ret_run, uint32_t *ret_unit, int *ret_count)
+static bool claim(struct compute_thread *t, uint32_t *ret_unit, int *ret_count)
 {
     struct wk_executor *x = t->executor;
     (void)pthread_mutex_lock(&x->lock);
-    while (!x->leaving && (x->failed || x->next >= x->run.end))
+    while (!x->leaving && (x->failed || x->next >= x->end))
         (void)pthread_cond_wait(&x->work, &x->lock);
     bool claimed = !x->leaving;
     if (claimed) {
-        bool training = x->run.phase == SL_PHASE_TRAIN;
-        *ret_run = x->run;
         *ret_unit = x->next++;
-        if (training)
-            wk_sampler_slot(x->train_order, x->run.step, (int)*ret_unit, t->indices, ret_count);
-        else
+        x->computing++;
+        if (x->run.phase == SL_PHASE_VALIDATE)
             wk_sampler_slot(x->validation_order, *ret_unit, 0, t->indices, ret_count);
+        else if (x->run.phase != SL_PHASE_SKIP)
+            wk_sampler_slot(x->train_order, x->run.step, (int)*ret_unit, t->indices, ret_count);
     }
     (void)pthread_mutex_unlock(&x->lock);
     return claimed;
+}
+
+/* The run stays as it is while a unit of it is computed: only then may it be read without the lock. */
+static enum sl_status compute(struct compute_thread *t, uint32_t unit, int count, struct sl_error *err)
+{
+    switch (t->executor->run.phase) {
+    case SL_PHASE_VALIDATE:
+        return validate_unit(t, count, err);
+    case SL_PHASE_SKIP:
+        return skip_node(t->executor, unit, err);
+    default:
+        return train_slot(t, &t->executor->run, unit, count, err);
+    }
 }
 
 static void *thread_main(void *argument)
 {
     struct compute_thread *t = argument;
     struct wk_executor *x = t->executor;
-    struct wk_action run;
     uint32_t unit = 0;
     int count = 0;
-    while (claim(t, &run, &unit, &count)) {
+    while (claim(t, &unit, &count)) {
         struct sl_error error = {0};
-        enum sl_status status = run.phase == SL_PHASE_TRAIN ? train_slot(t, &run, unit, count, &error)
-                                                            : validate_unit(t, count, &error);
-        if (status == SL_OK)
-            continue;
+        int64_t start_us = sl_clock_monotonic_us();
+        enum sl_status status = compute(t, unit, count, &error);
         (void)pthread_mutex_lock(&x->lock);
-        fail_run(x, status, &error);
+        x->busy_us += (uint64_t)(sl_clock_monotonic_us() - start_us);
+        x->computing--;
+        if (status != SL_OK)
+            fail_run(x, status, &error);
+        end_run_if_idle(x);
         (void)pthread_mutex_unlock(&x->lock);
     }
     return NULL;
@@ -422,22 +491,48 @@ int wk_executor_fd(const struct wk_executor *x)
 void wk_executor_submit(struct wk_executor *x, const struct wk_action *run, const float *params)
 {
     (void)pthread_mutex_lock(&x->lock);
-    assert(!x->failed);
+    assert(!x->failed && !x->going && run->begin < run->end);
     x->run = *run;
     x->params = params;
     x->next = run->begin;
+    x->end = run->end;
     x->unmerged = run->end - run->begin;
+    x->going = true;
+    x->cancelled = false;
     x->cut_count = 0;
     x->validation_us = 0;
     sl_evaluation_clear(x->evaluation);
-    for (uint32_t at = run->begin; run->phase == SL_PHASE_TRAIN && at < run->end;) {
+    for (uint32_t at = run->begin; run->phase != SL_PHASE_VALIDATE && at < run->end;) {
         struct sl_node node = sl_tree_cover(run->slots, at, run->end);
         assert(x->cut_count < CUTS_MAX);
         x->cuts[x->cut_count++] = node;
         at = sl_tree_end(run->slots, node);
     }
+    if (run->phase == SL_PHASE_SKIP) {
+        x->next = 0;
+        x->end = (uint32_t)x->cut_count;
+    }
     (void)pthread_cond_broadcast(&x->work);
     (void)pthread_mutex_unlock(&x->lock);
+}
+
+void wk_executor_cancel(struct wk_executor *x)
+{
+    (void)pthread_mutex_lock(&x->lock);
+    if (x->going) {
+        x->cancelled = true;
+        x->next = x->end;
+        end_run_if_idle(x);
+    }
+    (void)pthread_mutex_unlock(&x->lock);
+}
+
+uint64_t wk_executor_busy_us(struct wk_executor *x)
+{
+    (void)pthread_mutex_lock(&x->lock);
+    uint64_t busy_us = x->busy_us;
+    (void)pthread_mutex_unlock(&x->lock);
+    return busy_us;
 }
 
 enum sl_status wk_executor_take(struct wk_executor *x, struct wk_result *ret_result)

@@ -7,7 +7,10 @@
  *
  * Each thread computes whole slots; the slots of an aligned node are added in the order of the reduction tree, whichever thread finishes first. So the
  * results do not depend on the number of threads. Memory: about threads + log2(slots) gradient buffers of two tags each.
- * Thread: all functions belong to the loop's thread; buffers in results may be released by any.
+ *
+ * Every run ends with one result IDLE, after all others: then nothing reads the parameters any more, and the next run may come. A cancelled one too.
+ * A failed one does not: a worker that cannot compute leaves.
+ * Thread: all functions belong to the loop's thread; buffers in results may be released by any, also after the executor is gone.
  */
 #include "common/buffer.h"
 #include "worker/core.h"
@@ -25,15 +28,25 @@ struct wk_executor_options {
     int threads;
 };
 
+enum wk_result_kind {
+    WK_RESULT_NODE,       /* the sums of an aligned node of the run */
+    WK_RESULT_EVALUATION, /* of a whole validation */
+    WK_RESULT_IDLE,       /* nothing is being computed any more */
+    WK_RESULT_FAILED      /* status and error say why; told once, nothing comes after it */
+};
+
 struct wk_result {
-    enum sl_status status; /* not OK: error says why, nothing else is set */
-    enum sl_phase phase;
-    struct sl_node node;        /* train */
-    struct sl_step_stats stats; /* train */
+    enum wk_result_kind kind;
+    enum sl_status status;      /* FAILED */
+    uint64_t run;               /* of the action that asked for it */
+    struct sl_node node;        /* NODE */
+    struct sl_step_stats stats; /* NODE */
     struct sl_buffer *
-            buffer; /* train: gradients, both tags, two whole flat vectors; validation: sums of the evaluation. Owned by the taker. */
+            buffer; /* NODE: gradients, both tags, two whole flat vectors; EVALUATION: its sums. Owned by the taker. */
     uint64_t compute_us; /* of all threads together */
-    struct sl_error error;
+    uint64_t
+            hash; /* NODE of a run that asked for it: XXH3-64 of what backward writes and of the statistics */
+    struct sl_error error; /* FAILED */
 };
 
 /* wk_executor_create starts the threads. Owns: *ret_executor. */
@@ -45,9 +58,15 @@ void wk_executor_destroy(struct wk_executor *executor);
 /* wk_executor_fd can be read when there may be results. */
 int wk_executor_fd(const struct wk_executor *executor);
 
-/* wk_executor_submit starts a WK_ACTION_COMPUTE; the one before must be whole: after a failed run only destroy is left (asserted). params must not change until
- * all its results were taken. */
+/* wk_executor_submit starts a WK_ACTION_COMPUTE. None may be going on: IDLE was taken since the last one (asserted). params must not change until IDLE.
+ * TRAIN and AUDIT compute alike; SKIP gives zeros for its nodes without reading data. */
 void wk_executor_submit(struct wk_executor *executor, const struct wk_action *run, const float *params);
+
+/* wk_executor_cancel skips what is not begun of the run; what is being computed is dropped when it is done, and then IDLE comes. Nothing going on: nothing happens. */
+void wk_executor_cancel(struct wk_executor *executor);
 
 /* wk_executor_take gives the next result. Errors: AGAIN. */
 SL_MUST_USE enum sl_status wk_executor_take(struct wk_executor *executor, struct wk_result *ret_result);
+
+/* wk_executor_busy_us is what all threads together have spent on computing, ever. */
+uint64_t wk_executor_busy_us(struct wk_executor *executor);

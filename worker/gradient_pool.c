@@ -4,8 +4,8 @@
 #include "common/memory.h"
 #include "common/tree.h"
 
-#include <assert.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <string.h>
 
 struct entry {
@@ -19,6 +19,7 @@ struct wk_gradient_pool {
     pthread_mutex_t lock;
     struct entry *free; /* entries that nobody uses */
     int out;            /* buffers that somebody uses */
+    bool closed;        /* its owner is gone: the last buffer that comes back frees it */
 };
 
 enum sl_status wk_gradient_pool_create(
@@ -33,11 +34,8 @@ enum sl_status wk_gradient_pool_create(
     return SL_OK;
 }
 
-void wk_gradient_pool_destroy(struct wk_gradient_pool *pool)
+static void free_pool(struct wk_gradient_pool *pool)
 {
-    if (pool == NULL)
-        return;
-    assert(pool->out == 0);
     for (struct entry *entry = pool->free; entry != NULL;) {
         struct entry *next = entry->next;
         sl_free(entry->data);
@@ -48,14 +46,30 @@ void wk_gradient_pool_destroy(struct wk_gradient_pool *pool)
     sl_free(pool);
 }
 
+void wk_gradient_pool_destroy(struct wk_gradient_pool *pool)
+{
+    if (pool == NULL)
+        return;
+    (void)pthread_mutex_lock(&pool->lock);
+    pool->closed = true;
+    bool last = pool->out == 0;
+    (void)pthread_mutex_unlock(&pool->lock);
+    if (last)
+        free_pool(pool);
+}
+
 static void give_back(void *context)
 {
     struct entry *entry = context;
-    (void)pthread_mutex_lock(&entry->pool->lock);
-    entry->next = entry->pool->free;
-    entry->pool->free = entry;
-    entry->pool->out--;
-    (void)pthread_mutex_unlock(&entry->pool->lock);
+    struct wk_gradient_pool *pool = entry->pool;
+    (void)pthread_mutex_lock(&pool->lock);
+    entry->next = pool->free;
+    pool->free = entry;
+    pool->out--;
+    bool last = pool->closed && pool->out == 0;
+    (void)pthread_mutex_unlock(&pool->lock);
+    if (last)
+        free_pool(pool);
 }
 
 static struct entry *take_entry(struct wk_gradient_pool *pool)

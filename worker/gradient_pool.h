@@ -10,7 +10,8 @@ struct wk_gradient_pool;
 /* wk_gradient_pool_create makes an empty pool. layout outlives it. Owns: *ret_pool. */
 SL_MUST_USE enum sl_status wk_gradient_pool_create(
         struct wk_gradient_pool **ret_pool, const struct sl_layout *layout, struct sl_error *err);
-/* wk_gradient_pool_destroy frees it; all buffers must be back (asserted). NULL is fine. */
+/* wk_gradient_pool_destroy frees it, or leaves that to the last buffer that comes back: a server in the same process may hold gradients longer than the worker
+ * lives. NULL is fine. */
 void wk_gradient_pool_destroy(struct wk_gradient_pool *pool);
 
 /* wk_gradient_pool_take gives a buffer of SL_TAGS * layout->count floats: [0, extractor_end) of the unimodal and [head_end, count) of the

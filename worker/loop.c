@@ -5,15 +5,22 @@
 #include "common/keys.h"
 #include "common/log.h"
 #include "common/memory.h"
+#include "common/process.h"
+#include "common/rejoin.h"
 #include "common/signals.h"
-#include "common/transport.h"
+#include "common/wire.h"
 #include "worker/core.h"
 #include "worker/executor.h"
 
 #include <stdio.h>
 #include <string.h>
-#include <sys/random.h>
 #include <unistd.h>
+
+#define UNREACHABLE_US 500000
+#define REPORT_US 2000000
+#define CHECK_US 100000 /* between two looks at the handshakes */
+#define RECEIVE_MAX 256 /* messages before what is due is looked at again */
+#define QUEUE_SLACK (256U << 20)
 
 struct worker {
     const struct wk_worker_options *options;
@@ -21,16 +28,18 @@ struct worker {
     struct wk_model *model;
     struct wk_dataset *train, *validation;
     struct wk_executor *executor;
+    bool busy;            /* the executor has not said IDLE since the last COMPUTE */
     struct sl_keys *keys; /* NULL = not encrypted */
     struct sl_transport *transport;
-    struct sl_socket *socket;
-    char handshake_text
-            [SL_ERROR_TEXT_MAX]; /* why the server does not let us in so far, "" = it does or is not there */
-    struct wk_core *core;
+    struct sl_wire *wire;
+    struct sl_rejoin rejoin;
+    int64_t again_us, check_us; /* without a core: when to try again; when to look at handshakes */
+    char handshake_text[SL_ERROR_TEXT_MAX]; /* why nobody lets us in so far, "" = they do or are not there */
+    struct wk_core *core;                   /* NULL between two lives */
     float *params;
     struct wk_updates updates;
-    bool finished;
-    enum sl_status finish_status;
+    uint64_t dropped;        /* messages */
+    bool welcomed, finished; /* welcomed: in this life */
 };
 
 /* ---- open and close ---- */
@@ -66,6 +75,125 @@ static enum sl_status open_model(struct worker *w, struct sl_error *err)
     return wk_executor_create(&w->executor, &options, err);
 }
 
+static enum sl_status open_wire(struct worker *w, struct sl_error *err)
+{
+    const struct sl_config *config = w->options->config;
+    struct sl_links_options links = {.links_max = SL_SERVERS_MAX + 1,
+            .heartbeat_us = config->cluster.heartbeat_ms * 1000,
+            .timeout_us = config->cluster.timeout_ms * 1000,
+            .resend_us = config->cluster.resend_ms * 1000,
+            .unreachable_us = UNREACHABLE_US,
+            .queue_size_max = 4 * SL_TAGS * w->layout->count * sizeof(float) + QUEUE_SLACK};
+    enum sl_status status = SL_OK;
+    w->transport = w->options->transport;
+    if (w->transport == NULL)
+        status = sl_transport_create_secure(&w->transport, w->keys, err);
+    return status == SL_OK ? sl_wire_create(&w->wire, w->transport, SL_ROLE_WORKER, &links, err) : status;
+}
+
+/* The sockets and ZeroMQ's thread go first: they may still hold gradients of the executor's pool. */
+static void close_worker(struct worker *w)
+{
+    sl_wire_destroy(w->wire);
+    sl_outbox_fini(&w->updates.outbox);
+    if (w->transport != w->options->transport)
+        sl_transport_destroy(w->transport);
+    sl_keys_destroy(w->keys);
+    wk_core_destroy(w->core);
+    wk_executor_destroy(w->executor);
+    wk_model_destroy(w->model);
+    wk_dataset_close(w->train);
+    wk_dataset_close(w->validation);
+    sl_layout_destroy(w->layout);
+    sl_free(w->params);
+}
+
+/* ---- what the core wants ---- */
+
+static enum sl_status connect_servers(struct worker *w, const struct wk_action *action, struct sl_error *err)
+{
+    int64_t now_us = sl_clock_monotonic_us();
+    enum sl_status status = SL_OK;
+    for (int s = 1; s < action->server_count && status == SL_OK; s++) {
+        const struct sl_server_entry *entry = &action->servers[s];
+        struct sl_address address = {SL_ROLE_SERVER, entry->incarnation};
+        status = sl_wire_connect(w->wire, entry->endpoint, address, now_us, err);
+        if (status != SL_OK)
+            (void)!sl_error_context(err, "server %d", s);
+    }
+    return status;
+}
+
+/* The cluster as we knew it is gone: whatever is being computed is for nobody. A new core joins again after a pause. */
+static void begin_anew(struct worker *w, const char *reason)
+{
+    int64_t now_us = sl_clock_monotonic_us();
+    wk_executor_cancel(w->executor);
+    sl_wire_end(w->wire);
+    wk_core_destroy(SL_TAKE(w->core));
+    w->again_us = sl_rejoin_lost(&w->rejoin, w->welcomed, now_us);
+    if (w->welcomed) {
+        char quoted[SL_MESSAGE_TEXT_MAX * 2];
+        sl_log(SL_LOG_WARN, "worker", "joining-again", "reason=%s",
+                sl_log_quote(quoted, sizeof(quoted), reason));
+    }
+}
+
+static enum sl_status finish(struct worker *w, const struct wk_action *action, struct sl_error *err)
+{
+    if (action->status == SL_AGAIN) {
+        begin_anew(w, action->text);
+        return SL_OK;
+    }
+    w->finished = true;
+    if (action->status != SL_OK)
+        return sl_fail(err, action->status, "%s", action->text);
+    sl_log(SL_LOG_INFO, "worker", "finished", "reason=\"%s\"", action->text);
+    return SL_OK;
+}
+
+static enum sl_status carry_out(struct worker *w, struct sl_error *err)
+{
+    const struct wk_action *action = &w->updates.action;
+    struct sl_outbox *outbox = &w->updates.outbox;
+    int64_t now_us = sl_clock_monotonic_us();
+    enum sl_status status = SL_OK;
+    if (action->kind == WK_ACTION_CONNECT)
+        status = connect_servers(w, action, err);
+    for (int i = 0; i < outbox->count && status == SL_OK; i++)
+        status = sl_wire_send(w->wire, outbox->items[i].to, &outbox->items[i].message, now_us, err);
+    sl_outbox_clear(outbox);
+    if (status != SL_OK)
+        return status;
+    switch (action->kind) {
+    case WK_ACTION_COMPUTE:
+        w->busy = true;
+        wk_executor_submit(w->executor, action, w->params);
+        return SL_OK;
+    case WK_ACTION_CANCEL:
+        wk_executor_cancel(w->executor);
+        return SL_OK;
+    case WK_ACTION_FINISH:
+        return finish(w, action, err);
+    case WK_ACTION_CONNECT:
+    case WK_ACTION_NONE:
+        break;
+    }
+    return SL_OK;
+}
+
+/* Without a core there is nobody to tell: the next one begins with what is then. */
+static enum sl_status advance(struct worker *w, struct wk_event *event, struct sl_error *err)
+{
+    if (w->core == NULL || w->finished)
+        return SL_OK;
+    event->now_us = sl_clock_monotonic_us();
+    enum sl_status status = wk_core_step(w->core, event, &w->updates, err);
+    return status == SL_OK ? carry_out(w, err) : status;
+}
+
+/* ---- a life: from HELLO to FINISH ---- */
+
 static enum sl_status introduce(struct worker *w, struct sl_hello *hello, struct sl_error *err)
 {
     *hello = (struct sl_hello){.role = SL_ROLE_WORKER,
@@ -78,99 +206,72 @@ static enum sl_status introduce(struct worker *w, struct sl_hello *hello, struct
         hello->validation_count = wk_dataset_count(w->validation);
         hello->validation_fingerprint = wk_dataset_fingerprint(w->validation);
     }
-    if (gethostname(hello->host, sizeof(hello->host) - 1) != 0)
-        (void)snprintf(hello->host, sizeof(hello->host), "unknown");
+    sl_process_host(hello->host, sizeof(hello->host));
     return sl_config_hash(&hello->config_hash, w->options->config, err);
 }
 
-static enum sl_status open_core(struct worker *w, struct sl_error *err)
+static enum sl_status join(struct worker *w, struct sl_error *err)
 {
     const struct sl_config *config = w->options->config;
+    int64_t now_us = sl_clock_monotonic_us();
+    sl_rejoin_again(&w->rejoin, now_us);
+    w->welcomed = false;
     struct wk_core_options options = {.layout = w->layout,
             .slots = (uint32_t)config->batch.slots,
             .slot_size = (uint32_t)config->batch.slot_size,
-            .heartbeat_us = config->cluster.heartbeat_ms * 1000,
-            .timeout_us = config->cluster.timeout_ms * 1000};
-    if (getrandom(&options.incarnation, sizeof(options.incarnation), 0) != sizeof(options.incarnation))
-        return sl_fail_errno(err, "cannot draw a random number");
-    enum sl_status status = introduce(w, &options.hello, err);
+            .join_us = sl_rejoin_left_us(&w->rejoin, now_us),
+            .report_us = REPORT_US,
+            .busy = w->busy};
+    enum sl_status status = sl_process_draw(&options.incarnation, err);
+    if (status == SL_OK)
+        status = introduce(w, &options.hello, err);
     if (status == SL_OK)
         status = wk_core_create(&w->core, &options, w->params, err);
     if (status == SL_OK)
-        status = sl_transport_create_secure(&w->transport, w->keys, err);
+        status = sl_wire_begin(w->wire, options.incarnation, err);
     if (status == SL_OK)
-        status = sl_socket_connect(
-                &w->socket, w->transport, w->options->coordinator, options.incarnation, err);
+        status = sl_wire_connect(w->wire, w->options->coordinator, SL_COORDINATOR, now_us, err);
+    struct wk_event start = {.kind = WK_EVENT_START};
+    return status == SL_OK ? advance(w, &start, err) : status;
+}
+
+/* ---- events ---- */
+
+static enum sl_status take_link_events(struct worker *w, struct sl_error *err)
+{
+    struct sl_link_event happened;
+    enum sl_status status = SL_OK;
+    while (status == SL_OK && sl_wire_next_event(w->wire, &happened)) {
+        struct wk_event event = {.kind = happened.kind == SL_LINK_GONE ? WK_EVENT_GONE : WK_EVENT_MESSAGE,
+                .from = happened.from,
+                .message = happened.message,
+                .text = happened.text};
+        status = advance(w, &event, err);
+        sl_message_destroy(happened.message);
+    }
+    w->welcomed = w->welcomed || (w->core != NULL && strcmp(wk_core_doing(w->core), "joining") != 0);
     return status;
-}
-
-/* The socket and ZeroMQ's thread go first: they may still hold gradients of the executor's pool. */
-static void close_worker(struct worker *w)
-{
-    sl_socket_close(w->socket);
-    sl_outbox_fini(&w->updates.outbox);
-    sl_transport_destroy(w->transport);
-    sl_keys_destroy(w->keys);
-    wk_core_destroy(w->core);
-    wk_executor_destroy(w->executor);
-    wk_model_destroy(w->model);
-    wk_dataset_close(w->train);
-    wk_dataset_close(w->validation);
-    sl_layout_destroy(w->layout);
-    sl_free(w->params);
-}
-
-/* ---- the loop ---- */
-
-static enum sl_status carry_out(struct worker *w, struct sl_error *err)
-{
-    for (int i = 0; i < w->updates.outbox.count; i++) {
-        enum sl_status status = sl_socket_send(w->socket, 0, w->updates.outbox.items[i].message, err);
-        if (status != SL_OK)
-            return status;
-    }
-    sl_outbox_clear(&w->updates.outbox);
-    const struct wk_action *action = &w->updates.action;
-    if (action->kind == WK_ACTION_COMPUTE)
-        wk_executor_submit(w->executor, action, w->params);
-    if (action->kind == WK_ACTION_FINISH) {
-        w->finished = true;
-        w->finish_status = action->status;
-        if (action->status != SL_OK)
-            return sl_fail(err, action->status, "%s", action->text);
-        sl_log(SL_LOG_INFO, "worker", "finished", "reason=\"%s\"", action->text);
-    }
-    return SL_OK;
-}
-
-static enum sl_status advance(struct worker *w, struct wk_event *event, struct sl_error *err)
-{
-    event->now_us = sl_clock_monotonic_us();
-    enum sl_status status = wk_core_step(w->core, event, &w->updates, err);
-    return status == SL_OK ? carry_out(w, err) : status;
 }
 
 static enum sl_status receive_all(struct worker *w, struct sl_error *err)
 {
-    for (;;) {
-        SL_AUTO(sl_message_destroy_auto) struct sl_message *message = NULL;
+    enum sl_status status = SL_OK;
+    for (int i = 0; i < RECEIVE_MAX && status == SL_OK && !w->finished; i++) {
         struct sl_error problem = {0};
-        uint64_t peer = 0;
-        enum sl_status status = sl_socket_receive(w->socket, &peer, &message, &problem);
-        if (status == SL_AGAIN || w->finished)
+        struct sl_address from;
+        status = sl_wire_receive(w->wire, sl_clock_monotonic_us(), &from, &problem);
+        if (status == SL_AGAIN)
             return SL_OK;
-        if (status == SL_OK) {
-            struct wk_event event = {
-                    .kind = WK_EVENT_MESSAGE, .from = {SL_ROLE_SERVER, 0}, .message = message};
-            status = advance(w, &event, err);
-            if (status != SL_OK)
-                return status;
-        } else if (status == SL_BAD_DATA || status == SL_MISMATCH) {
-            sl_log(SL_LOG_WARN, "worker", "message-dropped", "reason=\"%s\"", problem.text);
-        } else {
-            return sl_fail(err, status, "%s", problem.text);
+        if (status == SL_BAD_DATA || status == SL_MISMATCH) {
+            char quoted[SL_ERROR_TEXT_MAX];
+            w->dropped++;
+            sl_log(SL_LOG_WARN, "worker", "message-dropped", "reason=%s",
+                    sl_log_quote(quoted, sizeof(quoted), problem.text));
+            status = SL_OK;
         }
+        status = status == SL_OK ? take_link_events(w, err) : sl_fail(err, status, "%s", problem.text);
     }
+    return status;
 }
 
 /* A failed run ends the worker: the coordinator is told, so that the slots go to another. */
@@ -182,48 +283,65 @@ static enum sl_status leave_failed(struct worker *w, const struct wk_result *res
     return sl_fail(err, result->status, "%s", result->error.text);
 }
 
+static enum sl_status take_result(struct worker *w, const struct wk_result *result, struct sl_error *err)
+{
+    struct wk_event event = {.run = result->run, .compute_us = result->compute_us};
+    switch (result->kind) {
+    case WK_RESULT_FAILED:
+        return leave_failed(w, result, err);
+    case WK_RESULT_IDLE:
+        w->busy = false;
+        event.kind = WK_EVENT_IDLE;
+        break;
+    case WK_RESULT_EVALUATION:
+        event.kind = WK_EVENT_VALIDATION_DONE;
+        event.evaluation = result->buffer;
+        break;
+    case WK_RESULT_NODE:
+        event.kind = WK_EVENT_NODE_DONE;
+        event.node = result->node;
+        event.stats = &result->stats;
+        event.gradients = result->buffer;
+        event.hash = result->hash;
+        break;
+    }
+    return advance(w, &event, err);
+}
+
 static enum sl_status take_results(struct worker *w, struct sl_error *err)
 {
     struct wk_result result;
-    while (!w->finished && wk_executor_take(w->executor, &result) == SL_OK) {
-        if (result.status != SL_OK)
-            return leave_failed(w, &result, err);
-        struct wk_event event = {.kind = WK_EVENT_NODE_DONE,
-                .node = result.node,
-                .stats = &result.stats,
-                .gradients = result.buffer,
-                .compute_us = result.compute_us};
-        if (result.phase == SL_PHASE_VALIDATE)
-            event = (struct wk_event){.kind = WK_EVENT_VALIDATION_DONE,
-                    .evaluation = result.buffer,
-                    .compute_us = result.compute_us};
-        enum sl_status status = advance(w, &event, err);
+    enum sl_status status = SL_OK;
+    while (status == SL_OK && !w->finished && wk_executor_take(w->executor, &result) == SL_OK) {
+        status = take_result(w, &result, err);
         sl_buffer_release(result.buffer);
-        if (status != SL_OK)
-            return status;
     }
-    return SL_OK;
+    return status;
 }
 
 static enum sl_status take_signals(struct worker *w, struct sl_error *err)
 {
-    if (w->options->signal_fd < 0)
-        return SL_OK;
-    int number = sl_signals_take(w->options->signal_fd);
+    int number = w->options->signal_fd < 0 ? 0 : sl_signals_take(w->options->signal_fd);
     if (number == 0)
         return SL_OK;
     const char *text = NULL;
     (void)sl_signals_exit_code(number, &text);
     struct wk_event event = {.kind = WK_EVENT_LEAVE, .text = text};
-    return advance(w, &event, err);
+    if (w->core != NULL)
+        return advance(w, &event, err);
+    return sl_fail(err, SL_STOPPED, "%s", text);
 }
 
 /* A server that will never let us in ends the worker at once. Broken-off handshakes may also be a proxy's before a server that is not up yet: they are
  * told, and remembered for the case that the core gives up. */
-static enum sl_status check_handshake(struct worker *w, struct sl_error *err)
+static enum sl_status check_handshakes(struct worker *w, struct sl_error *err)
 {
+    int64_t now_us = sl_clock_monotonic_us();
+    if (now_us < w->check_us)
+        return SL_OK;
+    w->check_us = now_us + CHECK_US;
     struct sl_error problem = {0};
-    enum sl_status status = sl_socket_check(w->socket, &problem);
+    enum sl_status status = sl_wire_check(w->wire, &problem);
     if (status != SL_OK && status != SL_AGAIN)
         return sl_fail(err, status, "%s", problem.text);
     if (status == SL_AGAIN && w->handshake_text[0] == 0) {
@@ -231,32 +349,58 @@ static enum sl_status check_handshake(struct worker *w, struct sl_error *err)
         sl_log(SL_LOG_WARN, "worker", "handshake-failed", "reason=%s",
                 sl_log_quote(quoted, sizeof(quoted), problem.text));
     }
-    memcpy(w->handshake_text, problem.text, sizeof(w->handshake_text)); /* "" when all is well */
+    if (status == SL_AGAIN || w->welcomed)
+        memcpy(w->handshake_text, problem.text, sizeof(w->handshake_text)); /* "" when all is well */
     return SL_OK;
+}
+
+/* What is due: a new life, or the core's tick with a report of how we are. */
+static enum sl_status tick(struct worker *w, struct sl_error *err)
+{
+    int64_t now_us = sl_clock_monotonic_us();
+    if (w->core == NULL)
+        return now_us >= w->again_us ? join(w, err) : SL_OK;
+    if (now_us < w->updates.wake_us)
+        return SL_OK;
+    struct sl_links_totals totals = sl_wire_totals(w->wire);
+    struct wk_event event = {.kind = WK_EVENT_TICK,
+            .report = {.memory = sl_process_memory(),
+                    .sent = totals.sent,
+                    .received = totals.received,
+                    .queued = totals.queued,
+                    .busy_us = wk_executor_busy_us(w->executor),
+                    .dropped = w->dropped}};
+    return advance(w, &event, err);
+}
+
+static enum sl_status turn(struct worker *w, struct sl_error *err)
+{
+    int fds[2] = {wk_executor_fd(w->executor), w->options->signal_fd};
+    int64_t until_us = w->core != NULL ? w->updates.wake_us : w->again_us;
+    if (w->core != NULL && !w->welcomed && w->check_us < until_us)
+        until_us = w->check_us;
+    enum sl_status status = sl_wire_wait(w->wire, fds, w->options->signal_fd >= 0 ? 2 : 1, until_us, err);
+    if (status == SL_OK)
+        status = check_handshakes(w, err);
+    if (status == SL_OK)
+        status = receive_all(w, err);
+    if (status == SL_OK)
+        status = take_results(w, err);
+    if (status == SL_OK && !w->finished)
+        status = take_signals(w, err);
+    if (status == SL_OK && !w->finished)
+        status = tick(w, err);
+    if (status == SL_OK && !w->finished)
+        status = sl_wire_flush(w->wire, sl_clock_monotonic_us(), err);
+    return status == SL_OK ? take_link_events(w, err) : status; /* ends that the flush found */
 }
 
 static enum sl_status loop(struct worker *w, struct sl_error *err)
 {
-    struct wk_event start = {.kind = WK_EVENT_START};
-    enum sl_status status = advance(w, &start, err);
-    while (status == SL_OK && !w->finished) {
-        int fds[2] = {wk_executor_fd(w->executor), w->options->signal_fd};
-        int64_t left_ms = (w->updates.wake_us - sl_clock_monotonic_us()) / 1000 + 1;
-        uint64_t ready = 0;
-        status = sl_transport_wait(&w->socket, 1, fds, w->options->signal_fd >= 0 ? 2 : 1,
-                left_ms < 0 ? 0 : left_ms, &ready, err);
-        if (status == SL_OK)
-            status = check_handshake(w, err);
-        if (status == SL_OK)
-            status = receive_all(w, err);
-        if (status == SL_OK)
-            status = take_results(w, err);
-        if (status == SL_OK && !w->finished)
-            status = take_signals(w, err);
-        struct wk_event tick = {.kind = WK_EVENT_TICK};
-        if (status == SL_OK && !w->finished)
-            status = advance(w, &tick, err);
-    }
+    sl_rejoin_begin(&w->rejoin, w->options->config->cluster.join_ms * 1000, sl_clock_monotonic_us());
+    enum sl_status status = join(w, err);
+    while (status == SL_OK && !w->finished)
+        status = turn(w, err);
     if (status == SL_TIMEOUT && w->handshake_text[0] != 0)
         return sl_fail(err, w->keys != NULL ? SL_KEYS : SL_FAILED, "%s", w->handshake_text);
     return status;
@@ -265,13 +409,13 @@ static enum sl_status loop(struct worker *w, struct sl_error *err)
 enum sl_status wk_worker_run(const struct wk_worker_options *options, struct sl_error *err)
 {
     struct worker w = {.options = options};
-    enum sl_status status = load_keys(&w, err);
+    enum sl_status status = options->transport == NULL ? load_keys(&w, err) : SL_OK;
     if (status == SL_OK)
         status = open_data(&w, err);
     if (status == SL_OK)
         status = open_model(&w, err);
     if (status == SL_OK)
-        status = open_core(&w, err);
+        status = open_wire(&w, err);
     if (status == SL_OK)
         status = loop(&w, err);
     close_worker(&w);

@@ -24,7 +24,7 @@ struct dp_echo {
 /* ---- the server's thread ---- */
 
 static enum sl_status answer(
-        struct dp_echo *echo, uint64_t peer, const struct sl_message *push, struct sl_error *err)
+        struct dp_echo *echo, struct sl_address peer, const struct sl_message *push, struct sl_error *err)
 {
     SL_AUTO(sl_message_destroy_auto) struct sl_message *message = sl_message_create(SL_MESSAGE_PARAMS);
     if (message == NULL)
@@ -42,7 +42,7 @@ static void *serve(void *argument)
     uint64_t ready = 0;
     for (;;) {
         SL_AUTO(sl_message_destroy_auto) struct sl_message *message = NULL;
-        uint64_t peer = 0;
+        struct sl_address peer = {0};
         enum sl_status status = sl_socket_receive(echo->router, &peer, &message, &err);
         if (status == SL_AGAIN)
             status = sl_transport_wait(&echo->router, 1, NULL, 0, WAIT_MS, &ready, &err);
@@ -67,14 +67,15 @@ static enum sl_status send_block(struct dp_echo *echo, struct sl_error *err)
     message->sequence = ++echo->sent;
     message->slots = 1;
     sl_message_add_frame(message, echo->gradients, echo->gradients->data, echo->load.size);
-    return sl_socket_send(echo->dealer, 0, message, err);
+    return sl_socket_send(echo->dealer, SL_COORDINATOR, message, err);
 }
 
 static enum sl_status take_block(struct dp_echo *echo, struct sl_error *err)
 {
     for (;;) {
         SL_AUTO(sl_message_destroy_auto) struct sl_message *message = NULL;
-        uint64_t peer = 0, ready = 0;
+        struct sl_address peer = {0};
+        uint64_t ready = 0;
         enum sl_status status = sl_socket_receive(echo->dealer, &peer, &message, err);
         if (status == SL_OK &&
                 (message->kind != SL_MESSAGE_PARAMS || message->frames[0].size != echo->load.size))
@@ -122,8 +123,8 @@ static enum sl_status connect_both(struct dp_echo *echo, const char *endpoint, s
     if (status == SL_OK)
         status = sl_socket_bind(&echo->router, echo->server_side, endpoint, err);
     if (status == SL_OK)
-        status = sl_socket_connect(
-                &echo->dealer, echo->worker_side, sl_socket_endpoint(echo->router), INCARNATION, err);
+        status = sl_socket_connect(&echo->dealer, echo->worker_side, sl_socket_endpoint(echo->router),
+                SL_ROLE_WORKER, INCARNATION, SL_COORDINATOR, err);
     return status;
 }
 
@@ -160,7 +161,7 @@ static void say_goodbye(struct dp_echo *echo)
     if (bye == NULL)
         return;
     bye->incarnation = INCARNATION;
-    (void)!sl_socket_send(echo->dealer, 0, bye, &ignored);
+    (void)!sl_socket_send(echo->dealer, SL_COORDINATOR, bye, &ignored);
 }
 
 void dp_echo_close(struct dp_echo *echo)

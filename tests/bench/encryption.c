@@ -49,7 +49,7 @@ static void need(bool good)
     exit(1);
 }
 
-static void send_block(struct sl_socket *socket, uint64_t peer, enum sl_message_kind kind,
+static void send_block(struct sl_socket *socket, struct sl_address peer, enum sl_message_kind kind,
         struct sl_buffer *block, size_t size)
 {
     struct sl_error problem = {0};
@@ -64,7 +64,7 @@ static void send_block(struct sl_socket *socket, uint64_t peer, enum sl_message_
 }
 
 /* Returns NULL when nothing came in time. */
-static struct sl_message *take(struct sl_socket *socket, uint64_t *ret_peer)
+static struct sl_message *take(struct sl_socket *socket, struct sl_address *ret_peer)
 {
     for (;;) {
         struct sl_error problem = {0};
@@ -83,7 +83,7 @@ static void *serve(void *argument)
 {
     struct wire *wire = argument;
     for (;;) {
-        uint64_t peer = 0;
+        struct sl_address peer = {0};
         struct sl_message *m = take(wire->server, &peer);
         bool over = m == NULL || m->kind == SL_MESSAGE_BYE;
         size_t size = over ? 0 : m->frames[0].size;
@@ -105,14 +105,14 @@ static void open_wire(struct wire *wire, const char *keys)
     need(sl_transport_create_secure(&wire->server_side, wire->server_keys, &err) == SL_OK);
     need(sl_transport_create_secure(&wire->client_side, wire->client_keys, &err) == SL_OK);
     need(sl_socket_bind(&wire->server, wire->server_side, "tcp://127.0.0.1:0", &err) == SL_OK);
-    need(sl_socket_connect(&wire->client, wire->client_side, sl_socket_endpoint(wire->server), INCARNATION,
-                 &err) == SL_OK);
+    need(sl_socket_connect(&wire->client, wire->client_side, sl_socket_endpoint(wire->server), SL_ROLE_WORKER,
+                 INCARNATION, SL_COORDINATOR, &err) == SL_OK);
     need(pthread_create(&wire->thread, NULL, serve, wire) == 0);
 }
 
 static void close_wire(struct wire *wire)
 {
-    send_block(wire->client, 0, SL_MESSAGE_BYE, NULL, 0);
+    send_block(wire->client, SL_COORDINATOR, SL_MESSAGE_BYE, NULL, 0);
     (void)pthread_join(wire->thread, NULL);
     sl_socket_close(wire->client);
     sl_socket_close(wire->server);
@@ -127,9 +127,9 @@ static struct sample exchange(struct wire *wire, size_t size, int messages)
 {
     int64_t begin_ns = sl_clock_monotonic_ns(), cpu_ns = sl_clock_cpu_ns();
     for (int sent = 0, taken = 0; taken < messages; taken++) {
-        uint64_t peer = 0;
+        struct sl_address peer = {0};
         for (; sent < messages && sent < taken + WINDOW; sent++)
-            send_block(wire->client, 0, SL_MESSAGE_PUSH, wire->block, size);
+            send_block(wire->client, SL_COORDINATOR, SL_MESSAGE_PUSH, wire->block, size);
         struct sl_message *m = take(wire->client, &peer);
         (void)snprintf(err.text, sizeof(err.text), "no block came back");
         need(m != NULL && m->frames[0].size == size);

@@ -14,7 +14,8 @@ struct wk_dataset {
     char *dir;
     const struct sl_config *config; /* or NULL */
     struct wk_index *index;
-    struct wk_shard **shards; /* (index->shard_count,) */
+    struct wk_shard **shards; /* (index->shard_count,), NULL = not here */
+    uint64_t *shard_counts;   /* (shard_count,) samples, as the manifest says */
     uint64_t *begins;         /* (shard_count + 1,) index of each shard's first sample */
 };
 
@@ -91,12 +92,16 @@ static enum sl_status check_fit(const struct wk_dataset *dataset, struct sl_erro
     return wk_index_check_config(dataset->index, dataset->config, vocab_hashes, dataset->dir, err);
 }
 
-static enum sl_status open_shard(struct wk_dataset *dataset, uint32_t i, struct sl_error *err)
+static enum sl_status open_shard(struct wk_dataset *dataset, uint32_t i, bool partial, struct sl_error *err)
 {
     const struct wk_index_shard *stated = &dataset->index->shards[i];
     SL_AUTO_FREE char *dir = sl_path_join(dataset->dir, stated->name);
     if (dir == NULL)
         return sl_fail(err, SL_NO_MEMORY, "out of memory");
+    dataset->shard_counts[i] = stated->count;
+    dataset->begins[i + 1] = dataset->begins[i] + stated->count;
+    if (!sl_file_is_directory(dir) && partial)
+        return SL_OK;
     if (!sl_file_is_directory(dir))
         return sl_fail(err, SL_BAD_DATA,
                 "dataset %s lacks %s, which its manifest lists; import the dataset again", dataset->dir,
@@ -110,12 +115,31 @@ static enum sl_status open_shard(struct wk_dataset *dataset, uint32_t i, struct 
         return sl_fail(err, SL_BAD_DATA,
                 "%s has %llu samples, the manifest says %llu; import the dataset again", dir,
                 (unsigned long long)wk_shard_count(dataset->shards[i]), (unsigned long long)stated->count);
-    dataset->begins[i + 1] = dataset->begins[i] + stated->count;
     return SL_OK;
 }
 
-enum sl_status wk_dataset_open(struct wk_dataset **ret_dataset, const char *dir,
-        const struct sl_config *config, struct sl_error *err)
+static enum sl_status open_shards(struct wk_dataset *dataset, bool partial, struct sl_error *err)
+{
+    uint32_t shards = dataset->index->shard_count, here = 0;
+    dataset->shards = sl_alloc(shards, sizeof(struct wk_shard *));
+    dataset->shard_counts = sl_alloc(shards, sizeof(uint64_t));
+    dataset->begins = sl_alloc((size_t)shards + 1, sizeof(uint64_t));
+    if (dataset->shards == NULL || dataset->shard_counts == NULL || dataset->begins == NULL)
+        return sl_fail(err, SL_NO_MEMORY, "out of memory");
+    for (uint32_t i = 0; i < shards; i++) {
+        enum sl_status status = open_shard(dataset, i, partial, err);
+        if (status != SL_OK)
+            return status;
+        here += dataset->shards[i] != NULL;
+    }
+    if (here == 0 && shards > 0)
+        return sl_fail(err, SL_BAD_DATA, "dataset %s has none of the %u shards that its manifest lists",
+                dataset->dir, shards);
+    return SL_OK;
+}
+
+static enum sl_status open_dataset(struct wk_dataset **ret_dataset, const char *dir,
+        const struct sl_config *config, bool partial, struct sl_error *err)
 {
     SL_AUTO(wk_dataset_close_auto) struct wk_dataset *dataset = sl_alloc(1, sizeof(*dataset));
     if (dataset == NULL || (dataset->dir = sl_strdup(dir)) == NULL)
@@ -124,17 +148,38 @@ enum sl_status wk_dataset_open(struct wk_dataset **ret_dataset, const char *dir,
     enum sl_status status = open_index(dataset, err);
     if (status == SL_OK)
         status = check_fit(dataset, err);
-    if (status != SL_OK)
-        return status;
-    dataset->shards = sl_alloc(dataset->index->shard_count, sizeof(struct wk_shard *));
-    dataset->begins = sl_alloc((size_t)dataset->index->shard_count + 1, sizeof(uint64_t));
-    if (dataset->shards == NULL || dataset->begins == NULL)
-        return sl_fail(err, SL_NO_MEMORY, "out of memory");
-    for (uint32_t i = 0; i < dataset->index->shard_count && status == SL_OK; i++)
-        status = open_shard(dataset, i, err);
+    if (status == SL_OK)
+        status = open_shards(dataset, partial, err);
     if (status == SL_OK)
         *ret_dataset = SL_TAKE(dataset);
     return status;
+}
+
+enum sl_status wk_dataset_open(struct wk_dataset **ret_dataset, const char *dir,
+        const struct sl_config *config, struct sl_error *err)
+{
+    return open_dataset(ret_dataset, dir, config, false, err);
+}
+
+enum sl_status wk_dataset_open_part(struct wk_dataset **ret_dataset, const char *dir,
+        const struct sl_config *config, struct sl_error *err)
+{
+    return open_dataset(ret_dataset, dir, config, true, err);
+}
+
+uint32_t wk_dataset_shard_count(const struct wk_dataset *dataset)
+{
+    return dataset->index->shard_count;
+}
+
+const uint64_t *wk_dataset_shard_counts(const struct wk_dataset *dataset)
+{
+    return dataset->shard_counts;
+}
+
+bool wk_dataset_has_shard(const struct wk_dataset *dataset, uint32_t shard)
+{
+    return shard < dataset->index->shard_count && dataset->shards[shard] != NULL;
 }
 
 void wk_dataset_close(struct wk_dataset *dataset)
@@ -145,6 +190,7 @@ void wk_dataset_close(struct wk_dataset *dataset)
         wk_shard_close(dataset->shards[i]);
     sl_free(dataset->shards);
     sl_free(dataset->begins);
+    sl_free(dataset->shard_counts);
     wk_index_destroy(dataset->index);
     sl_free(dataset->dir);
     sl_free(dataset);
@@ -205,6 +251,9 @@ static enum sl_status peek(struct wk_dataset *dataset, uint64_t index, uint32_t 
         return sl_fail(err, SL_USAGE, "dataset %s has %llu samples, number %llu was asked for", dataset->dir,
                 (unsigned long long)dataset->index->count, (unsigned long long)index);
     *ret_shard = find_shard(dataset, index);
+    if (dataset->shards[*ret_shard] == NULL)
+        return sl_fail(err, SL_BAD_DATA, "dataset %s: %s is not on this machine", dataset->dir,
+                dataset->index->shards[*ret_shard].name);
     return wk_shard_peek(dataset->shards[*ret_shard], WK_ENTRY_SAMPLE, index - dataset->begins[*ret_shard],
             ret_bytes, ret_size, ret_key, err);
 }
@@ -233,7 +282,9 @@ enum sl_status wk_dataset_find(
         struct wk_dataset *dataset, const char *id, uint64_t *ret_index, struct sl_error *err)
 {
     for (uint64_t i = 0; i < dataset->index->count; i++) {
-        uint32_t shard = 0;
+        uint32_t shard = find_shard(dataset, i);
+        if (dataset->shards[shard] == NULL)
+            continue;
         const void *bytes = NULL;
         size_t size = 0;
         uint64_t key = 0;
@@ -265,6 +316,8 @@ enum sl_status wk_dataset_verify(struct wk_dataset *dataset, uint32_t shard, str
 {
     const struct wk_index_shard *stated = &dataset->index->shards[shard];
     uint64_t hash = 0, labels[SL_LABELS_MAX] = {0};
+    if (dataset->shards[shard] == NULL)
+        return sl_fail(err, SL_BAD_DATA, "dataset %s: %s is not on this machine", dataset->dir, stated->name);
     for (uint64_t i = 0; i < stated->count; i++) {
         const void *bytes = NULL;
         size_t size = 0;

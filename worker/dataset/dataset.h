@@ -15,6 +15,7 @@
 #include "worker/dataset/index.h"
 #include "worker/dataset/sample.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct wk_dataset;
@@ -25,6 +26,9 @@ struct wk_dataset;
  * also for a dataset without samples), NO_MEMORY. */
 SL_MUST_USE enum sl_status wk_dataset_open(struct wk_dataset **ret_dataset, const char *dir,
         const struct sl_config *config, struct sl_error *err);
+/* wk_dataset_open_part is the same for a machine that has some of the shards: folders that are missing are left out, and samples in them cannot be read. */
+SL_MUST_USE enum sl_status wk_dataset_open_part(struct wk_dataset **ret_dataset, const char *dir,
+        const struct sl_config *config, struct sl_error *err);
 void wk_dataset_close(struct wk_dataset *dataset);
 void wk_dataset_close_auto(struct wk_dataset **dataset);
 
@@ -33,6 +37,10 @@ uint64_t wk_dataset_count(const struct wk_dataset *dataset);
 uint64_t wk_dataset_label_count(const struct wk_dataset *dataset, int label);
 /* wk_dataset_fingerprint covers all records in order: the same for the same manifest, config and videos. */
 uint64_t wk_dataset_fingerprint(const struct wk_dataset *dataset);
+uint32_t wk_dataset_shard_count(const struct wk_dataset *dataset);
+/* wk_dataset_shard_counts borrows the samples of each shard, as the manifest says. Shapes: (shard count,). */
+const uint64_t *wk_dataset_shard_counts(const struct wk_dataset *dataset);
+bool wk_dataset_has_shard(const struct wk_dataset *dataset, uint32_t shard); /* it can be read here */
 const struct wk_index *wk_dataset_index(const struct wk_dataset *dataset);
 
 /* wk_dataset_read reads one sample into the config's shapes (record.h); ret_sample->index is index. Owns: wk_sample_fini(ret_sample). Errors: BAD_DATA naming

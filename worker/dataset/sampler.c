@@ -2,40 +2,48 @@
 #include "worker/dataset/sampler.h"
 
 #include "common/memory.h"
-#include "common/random.h"
 
 #include <assert.h>
+#include <string.h>
 
 struct wk_sampler {
+    struct sl_plan *plan;
     uint64_t count, seed;
-    int slots, slot_size;
     bool shuffle;
-    int64_t epoch;         /* whose permutation is kept; -1 = none */
-    uint32_t *permutation; /* (count,) when shuffle */
+    uint32_t *permutation; /* (count,) when shuffle: of all samples, or of each shard's within its range */
+    uint64_t *
+            begins; /* (shard_count + 1,): each shard's range; one that holds everything in locality samples */
+    int64_t *epochs; /* (shard_count,): whose permutation is kept; -1 = none */
 };
 
-enum sl_status wk_sampler_create(struct wk_sampler **ret_sampler, uint64_t count, int slots, int slot_size,
-        uint64_t seed, bool shuffle, struct sl_error *err)
+enum sl_status wk_sampler_create(struct wk_sampler **ret_sampler, const struct sl_plan_options *options,
+        bool shuffle, struct sl_error *err)
 {
-    if (count < 1 || count > UINT32_MAX)
-        return sl_fail(err, SL_BAD_DATA, "%llu samples cannot be drawn from; 1 to %u can",
-                (unsigned long long)count, UINT32_MAX);
-    if (slots < 1 || slot_size < 1)
-        return sl_fail(err, SL_USAGE, "%d slots of %d samples make no batch", slots, slot_size);
     struct wk_sampler *sampler = sl_alloc(1, sizeof(*sampler));
-    if (sampler != NULL && shuffle)
-        sampler->permutation = sl_alloc(count, sizeof(*sampler->permutation));
-    if (sampler == NULL || (shuffle && sampler->permutation == NULL)) {
-        sl_free(sampler);
-        return sl_fail(
-                err, SL_NO_MEMORY, "out of memory for the order of %llu samples", (unsigned long long)count);
+    if (sampler == NULL)
+        return sl_fail(err, SL_NO_MEMORY, "out of memory for the order of samples");
+    enum sl_status status = sl_plan_create(&sampler->plan, options, err);
+    uint32_t ranges = options->shards != NULL ? options->shard_count : 1;
+    if (status == SL_OK) {
+        sampler->begins = sl_alloc((size_t)ranges + 1, sizeof(*sampler->begins));
+        sampler->epochs = sl_alloc(ranges, sizeof(*sampler->epochs));
+        sampler->permutation = shuffle ? sl_alloc(options->count, sizeof(*sampler->permutation)) : NULL;
+        if (sampler->begins == NULL || sampler->epochs == NULL || (shuffle && sampler->permutation == NULL))
+            status = sl_fail(err, SL_NO_MEMORY, "out of memory for the order of %llu samples",
+                    (unsigned long long)options->count);
     }
-    sampler->count = count;
-    sampler->seed = seed;
-    sampler->slots = slots;
-    sampler->slot_size = slot_size;
+    if (status != SL_OK) {
+        wk_sampler_destroy(sampler);
+        return status;
+    }
+    sampler->count = options->count;
+    sampler->seed = options->seed;
     sampler->shuffle = shuffle;
-    sampler->epoch = -1;
+    for (uint32_t r = 0; r < ranges; r++) {
+        sampler->begins[r + 1] =
+                options->shards != NULL ? sampler->begins[r] + options->shards[r] : options->count;
+        sampler->epochs[r] = -1;
+    }
     *ret_sampler = sampler;
     return SL_OK;
 }
@@ -44,14 +52,16 @@ void wk_sampler_destroy(struct wk_sampler *sampler)
 {
     if (sampler == NULL)
         return;
+    sl_plan_destroy(sampler->plan);
+    sl_free(sampler->begins);
+    sl_free(sampler->epochs);
     sl_free(sampler->permutation);
     sl_free(sampler);
 }
 
 int64_t wk_sampler_steps_per_epoch(const struct wk_sampler *sampler)
 {
-    uint64_t batch = (uint64_t)sampler->slots * (uint64_t)sampler->slot_size;
-    return (int64_t)((sampler->count + batch - 1) / batch);
+    return sl_plan_steps_per_epoch(sampler->plan);
 }
 
 int64_t wk_sampler_epoch(const struct wk_sampler *sampler, int64_t step)
@@ -59,35 +69,32 @@ int64_t wk_sampler_epoch(const struct wk_sampler *sampler, int64_t step)
     return step / wk_sampler_steps_per_epoch(sampler);
 }
 
-static void shuffle_epoch(struct wk_sampler *sampler, int64_t epoch)
+/* The permutation of all samples has the random numbers of stream 0, that of shard s those of stream s + 1. */
+static void shuffle_range(struct wk_sampler *sampler, uint32_t range, uint64_t stream, int64_t epoch)
 {
-    struct sl_random random = sl_random_make(sampler->seed, SL_RANDOM_PERMUTATION, (uint64_t)epoch, 0);
-    uint32_t *order = sampler->permutation;
-    for (uint64_t i = 0; i < sampler->count; i++)
-        order[i] = (uint32_t)i;
-    for (uint64_t i = sampler->count - 1; i > 0; i--) {
-        uint64_t j = sl_random_below(&random, i, i + 1);
-        uint32_t kept = order[i];
-        order[i] = order[j];
-        order[j] = kept;
-    }
-    sampler->epoch = epoch;
+    if (sampler->epochs[range] == epoch)
+        return;
+    struct sl_random random = sl_random_make(sampler->seed, SL_RANDOM_PERMUTATION, (uint64_t)epoch, stream);
+    uint64_t begin = sampler->begins[range];
+    sl_plan_shuffle(&random, sampler->permutation + begin, sampler->begins[range + 1] - begin);
+    sampler->epochs[range] = epoch;
 }
 
 void wk_sampler_slot(
         struct wk_sampler *sampler, int64_t step, int slot, uint64_t *ret_indices, int *ret_count)
 {
-    assert(step >= 0 && slot >= 0 && slot < sampler->slots);
-    int64_t steps = wk_sampler_steps_per_epoch(sampler);
-    if (sampler->shuffle && sampler->epoch != step / steps)
-        shuffle_epoch(sampler, step / steps);
-    uint64_t place = (uint64_t)(step % steps) * (uint64_t)sampler->slots +
-                     (uint64_t)slot; /* of the slot in the epoch */
-    uint64_t begin = place * (uint64_t)sampler->slot_size;
-    uint64_t end = begin + (uint64_t)sampler->slot_size;
-    end = end < sampler->count ? end : sampler->count;
-    int count = 0;
-    for (uint64_t i = begin; i < end; i++)
-        ret_indices[count++] = sampler->shuffle ? sampler->permutation[i] : i;
-    *ret_count = count;
+    assert(step >= 0 && slot >= 0);
+    *ret_count = 0;
+    if ((uint32_t)slot >= sl_plan_slots(sampler->plan, step))
+        return;
+    struct sl_plan_chunk chunk = sl_plan_chunk(sampler->plan, step, (uint32_t)slot);
+    uint32_t range = chunk.shard < 0 ? 0 : (uint32_t)chunk.shard;
+    if (sampler->shuffle)
+        shuffle_range(sampler, range, (uint64_t)(chunk.shard + 1), wk_sampler_epoch(sampler, step));
+    uint64_t begin = sampler->begins[range];
+    for (int i = 0; i < chunk.count; i++) {
+        uint64_t place = chunk.begin + (uint64_t)i;
+        ret_indices[i] = begin + (sampler->shuffle ? sampler->permutation[begin + place] : place);
+    }
+    *ret_count = chunk.count;
 }

@@ -62,7 +62,7 @@ static void join(struct side *client, const char *keys, const struct side *serve
 {
     open_side(client, keys, SL_KEYS_CLIENT);
     assert_int_equal(sl_socket_connect(&client->socket, client->transport, sl_socket_endpoint(server->socket),
-                             incarnation, &err),
+                             SL_ROLE_WORKER, incarnation, SL_COORDINATOR, &err),
             SL_OK);
 }
 
@@ -73,8 +73,8 @@ static void close_side(struct side *side)
     sl_keys_destroy(side->keys);
 }
 
-static enum sl_status receive(
-        struct sl_socket *socket, int64_t timeout_ms, uint64_t *ret_peer, struct sl_message **ret_message)
+static enum sl_status receive(struct sl_socket *socket, int64_t timeout_ms, struct sl_address *ret_peer,
+        struct sl_message **ret_message)
 {
     for (;;) {
         uint64_t ready = 0;
@@ -89,18 +89,18 @@ static enum sl_status receive(
 
 static void send_from(struct side *client, uint64_t incarnation)
 {
-    struct sl_message *m = sl_message_create(SL_MESSAGE_HEARTBEAT);
+    struct sl_message *m = sl_message_create(SL_MESSAGE_ALIVE);
     m->incarnation = incarnation;
-    assert_int_equal(sl_socket_send(client->socket, 0, m, &err), SL_OK);
+    assert_int_equal(sl_socket_send(client->socket, SL_COORDINATOR, m, &err), SL_OK);
     sl_message_destroy(m);
 }
 
 static void expect_from(struct side *server, uint64_t incarnation)
 {
     struct sl_message *m = NULL;
-    uint64_t peer = 0;
+    struct sl_address peer = {0};
     assert_int_equal(receive(server->socket, WAIT_MS, &peer, &m), SL_OK);
-    assert_true(peer == incarnation);
+    assert_true(peer.role == SL_ROLE_WORKER && peer.id == incarnation);
     sl_message_destroy(m);
 }
 
@@ -112,7 +112,7 @@ static enum sl_status outcome(struct side *client, struct side *server, enum sl_
     enum sl_status status = SL_OK;
     while (status != expected && sl_clock_monotonic_us() < end_us) {
         struct sl_message *m = NULL;
-        uint64_t peer = 0;
+        struct sl_address peer = {0};
         assert_int_equal(receive(server->socket, LOOK_MS, &peer, &m), SL_TIMEOUT);
         status = sl_socket_check(client->socket, &err);
     }
@@ -145,7 +145,7 @@ static void exchange(const char *endpoint)
     join(&clients[1], OURS "/clients/second", &server, 2);
     open_side(&clients[2], OURS, SL_KEYS_SERVER);
     assert_int_equal(sl_socket_connect(&clients[2].socket, clients[2].transport,
-                             sl_socket_endpoint(server.socket), 3, &err),
+                             sl_socket_endpoint(server.socket), SL_ROLE_WORKER, 3, SL_COORDINATOR, &err),
             SL_OK);
     for (uint64_t c = 0; c < 3; c++)
         for (size_t size = 4; size <= (4U << 20); size *= 32) {
@@ -158,10 +158,10 @@ static void exchange(const char *endpoint)
             push->slots = 1;
             sl_message_add_frame(push, buffer, buffer->data, size);
             sl_message_add_frame(params, buffer, buffer->data, size);
-            uint64_t peer = 0;
-            assert_int_equal(sl_socket_send(clients[c].socket, 0, push, &err), SL_OK);
+            struct sl_address peer = {0};
+            assert_int_equal(sl_socket_send(clients[c].socket, SL_COORDINATOR, push, &err), SL_OK);
             assert_int_equal(receive(server.socket, WAIT_MS, &peer, &got), SL_OK);
-            assert_true(peer == c + 1 && got->frame_count == 1 && got->frames[0].size == size);
+            assert_true(peer.id == c + 1 && got->frame_count == 1 && got->frames[0].size == size);
             assert_memory_equal(got->frames[0].data, buffer->data, size);
             sl_message_destroy(got);
             assert_int_equal(sl_socket_send(server.socket, peer, params, &err), SL_OK);
@@ -258,15 +258,15 @@ static void test_garbage_names_its_sender(void **state)
     (void)state;
     struct side server, client;
     struct sl_message *m = NULL;
-    uint64_t peer = 0;
+    struct sl_address peer = {0};
     serve(&server, OURS, "tcp://127.0.0.1:0");
     join(&client, OURS "/clients/second", &server, 42);
-    struct sl_message *liar = sl_message_create(SL_MESSAGE_HEARTBEAT);
+    struct sl_message *liar = sl_message_create(SL_MESSAGE_ALIVE);
     liar->incarnation = 43;
-    assert_int_equal(sl_socket_send(client.socket, 0, liar, &err), SL_OK);
+    assert_int_equal(sl_socket_send(client.socket, SL_COORDINATOR, liar, &err), SL_OK);
     sl_message_destroy(liar);
     assert_int_equal(receive(server.socket, WAIT_MS, &peer, &m), SL_BAD_DATA);
-    assert_true(peer == 42);
+    assert_true(peer.role == SL_ROLE_WORKER && peer.id == 42);
     if (strstr(err.text, "from 127.0.0.1 with the key of second: ") == NULL)
         fail_msg("'%s' does not name the sender", err.text);
     send_from(&client, 42);

@@ -127,6 +127,13 @@ static struct wk_result take(struct wk_executor *executor)
     return result;
 }
 
+static void take_idle(struct wk_executor *executor)
+{
+    struct wk_result result = take(executor);
+    assert_int_equal(result.kind, WK_RESULT_IDLE);
+    assert_int_equal(wk_executor_take(executor, &result), SL_AGAIN);
+}
+
 static struct wk_action slots(int64_t step, uint32_t begin, uint32_t end)
 {
     return (struct wk_action){.kind = WK_ACTION_COMPUTE,
@@ -148,6 +155,8 @@ static int run(struct wk_executor *executor, struct wk_action action, struct wk_
         struct wk_result result = take(executor);
         if (result.status != SL_OK)
             fail_msg("%s", result.error.text);
+        assert_int_equal(result.kind, WK_RESULT_NODE);
+        assert_int_equal(result.run, action.run);
         uint32_t begin = sl_tree_begin(result.node);
         assert_true(begin < FIXTURE_SLOTS && results[begin].buffer == NULL);
         results[begin] = result;
@@ -155,6 +164,7 @@ static int run(struct wk_executor *executor, struct wk_action action, struct wk_
         count++;
     }
     assert_int_equal(done, action.end - action.begin);
+    take_idle(executor);
     return count;
 }
 
@@ -241,7 +251,8 @@ static struct wk_result validate(struct wk_executor *executor, uint32_t begin, u
     struct wk_result result = take(executor);
     if (result.status != SL_OK)
         fail_msg("%s", result.error.text);
-    assert_int_equal(result.phase, SL_PHASE_VALIDATE);
+    assert_int_equal(result.kind, WK_RESULT_EVALUATION);
+    take_idle(executor);
     return result;
 }
 
@@ -285,6 +296,146 @@ static void test_class_weights_are_balanced(void **state)
     assert_true(sum > TRAIN - 1e-4 && sum < TRAIN + 1e-4); /* their mean over the training set is 1 */
     wk_executor_destroy(executor);
     config->loss.class_weights = SL_WEIGHTS_NONE;
+}
+
+/* ---- cancelling ---- */
+
+/* Everything that comes until IDLE is of that run, and IDLE comes once. Returns the nodes. */
+static int drain(struct wk_executor *executor, uint64_t run)
+{
+    for (int nodes = 0;; nodes++) {
+        struct wk_result result = take(executor);
+        assert_int_equal(result.status, SL_OK);
+        assert_int_equal(result.run, run);
+        if (result.kind == WK_RESULT_IDLE) {
+            assert_int_equal(wk_executor_take(executor, &result), SL_AGAIN);
+            return nodes;
+        }
+        assert_int_equal(result.kind, WK_RESULT_NODE);
+        sl_buffer_release(result.buffer);
+    }
+}
+
+/* Cancelled at many moments, the executor is idle once and then computes the same bits as ever: no sum of the cancelled run is left over. */
+static void test_cancelled_at_any_moment(void **state)
+{
+    (void)state;
+    struct wk_result want[FIXTURE_SLOTS], got[FIXTURE_SLOTS];
+    for (int threads = 1; threads <= THREADS_MAX; threads += 3) {
+        struct wk_executor *executor = start(threads);
+        (void)run(executor, slots(0, 0, 7), want);
+        int cut_short = 0;
+        for (uint64_t round = 0; round < 40; round++) {
+            struct wk_action action = slots(0, 0, 7);
+            action.run = round + 100;
+            wk_executor_submit(executor, &action, params);
+            uint64_t busy_us = wk_executor_busy_us(executor);
+            while (round % 4 > 0 && wk_executor_busy_us(executor) < busy_us + round * 20) {
+                struct pollfd ready = {.fd = wk_executor_fd(executor), .events = POLLIN};
+                if (poll(&ready, 1, 0) > 0)
+                    break; /* it was quicker */
+            }
+            wk_executor_cancel(executor);
+            wk_executor_cancel(executor);
+            cut_short += drain(executor, action.run) == 0;
+            wk_executor_cancel(executor); /* of nothing */
+            (void)run(executor, slots(0, 0, 7), got);
+            assert_same_sums(got[0].buffer->data, want[0].buffer->data);
+            assert_same_stats(&got[0].stats, &want[0].stats);
+            drop(got);
+        }
+        assert_true(cut_short >= 10);
+        drop(want);
+        wk_executor_destroy(executor);
+    }
+}
+
+static void test_a_cancelled_validation(void **state)
+{
+    (void)state;
+    struct wk_executor *executor = start(2);
+    struct wk_result want = validate(executor, 0, 3);
+    for (int round = 0; round < 20; round++) {
+        struct wk_action action = {
+                .kind = WK_ACTION_COMPUTE, .phase = SL_PHASE_VALIDATE, .begin = 0, .end = 3};
+        wk_executor_submit(executor, &action, params);
+        wk_executor_cancel(executor);
+        struct wk_result result = take(executor);
+        if (result.kind == WK_RESULT_EVALUATION) { /* whole before it was cancelled */
+            sl_buffer_release(result.buffer);
+            take_idle(executor);
+        } else {
+            assert_int_equal(result.kind, WK_RESULT_IDLE);
+        }
+        struct wk_result got = validate(executor, 0, 3);
+        assert_memory_equal(got.buffer->data, want.buffer->data, want.buffer->size);
+        sl_buffer_release(got.buffer);
+    }
+    sl_buffer_release(want.buffer);
+    wk_executor_destroy(executor);
+}
+
+/* ---- audits, hashes, slots that nobody can read ---- */
+
+static void test_hashes_tell_sums_apart(void **state)
+{
+    (void)state;
+    struct wk_executor *one = start(1), *many = start(THREADS_MAX);
+    struct wk_result first[FIXTURE_SLOTS], second[FIXTURE_SLOTS], other[FIXTURE_SLOTS];
+    struct wk_action action = slots(0, 0, 4);
+    (void)run(one, action, first);
+    assert_int_equal(first[0].hash, 0); /* not asked for */
+    drop(first);
+    action.hash = true;
+    (void)run(one, action, first);
+    action.phase = SL_PHASE_AUDIT;
+    (void)run(many, action, second);
+    assert_true(first[0].hash != 0);
+    assert_true(first[0].hash == second[0].hash);
+    assert_same_sums(first[0].buffer->data, second[0].buffer->data);
+    float kept = params[0];
+    params[0] += 1e-3F;
+    (void)run(many, action, other);
+    assert_true(first[0].hash != other[0].hash);
+    params[0] = kept;
+    drop(first);
+    drop(second);
+    drop(other);
+    wk_executor_destroy(one);
+    wk_executor_destroy(many);
+}
+
+static void test_skipped_slots_are_zeros(void **state)
+{
+    (void)state;
+    struct wk_executor *executor = start(2);
+    struct wk_result results[FIXTURE_SLOTS];
+    struct wk_action action = slots(0, 1, 6);
+    (void)run(executor, slots(0, 0, 7), results); /* so that the pool has used buffers */
+    drop(results);
+    action.phase = SL_PHASE_SKIP;
+    assert_int_equal(run(executor, action, results), 3);
+    float *zeros = sl_alloc_aligned(SL_TAGS * layout->count, sizeof(float));
+    for (int i = 0; i < FIXTURE_SLOTS; i++) {
+        if (results[i].buffer == NULL)
+            continue;
+        assert_same_sums(results[i].buffer->data, zeros);
+        assert_same_stats(&results[i].stats, &(struct sl_step_stats){0});
+    }
+    sl_free(zeros);
+    drop(results);
+    wk_executor_destroy(executor);
+}
+
+/* A server in the same process may be slower than the worker that leaves. */
+static void test_gradients_outlive_the_executor(void **state)
+{
+    (void)state;
+    struct wk_executor *executor = start(2);
+    struct wk_result results[FIXTURE_SLOTS];
+    (void)run(executor, slots(0, 0, 7), results);
+    wk_executor_destroy(executor);
+    drop(results);
 }
 
 /* Parameters that are not finite make a validation that cannot be counted. */
@@ -402,6 +553,11 @@ int main(void)
             cmocka_unit_test(test_a_run_gives_its_aligned_nodes),
             cmocka_unit_test(test_validation),
             cmocka_unit_test(test_class_weights_are_balanced),
+            cmocka_unit_test(test_cancelled_at_any_moment),
+            cmocka_unit_test(test_a_cancelled_validation),
+            cmocka_unit_test(test_hashes_tell_sums_apart),
+            cmocka_unit_test(test_skipped_slots_are_zeros),
+            cmocka_unit_test(test_gradients_outlive_the_executor),
             cmocka_unit_test(test_a_failure_is_told_once),
             cmocka_unit_test(test_a_damaged_record_fails_the_run),
             cmocka_unit_test(test_no_memory_is_told),
