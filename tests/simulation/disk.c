@@ -115,7 +115,7 @@ struct sl_message *sim_disk_load(const struct sim_disk *disk, int block)
     struct sl_message *m = sl_message_create(SL_MESSAGE_LOAD);
     assert(m != NULL);
     m->block = (uint32_t)block;
-    m->count = disk->model->train_count;
+    m->count = sl_plan_epoch_slots(disk->model->plan);
     m->version = sim_disk_training(disk).step;
     if (disk->newest == NULL) {
         struct sl_buffer *initial = sl_buffer_create(size);

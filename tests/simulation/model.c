@@ -17,6 +17,7 @@ struct variant {
     enum sl_consistency mode;
     int staleness, slots, slot_size, epochs, train, validation, hidden, block_floats;
     enum sl_optimiser_kind optimiser;
+    int shards; /* 0 = locality samples */
 };
 
 static const struct variant variants[SIM_MODEL_COUNT] = {
@@ -27,6 +28,7 @@ static const struct variant variants[SIM_MODEL_COUNT] = {
         [SIM_MODEL_ASP] = {SL_CONSISTENCY_ASP, 0, 3, 2, 2, 58, 5, 4, 128, SL_OPTIMISER_ADAMW},
         [SIM_MODEL_WIDE] = {SL_CONSISTENCY_BSP, 0, 64, 1, 1, 250, 40, 4, 128, SL_OPTIMISER_ADAMW},
         [SIM_MODEL_FINE] = {SL_CONSISTENCY_BSP, 0, 4, 1, 1, 11, 0, 16, 16, SL_OPTIMISER_ADAMW},
+        [SIM_MODEL_SHARDS] = {SL_CONSISTENCY_BSP, 0, 4, 2, 2, 31, 5, 4, 128, SL_OPTIMISER_SGD, 5},
         [SIM_MODEL_SCALE] = {SL_CONSISTENCY_BSP, 0, 1024, 1, 1, 3072, 0, 16, 16, SL_OPTIMISER_ADAMW},
 };
 
@@ -76,10 +78,34 @@ static void configure(struct sl_config *config, const struct variant *variant)
     config->seed = 3;
     config->consistency.mode = variant->mode;
     config->consistency.staleness = variant->staleness;
+    config->dataset.locality = variant->shards > 0 ? SL_LOCALITY_SHARDS : SL_LOCALITY_SAMPLES;
     if (variant->validation > 0)
         (void)snprintf(config->snapshots.keep_best, sizeof(config->snapshots.keep_best), "fused.loss");
     for (int b = 0; b <= SIM_MODALITIES; b++)
         config->loss.weight[b] = 1.0F;
+}
+
+/* Shards of unequal sizes, the last of them has the rest. */
+static void make_plan(struct sim_model *model, int shards)
+{
+    struct sl_error err = {0};
+    model->shard_count = (uint32_t)shards;
+    uint64_t left = model->train_count;
+    for (int s = 0; s < shards; s++) {
+        uint64_t size = (uint64_t)(3 + 2 * s);
+        model->shards[s] = s == shards - 1 || size > left ? left : size;
+        left -= model->shards[s];
+    }
+    struct sl_plan_options options = {.count = model->train_count,
+            .slots = model->config.batch.slots,
+            .slot_size = model->config.batch.slot_size,
+            .seed = model->config.seed,
+            .shards = shards > 0 ? model->shards : NULL,
+            .shard_count = (uint32_t)shards};
+    if (sl_plan_create(&model->plan, &options, &err) != SL_OK) {
+        (void)fprintf(stderr, "simulation: %s\n", err.text);
+        exit(1);
+    }
 }
 
 struct sim_model *sim_model_create(enum sim_model_kind kind)
@@ -95,8 +121,8 @@ struct sim_model *sim_model_create(enum sim_model_kind kind)
     }
     model->train_count = (uint64_t)variant->train;
     model->validation_count = (uint64_t)variant->validation;
-    int batch = variant->slots * variant->slot_size;
-    model->steps_per_epoch = (variant->train + batch - 1) / batch;
+    make_plan(model, variant->shards);
+    model->steps_per_epoch = sl_plan_steps_per_epoch(model->plan);
     model->total_steps = model->steps_per_epoch * variant->epochs;
     model->whole_numbers = variant->mode != SL_CONSISTENCY_BSP;
     model->initial = must(sl_alloc_aligned(model->layout->count, sizeof(float)));
@@ -116,6 +142,7 @@ void sim_model_destroy(struct sim_model *model)
     if (model == NULL)
         return;
     sl_layout_destroy(model->layout);
+    sl_plan_destroy(model->plan);
     sl_free(model->initial);
     sl_free(model->facts);
     sl_free(model->params_hash);
@@ -126,15 +153,12 @@ void sim_model_destroy(struct sim_model *model)
 
 int64_t sim_model_samples(const struct sim_model *model, int64_t step)
 {
-    int64_t batch = (int64_t)model->config.batch.slots * model->config.batch.slot_size;
-    int64_t left = (int64_t)model->train_count - step % model->steps_per_epoch * batch;
-    return left < batch ? left : batch;
+    return sl_plan_samples(model->plan, step, 0, sim_model_slots(model, step));
 }
 
 uint32_t sim_model_slots(const struct sim_model *model, int64_t step)
 {
-    int64_t size = model->config.batch.slot_size;
-    return (uint32_t)((sim_model_samples(model, step) + size - 1) / size);
+    return sl_plan_slots(model->plan, step);
 }
 
 uint32_t sim_model_units(const struct sim_model *model)
@@ -166,9 +190,7 @@ static void leaf(const struct sim_model *model, const float *params, int64_t ste
                                              : (float)(drawn >> 40) * 0x1p-24F - 0.5F + 0.1F * params[i];
         }
     }
-    int size = model->config.batch.slot_size;
-    int64_t left = sim_model_samples(model, step) - (int64_t)slot * size;
-    int samples = left < size ? (int)left : size;
+    int samples = sl_plan_chunk(model->plan, step, slot).count;
     *stats = (struct sl_step_stats){.count = samples, .weight_sum = samples * (0.5 + fraction(step, slot, 1 << 20))};
     for (int b = 0; b < SIM_BRANCHES; b++)
         stats->loss[b] = 1.0 + fraction(step, slot, (uint64_t)((1 << 21) + b));

@@ -9,6 +9,7 @@
 #include "common/config.h"
 #include "common/evaluation.h"
 #include "common/layout.h"
+#include "common/plan.h"
 #include "common/stats.h"
 #include "ps/coordinator.h"
 #include "ps/table.h"
@@ -19,6 +20,7 @@
 #define SIM_BRANCHES 3
 #define SIM_MODALITIES 2
 #define SIM_LABELS 3
+#define SIM_SHARDS_MAX 8
 
 /* SIM_MODEL_WIDE has 64 slots, for hundreds of workers; SIM_MODEL_FINE more blocks than a link's window has messages. */
 enum sim_model_kind {
@@ -29,6 +31,7 @@ enum sim_model_kind {
     SIM_MODEL_ASP,
     SIM_MODEL_WIDE,
     SIM_MODEL_FINE,
+    SIM_MODEL_SHARDS,
     SIM_MODEL_SCALE,
     SIM_MODEL_COUNT
 };
@@ -44,6 +47,9 @@ struct sim_model {
     struct sl_config config; /* without what a plan decides */
     struct sl_layout *layout;
     float *initial; /* (layout->count,) */
+    struct sl_plan *plan;
+    uint64_t shards[SIM_SHARDS_MAX]; /* samples of each */
+    uint32_t shard_count;            /* 0 = any worker can read all samples */
     uint64_t train_count, validation_count;
     int64_t steps_per_epoch, total_steps;
     bool whole_numbers;

@@ -4,6 +4,7 @@
 #include "common/links.h"
 #include "ps/coordinator.h"
 #include "ps/server.h"
+#include "tests/simulation/model.h"
 #include "worker/core.h"
 
 #include <stdbool.h>
@@ -61,6 +62,7 @@ struct sim_process {
     struct wk_updates worker_updates;
     int64_t worker_wake_us;
     float *params; /* (layout->count,) */
+    unsigned char readable[SIM_SHARDS_MAX]; /* shards that its machine has */
     struct sim_job job;
     int64_t slow_until_us;
     struct sl_server_entry *sockets; /* (socket_count,): what it is connected to, by rank */

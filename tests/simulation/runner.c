@@ -105,17 +105,18 @@ static void work(const struct sim_runner *runner, struct job *job)
 static bool start_job(const struct sim_runner *runner, struct job *job, bool silent)
 {
     (void)fflush(NULL);
-    job->pid = fork();
-    if (job->pid == 0) {
+    pid_t pid = fork();
+    if (pid == 0) {
         if (silent && freopen("/dev/null", "w", stderr) == NULL)
             _exit(1);
         work(runner, job);
         (void)fflush(NULL);
         exit(0); /* a leak found here ends the job with its sanitizer's code */
     }
-    if (job->pid < 0)
+    job->pid = pid; /* the parent's alone: the memory is shared */
+    if (pid < 0)
         (void)fprintf(stderr, "simulate: cannot start a process\n");
-    return job->pid > 0;
+    return pid > 0;
 }
 
 /* A child that died takes its seed with it; another one goes on behind it. */

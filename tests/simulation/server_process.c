@@ -153,6 +153,7 @@ static void load(struct sim_world *w, struct sim_process *p, const struct ps_act
             continue;
         struct sl_message *m = sim_disk_load(&w->disk, b);
         m->cluster = action->cluster;
+        m->count = action->count;
         m->incarnation = p->incarnation;
         sim_check_load(w, action->cluster, m);
         if (sl_address_equal(action->to, own_address(p)))

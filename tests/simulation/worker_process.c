@@ -50,6 +50,9 @@ static void submit(struct sim_world *w, struct sim_process *p, const struct wk_a
     w->totals.audits += run->phase == SL_PHASE_AUDIT;
     SIM_TRACE(w, p, "computes [%u, %u) of step %" PRId64 " phase %d on version %" PRId64 " (wanted %" PRId64 ")", run->begin, run->end, run->step,
             (int)run->phase, p->job.base, run->version);
+    for (uint32_t s = run->begin; run->phase != SL_PHASE_VALIDATE && w->model->shard_count > 0 && s < run->end; s++)
+        if (!p->readable[sl_plan_shard(w->model->plan, run->step, s)])
+            sim_fail(w, "worker %d is to compute slot %u of step %" PRId64 ", whose shard it does not have", p->index, s, run->step);
     if (p->job.base >= 0 && p->job.base < run->version)
         sim_fail(w, "worker %d computes on version %" PRId64 " where at least %" PRId64 " was wanted", p->index, p->job.base, run->version);
     compute_on(w, p);
@@ -199,9 +202,15 @@ void sim_worker_start(struct sim_world *w, struct sim_process *p)
     if (p->params == NULL)
         p->params = sl_alloc_aligned(model->layout->count, sizeof(float));
     assert(p->params != NULL);
+    /* the first worker can read all shards, so that training can always go on once it is there */
+    for (uint32_t s = 0; s < model->shard_count; s++)
+        p->readable[s] = p->index == w->plan->servers_max || (sim_mix(w->plan->seed + (uint64_t)p->index * 8 + s) & 1) != 0;
     struct wk_core_options options = {.layout = model->layout,
             .incarnation = p->incarnation,
-            .slots = (uint32_t)w->config.batch.slots,
+            .plan = model->plan,
+            .shards = model->shard_count > 0 ? model->shards : NULL,
+            .readable = model->shard_count > 0 ? p->readable : NULL,
+            .shard_count = model->shard_count,
             .slot_size = (uint32_t)w->config.batch.slot_size,
             .join_us = 60000000,
             .report_us = 5000000,
