@@ -318,10 +318,13 @@ enum sl_status ps_coordinator_on_server_hello(
         return refuse(c, from, text, err);
     }
     if (c->roster.servers[hello->rank].present) {
+        struct sl_address before = {SL_ROLE_SERVER, c->roster.servers[hello->rank].id};
         (void)snprintf(text, sizeof(text), "it was started again as %s:%u", hello->host, hello->pid);
         enum sl_status status = ps_coordinator_lose_server(c, (int)hello->rank, text, err);
         if (status != SL_OK || c->state != STATE_GATHERING)
             return status; /* links are closed by the rollback: it says hello again */
+        /* this hello may be an old one that was late: then the one that lives must hear that it is out, and begins anew */
+        ps_coordinator_add_action(c, PS_ACTION_CLOSE)->to = before;
     }
     ps_roster_set_server(&c->roster, id, hello, c->now_us);
     ps_coordinator_add_note(c, PS_ACTION_JOINED, "%s", c->roster.servers[hello->rank].name);

@@ -141,7 +141,7 @@ static int64_t arrival(struct sim_world *w, int from, int to)
     int64_t clog = *between(w, w->clog_until, from, to), *last = between(w, w->arrived, from, to);
     if (at < clog)
         at = clog + sim_between(&w->dice, 0, 1000);
-    if (plan->in_order && at <= *last)
+    if ((plan->in_order || w->healed) && at <= *last) /* a sound network is one of TCP connections */
         at = *last + 1;
     if (at > *last)
         *last = at;

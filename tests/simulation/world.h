@@ -66,7 +66,7 @@ struct sim_world {
     struct sim_flight *replay[SIM_REPLAY_MAX];
     uint64_t replay_count;
     bool healed, finished;
-    int stops_left;
+    int stops_left, resumes;
     int64_t give_up_us; /* after healing */
     bool learn;         /* a quiet run that fills the model's reference */
     FILE *trace;        /* NULL = none */
