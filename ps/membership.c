@@ -278,6 +278,11 @@ static enum sl_status roll_back(struct ps_coordinator *c, const char *why, struc
     c->cluster++;
     c->snapshot_wanted = false;
     c->snapshot_best = false;
+    if (!c->stopping) { /* what seemed to be the end is ahead again */
+        c->finish_after_save = false;
+        c->finish_status = SL_OK;
+        c->finish_text[0] = 0;
+    }
     c->state = STATE_RESTORING;
     ps_coordinator_add_action(c, PS_ACTION_RESTORE);
     return SL_OK;
