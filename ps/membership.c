@@ -49,7 +49,7 @@ static enum sl_status refuse(
 {
     struct sl_message *m = ps_coordinator_message_to_send(c, SL_MESSAGE_REFUSE);
     if (m != NULL)
-        (void)snprintf(m->text, sizeof(m->text), "%s", text);
+        (void)snprintf(m->text, sizeof(m->text), "%.*s", SL_MESSAGE_TEXT_MAX - 1, text);
     ps_coordinator_add_note(c, PS_ACTION_REFUSED, "%s", text);
     return sl_outbox_add(&c->updates->outbox, to, m, err);
 }

@@ -53,7 +53,7 @@ static void note_broken(struct job *job, uint64_t seed, const char *text)
 {
     if (job->broken < BROKEN_MAX) {
         job->seeds[job->broken] = seed;
-        (void)snprintf(job->texts[job->broken], SIM_FAILURE_MAX, "%s", text);
+        (void)snprintf(job->texts[job->broken], SIM_FAILURE_MAX, "%.*s", SIM_FAILURE_MAX - 1, text);
     }
     job->broken++;
 }
