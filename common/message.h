@@ -24,7 +24,7 @@
 #define SL_MESSAGE_KINDS(X)                                                                                      \
     X(RESET, "reset", 0, 0) /* any → any: I do not know you (any more); begin anew */                          \
     X(ALIVE, "alive", 0, 0) /* any → any: I am here; carries an acknowledgement */                             \
-    X(HELLO, "hello", 0, 0) /* worker, server → coordinator: here I am, this is my config and my data */       \
+    X(HELLO, "hello", 0, 2) /* worker, server → coordinator: here I am, this is my config and my data */       \
     X(WELCOME, "welcome", 0, 1) /* coordinator → worker: your rank; the frame lists the servers. → server */ \
     X(REFUSE, "refuse", 0, 0) /* coordinator → worker, server: we do not fit, text says how */                 \
     X(LOAD, "load", 1, 3)     /* coordinator → server: parameters of a block, and moments */                   \

@@ -49,7 +49,7 @@ static enum sl_status refuse(
 {
     struct sl_message *m = ps_coordinator_message_to_send(c, SL_MESSAGE_REFUSE);
     if (m != NULL)
-        (void)snprintf(m->text, sizeof(m->text), "%s", text);
+        (void)snprintf(m->text, sizeof(m->text), "%.*s", SL_MESSAGE_TEXT_MAX - 1, text);
     ps_coordinator_add_note(c, PS_ACTION_REFUSED, "%s", text);
     return sl_outbox_add(&c->updates->outbox, to, m, err);
 }
@@ -278,6 +278,11 @@ static enum sl_status roll_back(struct ps_coordinator *c, const char *why, struc
     c->cluster++;
     c->snapshot_wanted = false;
     c->snapshot_best = false;
+    if (!c->stopping) { /* what seemed to be the end is ahead again */
+        c->finish_after_save = false;
+        c->finish_status = SL_OK;
+        c->finish_text[0] = 0;
+    }
     c->state = STATE_RESTORING;
     ps_coordinator_add_action(c, PS_ACTION_RESTORE);
     return SL_OK;
@@ -318,10 +323,13 @@ enum sl_status ps_coordinator_on_server_hello(
         return refuse(c, from, text, err);
     }
     if (c->roster.servers[hello->rank].present) {
+        struct sl_address before = {SL_ROLE_SERVER, c->roster.servers[hello->rank].id};
         (void)snprintf(text, sizeof(text), "it was started again as %s:%u", hello->host, hello->pid);
         enum sl_status status = ps_coordinator_lose_server(c, (int)hello->rank, text, err);
         if (status != SL_OK || c->state != STATE_GATHERING)
             return status; /* links are closed by the rollback: it says hello again */
+        /* this hello may be an old one that was late: then the one that lives must hear that it is out, and begins anew */
+        ps_coordinator_add_action(c, PS_ACTION_CLOSE)->to = before;
     }
     ps_roster_set_server(&c->roster, id, hello, c->now_us);
     ps_coordinator_add_note(c, PS_ACTION_JOINED, "%s", c->roster.servers[hello->rank].name);

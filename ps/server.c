@@ -130,7 +130,7 @@ static struct sl_message *message_to_send(const struct ps_server *s, enum sl_mes
     if (m != NULL) {
         m->cluster = s->cluster;
         m->incarnation = s->options.incarnation;
-        m->version = s->version;
+        m->version = s->version < 0 ? 0 : s->version;
     }
     return m;
 }
