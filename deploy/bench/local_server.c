@@ -6,44 +6,24 @@
 
 #define RATE 1e-6 /* of learning: nothing must drift away while the same gradients come again and again */
 
-static const struct sl_address coordinator = {SL_ROLE_SERVER, 0};
-
-enum sl_status dp_server_init(
-        struct dp_server *server, const struct dp_subject *subject, struct sl_error *err)
-{
-    *server = (struct dp_server){.subject = subject, .optimiser = ps_optimiser_from_config(subject->config)};
-    enum sl_status status =
-            ps_table_create(&server->table, subject->layout, &server->optimiser, NULL, 0, err);
-    if (status == SL_OK)
-        status = ps_table_load(server->table, subject->params, NULL, NULL, 0, err);
-    if (status == SL_OK)
-        status = ps_server_create(&server->server, subject->config, subject->layout, server->table, 1, err);
-    return status;
-}
-
-void dp_server_fini(struct dp_server *server)
-{
-    ps_server_destroy(server->server);
-    sl_outbox_fini(&server->outbox);
-    ps_table_destroy(server->table);
-    *server = (struct dp_server){0};
-}
+#define MARK 1 /* of a run that has no other */
 
 static struct sl_message *message_of(const struct dp_server *server, enum sl_message_kind kind)
 {
     struct sl_message *message = sl_message_create(kind);
     if (message == NULL)
         return NULL;
-    message->cluster = 1;
+    message->cluster = MARK;
     message->step = server->version;
+    message->version = server->version;
     return message;
 }
 
 /* The sums of the reduced step, from the answer to the last push. */
 static void read_reduced(struct dp_server *server)
 {
-    for (int i = 0; i < server->outbox.count; i++) {
-        const struct sl_message *message = server->outbox.items[i].message;
+    for (int i = 0; i < server->updates.outbox.count; i++) {
+        const struct sl_message *message = server->updates.outbox.items[i].message;
         if (message->kind != SL_MESSAGE_REDUCED)
             continue;
         const struct sl_block_sums *sums = message->frames[0].data;
@@ -57,13 +37,63 @@ static enum sl_status step(
         struct dp_server *server, struct sl_address from, struct sl_message *message, struct sl_error *err)
 {
     uint64_t dropped = ps_server_dropped(server->server);
-    enum sl_status status = ps_server_step(server->server, from, message, &server->outbox, err);
+    struct ps_server_event event = {.kind = PS_SERVER_MESSAGE, .from = from, .message = message};
+    enum sl_status status = ps_server_step(server->server, &event, &server->updates, err);
     if (status == SL_OK && ps_server_dropped(server->server) != dropped)
         status = sl_fail(err, SL_FAILED, "the server dropped a %s", sl_message_name(message->kind));
     if (status == SL_OK)
         read_reduced(server);
     sl_message_destroy(message);
     return status;
+}
+
+/* What a coordinator would say to a server that joins: welcome, and the parameters block by block. */
+static enum sl_status load(struct dp_server *server, uint32_t slots, struct sl_error *err)
+{
+    const struct sl_layout *layout = server->subject->layout;
+    enum sl_status status = SL_OK;
+    for (int b = -1; b < layout->block_count && status == SL_OK; b++) {
+        struct sl_message *message = message_of(server, b < 0 ? SL_MESSAGE_WELCOME : SL_MESSAGE_LOAD);
+        struct sl_buffer *copy = b < 0 ? NULL : sl_buffer_create(layout->blocks[b].count * sizeof(float));
+        if (message == NULL || (b >= 0 && copy == NULL)) {
+            sl_message_destroy(message);
+            sl_buffer_release(copy);
+            return sl_fail(err, SL_NO_MEMORY, "out of memory for the server's parameters");
+        }
+        if (b >= 0) {
+            memcpy(copy->data, server->subject->params + layout->blocks[b].offset, copy->size);
+            message->block = (uint32_t)b;
+            message->count = slots; /* of an epoch: every step is a whole one */
+            sl_message_add_frame(message, copy, copy->data, copy->size);
+            sl_buffer_release(copy);
+        }
+        status = step(server, SL_COORDINATOR, message, err);
+    }
+    return status;
+}
+
+enum sl_status dp_server_init(
+        struct dp_server *server, const struct dp_subject *subject, uint32_t slots, struct sl_error *err)
+{
+    *server = (struct dp_server){.subject = subject, .optimiser = ps_optimiser_from_config(subject->config)};
+    enum sl_status status =
+            ps_table_create(&server->table, subject->layout, &server->optimiser, NULL, 0, err);
+    struct ps_server_options options = {.config = subject->config,
+            .layout = subject->layout,
+            .table = server->table,
+            .hello = {.role = SL_ROLE_SERVER, .servers = 1},
+            .incarnation = 1};
+    if (status == SL_OK)
+        status = ps_server_create(&server->server, &options, err);
+    return status == SL_OK ? load(server, slots, err) : status;
+}
+
+void dp_server_fini(struct dp_server *server)
+{
+    ps_server_destroy(server->server);
+    sl_outbox_fini(&server->updates.outbox);
+    ps_table_destroy(server->table);
+    *server = (struct dp_server){0};
 }
 
 static void keep(void *context)
@@ -119,9 +149,10 @@ enum sl_status dp_server_commit(
     message->commit = (struct sl_commit){.inverse_weight = inverse,
             .clip = ps_optimiser_clip(&server->optimiser, sqrt(server->norm2) * inverse),
             .rate = RATE};
+    message->version = server->version + 1;
     memcpy(message->commit.coefficient, coefficients, sizeof(coefficients));
-    status = step(server, coordinator, message, err);
-    sl_outbox_clear(&server->outbox);
+    status = step(server, SL_COORDINATOR, message, err);
+    sl_outbox_clear(&server->updates.outbox);
     server->version = ps_server_version(server->server);
     return status;
 }
@@ -133,12 +164,12 @@ enum sl_status dp_server_pull(struct dp_server *server, float *params, struct sl
     if (message == NULL)
         return sl_fail(err, SL_NO_MEMORY, "out of memory for a pull");
     enum sl_status status = step(server, (struct sl_address){SL_ROLE_WORKER, 1}, message, err);
-    for (int i = 0; i < server->outbox.count && status == SL_OK; i++) {
-        const struct sl_message *answer = server->outbox.items[i].message;
+    for (int i = 0; i < server->updates.outbox.count && status == SL_OK; i++) {
+        const struct sl_message *answer = server->updates.outbox.items[i].message;
         if (answer->kind == SL_MESSAGE_PARAMS)
             memcpy(params + layout->blocks[answer->block].offset, answer->frames[0].data,
                     answer->frames[0].size);
     }
-    sl_outbox_clear(&server->outbox); /* nobody holds the blocks any more: the next update is in place */
+    sl_outbox_clear(&server->updates.outbox); /* nobody holds the blocks any more: the next update is in place */
     return status;
 }

@@ -16,13 +16,14 @@ struct dp_server {
     struct ps_modulation modulation;
     struct ps_table *table;
     struct ps_server *server;
-    struct sl_outbox outbox;
+    struct ps_server_updates updates;
     int64_t version;
     double norm2; /* of the step that was reduced */
 };
 
+/* dp_server_init makes one whose steps have `slots` slots. */
 SL_MUST_USE enum sl_status dp_server_init(
-        struct dp_server *server, const struct dp_subject *subject, struct sl_error *err);
+        struct dp_server *server, const struct dp_subject *subject, uint32_t slots, struct sl_error *err);
 void dp_server_fini(struct dp_server *server);
 
 /* dp_server_push sends one block of a node's sums. Shapes: gradients (SL_TAGS * layout->count,), as an executor gives them. buffer: what holds them, retained as long

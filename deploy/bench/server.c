@@ -60,7 +60,7 @@ static enum sl_status prepare(struct server_bench *b, const struct dp_subject *s
     if (subject->config->batch.slots < WORKERS)
         return sl_fail(err, SL_USAGE, "two workers need batch.slots of at least %d, and it is %d", WORKERS,
                 subject->config->batch.slots);
-    enum sl_status status = dp_server_init(&b->server, subject, err);
+    enum sl_status status = dp_server_init(&b->server, subject, WORKERS, err);
     for (uint64_t w = 0; w < WORKERS && status == SL_OK; w++) {
         struct sl_random random = sl_random_make(subject->config->seed, SL_RANDOM_SAMPLE, w, 0);
         b->gradients[w] = sl_alloc_aligned(count, sizeof(float));

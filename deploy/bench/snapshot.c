@@ -75,7 +75,7 @@ static enum sl_status prepare(struct snapshot_bench *b, struct dp_subject *subje
             .layout_hash = subject->layout->hash,
             .optimiser = subject->config->optimiser.kind,
             .training = {.best_value = NAN}};
-    enum sl_status status = dp_server_init(&b->server, subject, err);
+    enum sl_status status = dp_server_init(&b->server, subject, (uint32_t)subject->config->batch.slots, err);
     if (status == SL_OK)
         status = dp_slot_init(&b->slot, subject, err);
     if (status == SL_OK)
