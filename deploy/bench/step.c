@@ -49,15 +49,14 @@ static enum sl_status wait_for(struct runner *r, struct wk_result *ret_result, s
 }
 
 /* Gives the root's sums to the server, updates, and takes the new parameters. */
-static enum sl_status apply(struct runner *r, struct dp_item *item, const struct wk_result *result,
-        uint32_t slots, struct sl_error *err)
+static enum sl_status apply(
+        struct runner *r, struct dp_item *item, const struct wk_result *result, struct sl_error *err)
 {
     struct dp_server *server = &r->bench->server;
     enum sl_status status = SL_OK;
     double begin = dp_now();
     for (int block = 0; block < server->subject->layout->block_count && status == SL_OK; block++)
-        status = dp_server_push(
-                server, 1, slots, result->node, block, result->buffer->data, result->buffer, err);
+        status = dp_server_push(server, 1, result->node, block, result->buffer->data, result->buffer, err);
     double reduced = dp_now();
     if (status == SL_OK)
         status = dp_server_commit(server, &result->stats, err);
@@ -92,7 +91,7 @@ static enum sl_status step_work(struct dp_item *item, struct sl_error *err)
     item->part[PART_GEMM] += r->bench->trace->seconds - seconds;
     item->part[PART_GFLOP] += (r->bench->trace->flops - flops) * GIGA;
     if (status == SL_OK)
-        status = apply(r, item, &result, slots, err);
+        status = apply(r, item, &result, err);
     sl_buffer_release(result.buffer);
     return status;
 }
@@ -155,7 +154,7 @@ static enum sl_status prepare(struct step_bench *b, struct dp_subject *subject, 
 {
     enum sl_status status = dp_subject_dataset(subject, &b->dataset, err);
     if (status == SL_OK)
-        status = dp_server_init(&b->server, subject, err);
+        status = dp_server_init(&b->server, subject, (uint32_t)subject->config->batch.slots, err);
     if (status == SL_OK)
         status = dp_gemm_limit_init(&b->gemm, err);
     if (status != SL_OK)
