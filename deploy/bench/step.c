@@ -85,6 +85,9 @@ static enum sl_status step_work(struct dp_item *item, struct sl_error *err)
         dp_trace_begin(r->bench->trace);
     wk_executor_submit(r->executor, &run, r->bench->params);
     enum sl_status status = wait_for(r, &result, err);
+    struct wk_result idle = {0};
+    if (status == SL_OK)
+        status = wait_for(r, &idle, err); /* the next run comes after it */
     dp_trace_end(r->bench->trace);
     item->part[PART_WAIT] += dp_now() - begin;
     item->part[PART_COMPUTE] += (double)result.compute_us * 1e-6;
@@ -141,10 +144,15 @@ static void report_traced(struct dp_bench *bench, const struct dp_item items[ITE
 static enum sl_status start(struct runner *r, struct step_bench *b, int threads, struct sl_error *err)
 {
     const struct dp_subject *subject = b->server.subject;
+    struct sl_plan_options plan = {.count = wk_dataset_count(b->dataset),
+            .slots = subject->config->batch.slots,
+            .slot_size = subject->config->batch.slot_size,
+            .seed = subject->config->seed};
     struct wk_executor_options options = {.config = subject->config,
             .layout = subject->layout,
             .model = subject->model,
             .train = b->dataset,
+            .plan = &plan,
             .threads = threads};
     *r = (struct runner){.bench = b, .threads = threads};
     return wk_executor_create(&r->executor, &options, err);
