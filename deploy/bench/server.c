@@ -29,7 +29,7 @@ static enum sl_status step_work(struct dp_item *item, struct sl_error *err)
     for (int block = 0; block < b->server.subject->layout->block_count; block++)
         for (uint32_t w = 0; w < WORKERS && status == SL_OK; w++)
             status = dp_server_push(
-                    &b->server, w + 1, WORKERS, (struct sl_node){0, w}, block, b->gradients[w], NULL, err);
+                    &b->server, w + 1, (struct sl_node){0, w}, block, b->gradients[w], NULL, err);
     double reduced = dp_now();
     if (status == SL_OK)
         status = dp_server_commit(&b->server, &b->stats, err);

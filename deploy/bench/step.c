@@ -57,15 +57,14 @@ static enum sl_status wait_for(struct runner *r, struct wk_result *ret_result, s
 }
 
 /* Gives the root's sums to the server, updates, and takes the new parameters. */
-static enum sl_status apply(struct runner *r, struct dp_item *item, const struct wk_result *result,
-        uint32_t slots, struct sl_error *err)
+static enum sl_status apply(
+        struct runner *r, struct dp_item *item, const struct wk_result *result, struct sl_error *err)
 {
     struct dp_server *server = &r->bench->server;
     enum sl_status status = SL_OK;
     double begin = dp_now();
     for (int block = 0; block < server->subject->layout->block_count && status == SL_OK; block++)
-        status = dp_server_push(
-                server, 1, slots, result->node, block, result->buffer->data, result->buffer, err);
+        status = dp_server_push(server, 1, result->node, block, result->buffer->data, result->buffer, err);
     double reduced = dp_now();
     if (status == SL_OK)
         status = dp_server_commit(server, &result->stats, err);
@@ -94,13 +93,16 @@ static enum sl_status step_work(struct dp_item *item, struct sl_error *err)
         dp_trace_begin(r->bench->trace);
     wk_executor_submit(r->executor, &run, r->bench->params);
     enum sl_status status = wait_for(r, &result, err);
+    struct wk_result idle = {0};
+    if (status == SL_OK)
+        status = wait_for(r, &idle, err); /* the next run comes after it */
     dp_trace_end(r->bench->trace);
     item->part[PART_WAIT] += dp_now() - begin;
     item->part[PART_COMPUTE] += (double)result.compute_us * 1e-6;
     item->part[PART_GEMM] += r->bench->trace->seconds - seconds;
     item->part[PART_GFLOP] += (r->bench->trace->flops - flops) * GIGA;
     if (status == SL_OK)
-        status = apply(r, item, &result, slots, err);
+        status = apply(r, item, &result, err);
     sl_buffer_release(result.buffer);
     return status;
 }
@@ -159,6 +161,7 @@ static enum sl_status start(struct runner *r, struct step_bench *b, int threads,
             .layout = subject->layout,
             .model = subject->model,
             .train = b->dataset,
+            .plan = &plan,
             .threads = threads};
     *r = (struct runner){.bench = b, .threads = threads};
     return wk_executor_create(&r->executor, &options, err);
