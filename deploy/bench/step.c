@@ -161,7 +161,6 @@ static enum sl_status start(struct runner *r, struct step_bench *b, int threads,
             .layout = subject->layout,
             .model = subject->model,
             .train = b->dataset,
-            .plan = &plan,
             .threads = threads};
     *r = (struct runner){.bench = b, .threads = threads};
     return wk_executor_create(&r->executor, &options, err);
