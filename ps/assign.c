@@ -25,7 +25,8 @@ bool ps_assign_share(const struct ps_roster *roster, const struct ps_open_step *
         count++;
     }
     double part = (among_idle ? step->todo : step->units) * own / total;
-    bool slow = part < 0.5 && own * count < SLOW * total;
+    /* with shards of its own it may be the only one that can */
+    bool slow = roster->workers[worker].readable == NULL && part < 0.5 && own * count < SLOW * total;
     if (slow && ((uint64_t)step->step + roster->workers[worker].rank) % SECOND_CHANCE != 0)
         return false;
     uint32_t share = part < 1.0 ? 1 : (uint32_t)ceil(part - 1e-9);

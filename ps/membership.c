@@ -145,8 +145,7 @@ static bool loading_or_later(const struct ps_coordinator *c)
     return c->state != STATE_GATHERING && c->state != STATE_RESTORING;
 }
 
-/* All servers and somebody's data are there: every server gets its blocks. */
-static enum sl_status load_if_gathered(struct ps_coordinator *c, struct sl_error *err)
+enum sl_status ps_coordinator_load_if_gathered(struct ps_coordinator *c, struct sl_error *err)
 {
     if (c->state != STATE_GATHERING || c->plan == NULL ||
             ps_roster_servers_present(&c->roster) < c->roster.server_count)
@@ -247,7 +246,7 @@ enum sl_status ps_coordinator_on_worker_hello(
     ps_coordinator_add_note(
             c, PS_ACTION_JOINED, "%s with %u threads", c->roster.workers[index].name, m->hello.threads);
     if (!loading_or_later(c))
-        return load_if_gathered(c, err);
+        return ps_coordinator_load_if_gathered(c, err);
     status = welcome_worker(c, &c->roster.workers[index], err);
     return status == SL_OK ? ps_coordinator_assign_work(c, err) : status;
 }
@@ -278,6 +277,11 @@ static enum sl_status roll_back(struct ps_coordinator *c, const char *why, struc
     c->cluster++;
     c->snapshot_wanted = false;
     c->snapshot_best = false;
+    if (!c->stopping) { /* the end that may have been near is far again */
+        c->finish_after_save = false;
+        c->finish_status = SL_OK;
+        c->finish_text[0] = 0;
+    }
     c->state = STATE_RESTORING;
     ps_coordinator_add_action(c, PS_ACTION_RESTORE);
     return SL_OK;
@@ -290,7 +294,7 @@ enum sl_status ps_coordinator_lose_server(
     (void)snprintf(
             text, sizeof(text), "%s: %.*s", c->roster.servers[rank].name, SL_MESSAGE_TEXT_MAX / 2, why);
     ps_coordinator_add_note(c, PS_ACTION_LOST, "%s", text);
-    if (c->state == STATE_GATHERING) {
+    if (!loading_or_later(c)) { /* nothing was built on it yet */
         c->roster.servers[rank].present = false;
         return SL_OK;
     }
@@ -319,8 +323,9 @@ enum sl_status ps_coordinator_on_server_hello(
     }
     if (c->roster.servers[hello->rank].present) {
         (void)snprintf(text, sizeof(text), "it was started again as %s:%u", hello->host, hello->pid);
+        bool rolls_back = loading_or_later(c);
         enum sl_status status = ps_coordinator_lose_server(c, (int)hello->rank, text, err);
-        if (status != SL_OK || c->state != STATE_GATHERING)
+        if (status != SL_OK || rolls_back)
             return status; /* links are closed by the rollback: it says hello again */
     }
     ps_roster_set_server(&c->roster, id, hello, c->now_us);
@@ -331,7 +336,7 @@ enum sl_status ps_coordinator_on_server_hello(
         welcome->count = hello->servers;
     }
     enum sl_status status = sl_outbox_add(&c->updates->outbox, from, welcome, err);
-    return status == SL_OK ? load_if_gathered(c, err) : status;
+    return status == SL_OK ? ps_coordinator_load_if_gathered(c, err) : status;
 }
 
 enum sl_status ps_coordinator_on_loaded(
