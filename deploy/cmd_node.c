@@ -61,7 +61,7 @@ struct arguments {
 struct command_line {
     char *argv[ARGUMENTS_MAX + 1];
     int argc;
-    char servers[48], rank[16], threads[16], name[24], coordinator[DP_NODE_ENDPOINT_MAX + 24];
+    char servers[48], rank[24], threads[24], name[24], coordinator[DP_NODE_ENDPOINT_MAX + 24];
 };
 
 static enum sl_status take_option(struct arguments *a, int option, struct sl_error *err)
