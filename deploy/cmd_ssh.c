@@ -203,7 +203,7 @@ static void put_folder(struct sl_text *text, const struct cluster *c)
 {
     sl_text_printf(text, "cd");
     put_word(text, c->arguments->dir != NULL ? c->arguments->dir : c->here);
-    sl_text_printf(text, " && ");
+    sl_text_printf(text, " || exit 2; ");
 }
 
 static void put_overrides(struct sl_text *text, const struct arguments *a)
