@@ -369,21 +369,21 @@ static void pass_on(struct cluster *c, int number)
                                                                : "TERM\n");
 }
 
-/* What must end the training: another server has ended, or no worker is left and one has failed. Returns its index, 0 for none. */
+/* What must end the training: another server has failed, or no worker is left and all have failed. A worker that ended well was told that training is over: then server 0
+ * is about to end, too. Returns its index, 0 for none. */
 static int find_cause(const struct cluster *c)
 {
-    int failed = 0, running = 0;
+    int failed = 0;
+    bool content = c->children.count < c->plan.count;
     for (int i = 1; i < c->children.count; i++) {
         const struct dp_child *child = &c->children.items[i];
-        bool server = i < c->plan.servers;
-        running += !server && child->pid != 0;
-        if (child->pid != 0 || child->exit_code == 0)
-            continue;
-        if (server)
+        if (child->pid == 0 && child->exit_code != 0 && i < c->plan.servers)
             return i;
-        failed = failed == 0 ? i : failed;
+        content = content || (i >= c->plan.servers && (child->pid != 0 || child->exit_code == 0));
+        if (child->pid == 0 && child->exit_code != 0 && failed == 0)
+            failed = i;
     }
-    return running == 0 && c->children.count == c->plan.count ? failed : 0;
+    return content ? 0 : failed;
 }
 
 static int look_after(struct cluster *c)

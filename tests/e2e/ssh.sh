@@ -91,8 +91,8 @@ refuses 2 "hosts.bad line 1" "${launch[@]}" --hosts "$dir/hosts.bad"
 
 # A run that is stopped in the middle: begin it, wait for a snapshot, end it somehow; then the same command goes on to the same bits. A validation set that takes
 # long is not needed: steps are slowed by one thread and many epochs.
-long=(--set snapshots.dir="$dir/stop" --set epochs=40)
-must "$shelflife" train "$dir/d/config.yaml" --set snapshots.dir="$dir/long" --set epochs=40
+long=(--set snapshots.dir="$dir/stop" --set epochs=100)
+must "$shelflife" train "$dir/d/config.yaml" --set snapshots.dir="$dir/long" --set epochs=100
 begin() {
     rm -rf "$dir/stop"
     "${launch[@]}" "${long[@]}" >"$dir/stop.log" 2>&1 &
