@@ -35,7 +35,7 @@ grep -q "^Depends:.*libzmq5.*" "$dir/control/control" || fail "the package does 
 commands=$("$shelflife" --help | sed -n 's/^  \([a-z]\{1,\}\)  .*/\1/p')
 [ "$(wc -w <<<"$commands")" -ge 16 ] || fail "only the commands $commands"
 for command in $commands; do
-    "$shelflife" "$command" --help | grep -qE "^examples?: .*shelflife $command" || fail "shelflife $command --help has no example"
+    grep -qE "^examples?: .*shelflife $command" <<<"$("$shelflife" "$command" --help)" || fail "shelflife $command --help has no example"
     page=$tree/usr/share/man/man1/shelflife-$command.1
     [ -s "$page" ] || fail "no page of $command"
     for part in NAME SYNOPSIS DESCRIPTION EXAMPLES; do
@@ -84,9 +84,9 @@ complete_bash() { # words…: what the last of them may become
 [ "$(complete_bash "$shelflife" node x --role s)" = server ] || fail "--role s becomes $(complete_bash "$shelflife" node x --role s)"
 [ "$(complete_bash "$shelflife" snapshot v)" = verify ] || fail "snapshot v"
 mkdir -p "$dir/run/snapshots/step-0000000012" "$dir/run/snapshots/best"
-complete_bash "$shelflife" evaluate "$dir/run" | grep -qxF "$dir/run/snapshots/step-0000000012" || fail "no snapshots: $(complete_bash "$shelflife" evaluate "$dir/run")"
-complete_bash "$shelflife" train x --resume "$dir/run/" | grep -qxF "$dir/run/snapshots/best" || fail "no snapshots after --resume"
-complete_bash "$shelflife" train x --resume a | grep -qxF auto || fail "no auto after --resume"
+grep -qxF "$dir/run/snapshots/step-0000000012" <<<"$(complete_bash "$shelflife" evaluate "$dir/run")" || fail "no snapshots: $(complete_bash "$shelflife" evaluate "$dir/run")"
+grep -qxF "$dir/run/snapshots/best" <<<"$(complete_bash "$shelflife" train x --resume "$dir/run/")" || fail "no snapshots after --resume"
+grep -qxF auto <<<"$(complete_bash "$shelflife" train x --resume a)" || fail "no auto after --resume"
 if command -v zsh >/dev/null; then
     must zsh -n "$tree/usr/share/zsh/vendor-completions/_shelflife"
 fi
@@ -94,7 +94,7 @@ if command -v fish >/dev/null; then
     complete_fish() {
         env HOME="$dir" XDG_CONFIG_HOME="$dir/fish" PATH="$tree/usr/bin:$PATH" fish -c "source $tree/usr/share/fish/vendor_completions.d/shelflife.fish; complete -C '$1'"
     }
-    complete_fish 'shelflife tra' | grep -q '^train' || fail "fish: tra becomes $(complete_fish 'shelflife tra')"
-    complete_fish 'shelflife train --res' | grep -q '^--resume' || fail "fish: --res becomes $(complete_fish 'shelflife train --res')"
+    grep -q '^train' <<<"$(complete_fish 'shelflife tra')" || fail "fish: tra becomes $(complete_fish 'shelflife tra')"
+    grep -q '^--resume' <<<"$(complete_fish 'shelflife train --res')" || fail "fish: --res becomes $(complete_fish 'shelflife train --res')"
 fi
 echo "package holds"
