@@ -15,6 +15,8 @@ int dp_inspect(int argc, char **argv);
 int dp_train(int argc, char **argv);
 int dp_server(int argc, char **argv);
 int dp_worker(int argc, char **argv);
+int dp_node(int argc, char **argv);
+int dp_ssh(int argc, char **argv);
 int dp_evaluate(int argc, char **argv);
 int dp_predict(int argc, char **argv);
 int dp_export(int argc, char **argv);

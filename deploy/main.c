@@ -21,6 +21,8 @@ static const struct command commands[] = {
         {"train", dp_train, "train on this machine: starts servers and workers"},
         {"server", dp_server, "run one parameter server"},
         {"worker", dp_worker, "run one worker"},
+        {"node", dp_node, "run the server or worker that Slurm, Kubernetes or MPI says this is"},
+        {"ssh", dp_ssh, "train on other machines: starts servers and workers there"},
         {"evaluate", dp_evaluate, "measure a snapshot on a dataset"},
         {"predict", dp_predict, "say how long videos stay worth recommending"},
         {"export", dp_export, "write a snapshot as safetensors or ONNX for other programs"},
