@@ -35,7 +35,8 @@ enum {
 
 enum sl_news_kind { SL_NEWS_STATUS, SL_NEWS_STEP, SL_NEWS_VALIDATION, SL_NEWS_EVENT };
 
-/* One message. Owned by the client until its next call. */
+/* One message. Owned by the client until its next call of sl_status_client_next. Lists have the length that was sent, texts any characters, every field may be absent: check n_x,
+ * has_x, NULL. */
 struct sl_status_news {
     enum sl_news_kind kind;
     union {
@@ -72,7 +73,8 @@ SL_MUST_USE enum sl_status sl_status_client_next(struct sl_status_client *client
         struct sl_status_news *ret_news, struct sl_error *err);
 
 /* sl_status_client_fd is a descriptor that becomes readable when there may be something: call next with timeout 0 until TIMEOUT, then poll again. (It is ZeroMQ's, which
- * tells only once: poll with a time limit of a second or so anyway, for sl_status_client_life.) */
+ * tells only once: poll with a time limit of a second or so anyway, for sl_status_client_life, and ask for
+ * the descriptor each time: it is another one after the run was started again.) -1 when there is none. */
 int sl_status_client_fd(const struct sl_status_client *client);
 
 /* sl_status_client_life judges, and writes a sentence for people: "training", "no news for 12 s", "finished: all steps done", "this run is gone: its process 4711 on a
