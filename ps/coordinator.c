@@ -29,8 +29,11 @@ enum state {
 struct worker {
     uint64_t id;
     uint32_t rank;
-    int64_t heard_us;
-    uint32_t units;              /* assigned and not reported */
+    uint32_t threads, pid;
+    int64_t joined_us, heard_us;
+    uint64_t slots; /* computed and counted */
+    uint32_t units; /* assigned and not reported */
+    char host[SL_NAME_MAX];
     char name[SL_NAME_MAX + 32]; /* "w3 host:pid" */
 };
 
@@ -43,7 +46,7 @@ struct ps_coordinator {
     struct worker *workers; /* that take part now */
     int worker_count, worker_capacity;
     uint32_t next_rank;
-    uint64_t sequence;
+    uint64_t sequence, lost;
     int64_t steps_per_epoch, total_steps;
     /* what is being computed: slots of a step, or units of validation */
     int32_t *owner; /* (unit_capacity,): worker index, UNIT_TODO or UNIT_DONE */
@@ -289,8 +292,10 @@ static bool close_units(struct ps_coordinator *c, uint32_t begin, uint32_t end)
         if (u >= c->units || c->owner[u] == UNIT_DONE)
             return false;
     for (uint32_t u = begin; u < end; u++) {
-        if (c->owner[u] >= 0)
+        if (c->owner[u] >= 0) {
             c->workers[c->owner[u]].units--;
+            c->workers[c->owner[u]].slots += c->state == STATE_TRAINING;
+        }
         c->owner[u] = UNIT_DONE;
     }
     c->units_done += end - begin;
@@ -311,6 +316,7 @@ static int find_worker(const struct ps_coordinator *c, uint64_t id)
 static enum sl_status lose_worker(struct ps_coordinator *c, int w, const char *why, struct sl_error *err)
 {
     add_note(c, PS_ACTION_LOST, "%s: %s", c->workers[w].name, why);
+    c->lost++;
     int last = --c->worker_count;
     bool open = c->state == STATE_TRAINING || c->state == STATE_VALIDATING;
     for (uint32_t u = 0; open && u < c->units; u++) {
@@ -390,7 +396,13 @@ static enum sl_status add_worker(
         c->worker_capacity = capacity;
     }
     struct worker *worker = &c->workers[c->worker_count++];
-    *worker = (struct worker){.id = id, .rank = c->next_rank++, .heard_us = c->now_us};
+    *worker = (struct worker){.id = id,
+            .rank = c->next_rank++,
+            .threads = hello->threads,
+            .pid = hello->pid,
+            .joined_us = c->now_us,
+            .heard_us = c->now_us};
+    (void)snprintf(worker->host, sizeof(worker->host), "%s", hello->host);
     (void)snprintf(worker->name, sizeof(worker->name), "w%u %s:%u", worker->rank, hello->host, hello->pid);
     add_note(c, PS_ACTION_JOINED, "%s with %u threads", worker->name, hello->threads);
     return SL_OK;
@@ -874,4 +886,53 @@ int64_t ps_coordinator_total_steps(const struct ps_coordinator *c)
 int64_t ps_coordinator_steps_per_epoch(const struct ps_coordinator *c)
 {
     return c->steps_per_epoch;
+}
+
+int ps_coordinator_worker_count(const struct ps_coordinator *c)
+{
+    return c->worker_count;
+}
+
+struct ps_worker_view ps_coordinator_worker(const struct ps_coordinator *c, int index)
+{
+    const struct worker *w = &c->workers[index];
+    return (struct ps_worker_view){.id = w->id,
+            .rank = w->rank,
+            .threads = w->threads,
+            .pid = w->pid,
+            .host = w->host,
+            .joined_us = w->joined_us,
+            .heard_us = w->heard_us,
+            .slots = w->slots,
+            .busy = w->units > 0};
+}
+
+int ps_coordinator_server_count(const struct ps_coordinator *c)
+{
+    (void)c;
+    return 0; /* the one server is this process */
+}
+
+struct ps_server_view ps_coordinator_server(const struct ps_coordinator *c, int rank)
+{
+    (void)c;
+    return (struct ps_server_view){.rank = (uint32_t)rank};
+}
+
+const char *ps_coordinator_state(const struct ps_coordinator *c)
+{
+    static const char *const names[] = {
+            "gathering", "training", "training", "validating", "saving", "finished"};
+    return names[c->state];
+}
+
+uint64_t ps_coordinator_rollbacks(const struct ps_coordinator *c)
+{
+    (void)c;
+    return 0;
+}
+
+uint64_t ps_coordinator_lost(const struct ps_coordinator *c)
+{
+    return c->lost;
 }

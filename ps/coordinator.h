@@ -113,6 +113,46 @@ void ps_coordinator_destroy(struct ps_coordinator *coordinator);
 SL_MUST_USE enum sl_status ps_coordinator_step(struct ps_coordinator *coordinator,
         const struct ps_event *event, struct ps_updates *updates, struct sl_error *err);
 
+/* What a process told of itself last. */
+struct sl_report {
+    uint64_t memory;         /* bytes resident */
+    uint64_t sent, received; /* bytes, since its start */
+    uint64_t queued;         /* messages that wait to be sent or acknowledged */
+    uint64_t busy_us;        /* since its start: computing (worker), updating (server) */
+    uint64_t dropped;        /* messages that did not count */
+};
+
+/* What is known of a worker and of a server, for the status. Borrowed until the next event. */
+struct ps_worker_view {
+    uint64_t id;
+    uint32_t rank, threads, pid;
+    const char *host;
+    int64_t joined_us, heard_us;
+    uint64_t slots;          /* computed and counted */
+    double seconds_per_slot; /* a mean over recent ones, 0 = not known yet */
+    int64_t staleness;       /* versions between what it computes on and the newest */
+    bool busy;               /* has slots or units that are not done */
+    struct sl_report report; /* the last one */
+    int64_t reported_us;
+};
+struct ps_server_view {
+    uint64_t id;
+    uint32_t rank, pid;
+    const char *host, *endpoint;
+    bool present, loaded;
+    int64_t heard_us, version;
+    double update_seconds; /* from COMMIT to APPLIED of the last step */
+    struct sl_report report;
+};
+int ps_coordinator_worker_count(const struct ps_coordinator *coordinator);
+struct ps_worker_view ps_coordinator_worker(const struct ps_coordinator *coordinator, int index);
+int ps_coordinator_server_count(const struct ps_coordinator *coordinator);
+struct ps_server_view ps_coordinator_server(const struct ps_coordinator *coordinator, int rank);
+/* ps_coordinator_state borrows gathering, loading, training, validating, saving, restoring or finished. */
+const char *ps_coordinator_state(const struct ps_coordinator *coordinator);
+uint64_t ps_coordinator_rollbacks(const struct ps_coordinator *coordinator);
+uint64_t ps_coordinator_lost(const struct ps_coordinator *coordinator); /* workers, so far */
+
 /* ps_coordinator_training borrows where training stands now. */
 const struct ps_training *ps_coordinator_training(const struct ps_coordinator *coordinator);
 int64_t ps_coordinator_total_steps(

@@ -12,9 +12,13 @@
 #include "common/transport.h"
 #include "ps/archive.h"
 #include "ps/coordinator.h"
+#include "ps/endpoint.h"
 #include "ps/metrics.h"
 #include "ps/offenders.h"
 #include "ps/server.h"
+#include "ps/status.h"
+#include "ps/status_view.h"
+#include "ps/tensorboard.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -28,6 +32,9 @@ struct process {
     struct ps_table *table;
     struct ps_archive *archive;
     struct ps_metrics *metrics;
+    struct ps_tensorboard *tensorboard; /* NULL = none */
+    struct ps_status *status;           /* NULL = none */
+    struct ps_status_members members;   /* of its last view */
     struct ps_server *server;
     struct ps_coordinator *coordinator;
     struct sl_keys *keys; /* NULL = not encrypted */
@@ -61,23 +68,6 @@ static enum sl_status check_supported(const struct sl_config *config, struct sl_
     return SL_OK;
 }
 
-/* Nothing listens beyond this machine without keys unless the config says so. */
-static enum sl_status check_endpoint(const struct sl_config *config, struct sl_error *err)
-{
-    static const char *const local[] = {
-            "tcp://127.", "tcp://localhost:", "tcp://[::1]:", "ipc://", "inproc://"};
-    for (size_t i = 0; i < sizeof(local) / sizeof(local[0]); i++)
-        if (strncmp(config->cluster.coordinator, local[i], strlen(local[i])) == 0)
-            return SL_OK;
-    if (config->cluster.insecure || config->cluster.keys[0] != 0)
-        return SL_OK;
-    return sl_fail(err, SL_KEYS,
-            "cluster.coordinator %s can be reached from other machines, unencrypted: make keys (shelflife "
-            "keygen DIR) and set cluster.keys, or use a loopback address, or set cluster.insecure: true in a "
-            "network that you trust",
-            config->cluster.coordinator);
-}
-
 static enum sl_status load_keys(struct process *p, struct sl_error *err)
 {
     const char *dir = p->options->config->cluster.keys;
@@ -109,6 +99,8 @@ static enum sl_status open_state(struct process *p, struct ps_training *ret_trai
         status = write_config(config, err);
     if (status == SL_OK)
         status = ps_metrics_open(&p->metrics, config, ret_training->step, err);
+    if (status == SL_OK)
+        status = ps_tensorboard_open(&p->tensorboard, config, ret_training->step, err);
     return status;
 }
 
@@ -123,6 +115,12 @@ static enum sl_status open_cores(struct process *p, const struct ps_training *tr
         status = ps_coordinator_create(&p->coordinator, &options, err);
     if (status == SL_OK)
         status = ps_server_create(&p->server, p->options->config, p->layout, p->table, options.cluster, err);
+    struct ps_status_options publishing = {.config = p->options->config,
+            .keys = p->keys,
+            .config_hash = options.config_hash,
+            .parameters = p->layout->trained};
+    if (status == SL_OK)
+        status = ps_status_open(&p->status, &publishing, err);
     return status;
 }
 
@@ -157,6 +155,8 @@ static void close_process(struct process *p)
     ps_server_destroy(p->server);
     ps_archive_close(p->archive);
     ps_metrics_close(p->metrics);
+    ps_tensorboard_close(p->tensorboard);
+    ps_status_members_fini(&p->members);
     ps_table_destroy(p->table);
     sl_layout_destroy(p->layout);
 }
@@ -208,6 +208,7 @@ static void note_event(struct process *p, enum sl_log_level level, const char *e
             SL_OK)
         sl_log(SL_LOG_WARN, "train", "metrics-failed", "reason=%s",
                 sl_log_quote(quoted, sizeof(quoted), problem.text));
+    ps_status_event(p->status, ps_coordinator_training(p->coordinator)->step, level, event, text);
 }
 
 static enum sl_status save(struct process *p, bool best, struct sl_error *err)
@@ -221,17 +222,35 @@ static enum sl_status save(struct process *p, bool best, struct sl_error *err)
     return advance(p, &event, err);
 }
 
+/* The event files are somebody's convenience: when they cannot be written training goes on without them. */
+static void note_tensorboard(struct process *p, enum sl_status status, const struct sl_error *problem)
+{
+    if (status == SL_OK)
+        return;
+    ps_tensorboard_close(p->tensorboard);
+    p->tensorboard = NULL;
+    note_event(p, SL_LOG_WARN, "tensorboard-failed", problem->text);
+}
+
 static enum sl_status act(struct process *p, const struct ps_action *action, struct sl_error *err)
 {
+    struct sl_error problem = {0};
     const struct ps_training *training = ps_coordinator_training(p->coordinator);
     int64_t epoch =
             training->train_count > 0 ? training->step / ps_coordinator_steps_per_epoch(p->coordinator) : 0;
     switch (action->kind) {
     case PS_ACTION_STEP:
         show_step(p, &action->record);
+        ps_status_step(p->status, &action->record);
+        note_tensorboard(p, ps_tensorboard_step(p->tensorboard, &action->record, &problem), &problem);
         return ps_metrics_step(p->metrics, &action->record, err);
     case PS_ACTION_VALIDATION:
         show_validation(p, action, epoch);
+        ps_status_validation(
+                p->status, training->step, epoch, action->seconds, action->best, action->evaluation);
+        note_tensorboard(p,
+                ps_tensorboard_validation(p->tensorboard, training->step, action->evaluation, &problem),
+                &problem);
         return ps_metrics_validation(
                 p->metrics, training->step, epoch, action->seconds, action->best, action->evaluation, err);
     case PS_ACTION_JOINED:
@@ -339,6 +358,29 @@ static enum sl_status deliver_local(struct process *p, struct sl_error *err)
     return status;
 }
 
+/* ---- status ---- */
+
+/* What the cores know, for whoever watches. */
+static void update_status(struct process *p)
+{
+    int64_t now_us = sl_clock_monotonic_us();
+    if (now_us < ps_status_due_us(p->status))
+        return;
+    struct ps_status_view view;
+    ps_status_view(&view, &p->members, p->coordinator, p->options->config->batch.slot_size);
+    view.refused = p->refused + p->offenders.total;
+    ps_status_update(p->status, &view, now_us);
+}
+
+/* Until the next tick of the coordinator or the next Status, whichever is first. */
+static int64_t wait_ms(const struct process *p)
+{
+    int64_t due_us = ps_status_due_us(p->status);
+    int64_t until_us = due_us < p->updates.wake_us ? due_us : p->updates.wake_us;
+    int64_t left_ms = (until_us - sl_clock_monotonic_us()) / 1000 + 1;
+    return left_ms < 0 ? 0 : left_ms;
+}
+
 /* ---- the loop ---- */
 
 /* A message was dropped. Whoever sends many such is taken for gone. */
@@ -402,6 +444,8 @@ static enum sl_status take_snapshot(struct process *p, struct sl_error *err)
                 "step=%" PRId64 " best=%s bytes=%" PRIu64 " pause_ms=%.1f write_ms=%.1f", written.step,
                 written.best ? "yes" : "no", written.size, written.pause_seconds * 1e3,
                 written.write_seconds * 1e3);
+    if (written.status == SL_OK)
+        ps_status_snapshot(p->status, written.step, written.size, written.best, written.write_seconds);
     struct ps_event event = {
             .kind = PS_EVENT_SNAPSHOT_WRITTEN, .status = written.status, .text = written.error.text};
     return advance(p, &event, err);
@@ -425,10 +469,9 @@ static enum sl_status run_loop(struct process *p, struct sl_error *err)
     enum sl_status status = SL_OK;
     while (status == SL_OK && !p->finished) {
         int fds[2] = {ps_archive_fd(p->archive), p->options->signal_fd};
-        int64_t left_ms = (p->updates.wake_us - sl_clock_monotonic_us()) / 1000 + 1;
         uint64_t ready = 0;
-        status = sl_transport_wait(&p->socket, 1, fds, p->options->signal_fd >= 0 ? 2 : 1,
-                left_ms < 0 ? 0 : left_ms, &ready, err);
+        status = sl_transport_wait(
+                &p->socket, 1, fds, p->options->signal_fd >= 0 ? 2 : 1, wait_ms(p), &ready, err);
         if (status == SL_OK)
             status = receive_all(p, err);
         tell_refused(p);
@@ -441,6 +484,7 @@ static enum sl_status run_loop(struct process *p, struct sl_error *err)
             status = advance(p, &tick, err);
         if (status == SL_OK)
             status = deliver_local(p, err);
+        update_status(p);
     }
     return status;
 }
@@ -458,13 +502,24 @@ static enum sl_status finish(struct process *p, struct sl_error *err)
     return sl_fail(err, p->finish_status, "%s", p->finish_text);
 }
 
+/* As the command will end. */
+static int exit_code(const struct process *p, enum sl_status status)
+{
+    if (status == SL_STOPPED)
+        return sl_signals_exit_code(p->signal_number, NULL);
+    return status > SL_GAVE_UP ? SL_FAILED : (int)status;
+}
+
 enum sl_status ps_run(const struct ps_run_options *options, int *ret_signal, struct sl_error *err)
 {
     struct process p = {.options = options};
     struct ps_training training;
     enum sl_status status = check_supported(options->config, err);
     if (status == SL_OK)
-        status = check_endpoint(options->config, err);
+        status = ps_endpoint_check(
+                options->config, "cluster.coordinator", options->config->cluster.coordinator, err);
+    if (status == SL_OK && options->config->cluster.status[0] != 0)
+        status = ps_endpoint_check(options->config, "cluster.status", options->config->cluster.status, err);
     if (status == SL_OK)
         status = load_keys(&p, err);
     if (status == SL_OK)
@@ -478,6 +533,8 @@ enum sl_status ps_run(const struct ps_run_options *options, int *ret_signal, str
     if (status == SL_OK)
         status = finish(&p, err);
     *ret_signal = p.signal_number;
+    ps_status_close(p.status, exit_code(&p, status),
+            status == SL_OK || p.finished || err == NULL ? p.finish_text : err->text);
     close_process(&p);
     return status;
 }
