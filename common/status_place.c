@@ -139,7 +139,10 @@ enum sl_status sl_status_place_write(const struct sl_status_place *place, struct
     sl_json_end(&json);
     size_t size = 0;
     enum sl_status status = sl_json_finish(&json, &text, &size, err);
-    return status == SL_OK ? sl_file_write_atomic(path, text, size, err) : status;
+    SL_AUTO_FREE char *line = status == SL_OK ? sl_strdup_printf("%s\n", text) : NULL;
+    if (status == SL_OK && line == NULL)
+        return sl_fail(err, SL_NO_MEMORY, "out of memory for %s", path);
+    return status == SL_OK ? sl_file_write_atomic(path, line, size + 1, err) : status;
 }
 
 void sl_status_place_touch(const struct sl_status_place *place)

@@ -21,6 +21,8 @@ static const struct command commands[] = {
         {"train", dp_train, "train on this machine: starts servers and workers"},
         {"server", dp_server, "run one parameter server"},
         {"worker", dp_worker, "run one worker"},
+        {"status", dp_status, "say how a run goes"},
+        {"top", dp_top, "watch a run in the terminal"},
         {"evaluate", dp_evaluate, "measure a snapshot on a dataset"},
         {"predict", dp_predict, "say how long videos stay worth recommending"},
         {"export", dp_export, "write a snapshot as safetensors or ONNX for other programs"},

@@ -364,7 +364,7 @@ static enum sl_status deliver_local(struct process *p, struct sl_error *err)
 static void update_status(struct process *p)
 {
     int64_t now_us = sl_clock_monotonic_us();
-    if (now_us < ps_status_due_us(p->status))
+    if (p->finished || now_us < ps_status_due_us(p->status))
         return;
     struct ps_status_view view;
     ps_status_view(&view, &p->members, p->coordinator, p->options->config->batch.slot_size);

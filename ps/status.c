@@ -17,6 +17,7 @@
 
 #define EVENT_NAME_MAX 48
 #define EVENT_TEXT_MAX 512
+#define LEAST_INTERVAL_US 200000
 
 #define SET(object, field, value) ((object)->has_##field = 1, (object)->field = (value))
 
@@ -46,7 +47,7 @@ struct ps_status {
     int event_count, event_next;
     /* the last view, without its lists: for the last Status */
     struct ps_status_view view;
-    int64_t due_us;
+    int64_t due_us, updated_us;
 };
 
 static struct ps_clock_pair read_clocks(void)
@@ -57,6 +58,13 @@ static struct ps_clock_pair read_clocks(void)
 static double wall_seconds(void)
 {
     return (double)sl_clock_wall_us() * 1e-6;
+}
+
+/* The next Status comes at once, unless there was one just now: an epoch may be three steps. */
+static void hurry(struct ps_status *s)
+{
+    int64_t soon_us = s->updated_us + LEAST_INTERVAL_US;
+    s->due_us = soon_us < s->due_us ? soon_us : s->due_us;
 }
 
 static const char *last_part(const char *path)
@@ -182,7 +190,7 @@ void ps_status_validation(struct ps_status *s, int64_t step, int64_t epoch, doub
     SET(m, time, wall_seconds());
     SET(m, seconds, seconds);
     SET(m, best, best);
-    s->due_us = 0;
+    hurry(s);
     publish(s, PS_TOPIC_VALIDATION, &m->base);
 }
 
@@ -199,7 +207,7 @@ void ps_status_snapshot(struct ps_status *s, int64_t step, uint64_t size, bool b
     SET(m, size, size);
     SET(m, best, best);
     SET(m, seconds, seconds);
-    s->due_us = 0;
+    hurry(s);
 }
 
 void ps_status_event(
@@ -320,6 +328,7 @@ void ps_status_update(struct ps_status *s, const struct ps_status_view *view, in
     s->view.workers = NULL;
     s->view.servers = NULL;
     s->view.worker_count = s->view.server_count = 0;
+    s->updated_us = now_us;
     s->due_us = now_us + PS_STATUS_INTERVAL_US;
 }
 
