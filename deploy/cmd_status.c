@@ -77,7 +77,7 @@ static void print_list(
     char word[DP_WORD_MAX], name[SL_NAME_MAX];
     if (count == 0)
         return;
-    printf("%-12s", label);
+    printf("%-13s", label);
     for (size_t i = 0; i < count; i++)
         printf(" %s %-10s", dp_clean(name, sizeof(name), dp_branch(run, i)), dp_figure(word, values[i]));
     printf("\n");

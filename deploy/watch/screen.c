@@ -86,7 +86,7 @@ static void name_value(
     (void)dp_clean(name, sizeof(name), dp_branch(run, (size_t)branch));
     if (brief)
         (void)snprintf(name, sizeof(name), "%c", letter_of(run, branch));
-    (void)snprintf(text, size, "%s %s", name, dp_figure(word, value));
+    (void)snprintf(text, size, "%s %s", name, brief ? dp_brief(word, value) : dp_figure(word, value));
 }
 
 /* "loss visual 0.0190 text 0.0225": each name in its curve's colour; letters for names when there is no room. */
@@ -141,9 +141,11 @@ static int draw_panels(struct dp_canvas *c, const struct dp_screen *s, int row, 
 {
     int across = c->columns / PANEL_COLUMNS_MIN;
     across = across > PANEL_COUNT ? PANEL_COUNT : across < 1 ? 1 : across;
+    int first = across > 1 ? c->columns * 4 / (3 * across + 1) : c->columns; /* losses have one curve more */
     for (int p = 0; p < across; p++) {
-        struct dp_box box = {
-                row, p * c->columns / across, rows, (p + 1) * c->columns / across - p * c->columns / across};
+        int begin = p == 0 ? 0 : first + (p - 1) * (c->columns - first) / (across - 1);
+        int end = p == 0 ? first : first + p * (c->columns - first) / (across - 1);
+        struct dp_box box = {row, begin, rows, end - begin};
         draw_panel(c, s, &box, p);
     }
     return row + rows;

@@ -65,7 +65,11 @@ const char *dp_span(char *text, double seconds)
     if (!(seconds >= 0.0) || seconds > 3.2e9)
         (void)snprintf(text, DP_WORD_MAX, "-");
     else if (seconds < 60.0)
-        (void)snprintf(text, DP_WORD_MAX, seconds < 9.95 ? "%.1f s" : "%.0f s", seconds);
+        (void)snprintf(text, DP_WORD_MAX,
+                seconds < 0.9995 ? "%.0f ms"
+                : seconds < 9.95 ? "%.1f s"
+                                 : "%.0f s",
+                seconds < 0.9995 ? seconds * 1e3 : seconds);
     else
         (void)sl_progress_time(text, (int64_t)seconds);
     return text;
@@ -80,6 +84,18 @@ const char *dp_figure(char *text, double value)
         (void)snprintf(text, DP_WORD_MAX, "%.1e", value);
     else
         (void)snprintf(text, DP_WORD_MAX, "%.*f", size < 10.0 ? 4 : size < 1000.0 ? 2 : 0, value);
+    return text;
+}
+
+const char *dp_brief(char *text, double value)
+{
+    double size = fabs(value);
+    if (!isfinite(value))
+        (void)snprintf(text, DP_WORD_MAX, "-");
+    else if (size != 0.0 && (size < 5e-4 || size >= 1e4))
+        (void)snprintf(text, DP_WORD_MAX, "%.0e", value);
+    else
+        (void)snprintf(text, DP_WORD_MAX, "%.*f", size < 0.0995 ? 3 : size < 99.5 ? 2 : 0, value);
     return text;
 }
 
@@ -132,9 +148,9 @@ static void name_process(char text[NAME_MAX_BYTES * 2], const char *host, uint32
     (void)dp_clean(clean, sizeof(clean), host);
     if (pid > 0)
         (void)snprintf(number, sizeof(number), ":%u", pid);
-    clean[sl_utf8_cut(clean, 22 - (int)strlen(number))] = 0;
+    clean[sl_utf8_cut(clean, 18 - (int)strlen(number))] = 0;
     (void)snprintf(text, NAME_MAX_BYTES * 2, "%s%s", clean, number);
-    fit(text, NAME_MAX_BYTES * 2, 22);
+    fit(text, NAME_MAX_BYTES * 2, 18);
 }
 
 static const char *since(char *text, double then, double now)
@@ -148,20 +164,20 @@ void dp_worker_line(char *text, size_t size, const Shelflife__Status__Worker *w,
     name_process(name, w->host, w->pid);
     (void)dp_clean(doing, 32, w->doing);
     fit(doing, sizeof(doing), 9);
-    (void)snprintf(text, size, "%4u %s %s %9" PRIu64 " %9.1f %5" PRId64 " %8s %8s %8s %4.0f%% %6s", w->rank,
-            name, doing, w->slots, w->samples_per_second, w->staleness, dp_bytes(words[0], w->memory),
-            dp_bytes(words[1], w->sent), dp_bytes(words[2], w->received), 100.0 * w->wait_share,
-            since(words[3], w->heard, now));
+    (void)snprintf(text, size, "%4u %s %s %7" PRIu64 " %9.1f %5" PRId64 " %4.0f%% %6s %8s %8s %8s", w->rank,
+            name, doing, w->slots, w->samples_per_second, w->staleness, 100.0 * w->wait_share,
+            since(words[0], w->heard, now), dp_bytes(words[1], w->memory), dp_bytes(words[2], w->sent),
+            dp_bytes(words[3], w->received));
 }
 
 void dp_server_line(char *text, size_t size, const Shelflife__Status__Server *s, double now)
 {
     char name[NAME_MAX_BYTES * 2], words[6][DP_WORD_MAX];
     name_process(name, s->host, s->pid);
-    (void)snprintf(text, size, "%4u %s %7" PRId64 " %8" PRIu64 " %11s %7" PRIu64 " %7s %8s %8s %8s %6s",
+    (void)snprintf(text, size, "%4u %s %7" PRId64 " %7" PRIu64 " %10s %7" PRIu64 " %7s %6s %8s %8s %8s",
             s->rank, name, s->version, s->blocks, dp_bytes(words[0], s->parameter_bytes), s->queue,
-            dp_span(words[1], s->update_seconds), dp_bytes(words[2], s->memory), dp_bytes(words[3], s->sent),
-            dp_bytes(words[4], s->received), since(words[5], s->heard, now));
+            dp_span(words[1], s->update_seconds), since(words[2], s->heard, now),
+            dp_bytes(words[3], s->memory), dp_bytes(words[4], s->sent), dp_bytes(words[5], s->received));
 }
 
 void dp_event_line(char *text, size_t size, const Shelflife__Status__Event *event)

@@ -12,7 +12,8 @@ const char *dp_clean(char *buffer, size_t size, const char *text);
 /* These write at most DP_WORD_MAX bytes and return text. */
 const char *dp_bytes(char *text, uint64_t bytes); /* 812 B, 1.23 MB */
 const char *dp_count(char *text, uint64_t count); /* 68,978 */
-const char *dp_span(char *text, double seconds);  /* 0.4 s, 12 s, 12:31, 3 d 04 h */
+const char *dp_span(char *text, double seconds);  /* 15 ms, 1.5 s, 12 s, 12:31, 3 d 04 h */
+const char *dp_brief(char *text, double value);   /* 0.02, 123, 2e-05: where there is little room */
 const char *dp_figure(char *text, double value);  /* 0.0189, 123.4, 1.2e-05, - when it is not finite */
 
 /* The value of a list, NaN beyond its end. */
@@ -25,11 +26,9 @@ void dp_headline(char *text, size_t size, const Shelflife__Status__Status *statu
 
 /* Lines of tables, and their headings. now: Unix seconds. */
 #define DP_WORKER_HEADING                                                                                    \
-    "rank process                doing         slots samples/s stale   memory     sent received  wait  "     \
-    "heard"
+    "rank process            doing       slots samples/s stale  wait  heard   memory     sent received"
 #define DP_SERVER_HEADING                                                                                    \
-    "rank process                version   blocks  parameters   queue  update   memory     sent received  "  \
-    "heard"
+    "rank process            version  blocks parameters   queue  update  heard   memory     sent received"
 void dp_worker_line(char *text, size_t size, const Shelflife__Status__Worker *worker, double now);
 void dp_server_line(char *text, size_t size, const Shelflife__Status__Server *server, double now);
 void dp_event_line(char *text, size_t size, const Shelflife__Status__Event *event);
