@@ -17,10 +17,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define PS_PUBLISHER_RING 64              /* messages on their way to the thread */
-#define PS_PUBLISHER_QUEUE 64             /* messages on their way to one subscriber */
-#define PS_PUBLISHER_SUBSCRIPTION_MAX 256 /* bytes of what a subscriber may send */
-#define PS_PUBLISHER_GARBAGE_MAX 4096     /* subscriptions to topics that do not exist, and other messages */
+#define PS_PUBLISHER_RING 64  /* messages on their way to the thread */
+#define PS_PUBLISHER_QUEUE 64 /* messages on their way to one subscriber */
+#define PS_PUBLISHER_SUBSCRIPTION_MAX                                                                        \
+    1024 /* bytes of what a subscriber may send; the handshake of CURVE takes up to 512 */
+#define PS_PUBLISHER_GARBAGE_MAX 4096 /* subscriptions to topics that do not exist, and other messages */
 #define PS_PUBLISHER_CONNECTIONS_MAX 256
 #define PS_PUBLISHER_REST_MS 20 /* between two readings of subscriptions */
 #define PS_PUBLISHER_LINGER_MS 500

@@ -9,6 +9,7 @@
 
 #define PANEL_COLUMNS_MIN 26 /* narrower, and there are fewer panels */
 #define LINE_MAX_BYTES 1024
+#define EVENT_ROWS_MAX 10 /* while others want room */
 
 static int put(struct dp_canvas *c, int row, int column, int ink, const char *text)
 {
@@ -198,8 +199,6 @@ static void draw_validation(struct dp_canvas *c, const struct dp_screen *s, int 
     const Shelflife__Status__Validation *v = s->status->last_validation;
     char line[LINE_MAX_BYTES], name[SL_NAME_MAX], words[2][DP_WORD_MAX];
     int column = 0;
-    if (v == NULL)
-        return;
     (void)snprintf(line, sizeof(line), "validation at %lld", (long long)v->step);
     column = put(c, row, 0, DP_INK_BOLD, line);
     for (size_t b = 0; b < v->n_branch && b < SL_BRANCHES_MAX; b++) {
@@ -237,10 +236,11 @@ void dp_screen_draw(struct dp_canvas *c, const struct dp_screen *s)
     plot = plot < 3 ? 3 : plot > 16 ? 16 : plot;
     if (end - row >= plot)
         row = draw_panels(c, s, row, plot);
-    if (end - row >= 3)
+    if (end - row >= 3 && s->status->last_validation != NULL)
         draw_validation(c, s, row++);
     int events = (end - row) / 3;
-    events = events > 10 ? 10 : events;
+    events = events > EVENT_ROWS_MAX ? EVENT_ROWS_MAX : events;
+    events = events > (int)s->status->n_events ? (int)s->status->n_events : events;
     int servers = s->status->n_servers > 0 ? (int)s->status->n_servers + 1 : 0;
     int half = (end - row - events) / 2;
     servers = servers > half && half >= 2 ? half : servers;
