@@ -21,6 +21,8 @@ int dp_evaluate(int argc, char **argv);
 int dp_predict(int argc, char **argv);
 int dp_export(int argc, char **argv);
 int dp_snapshot(int argc, char **argv);
+int dp_status(int argc, char **argv);
+int dp_top(int argc, char **argv);
 int dp_config(int argc, char **argv);
 int dp_keygen(int argc, char **argv);
 int dp_bench(int argc, char **argv);

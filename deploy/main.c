@@ -23,6 +23,8 @@ static const struct command commands[] = {
         {"worker", dp_worker, "run one worker"},
         {"node", dp_node, "run the server or worker that Slurm, Kubernetes or MPI says this is"},
         {"ssh", dp_ssh, "train on other machines: starts servers and workers there"},
+        {"status", dp_status, "say how a run goes"},
+        {"top", dp_top, "watch a run in the terminal"},
         {"evaluate", dp_evaluate, "measure a snapshot on a dataset"},
         {"predict", dp_predict, "say how long videos stay worth recommending"},
         {"export", dp_export, "write a snapshot as safetensors or ONNX for other programs"},
