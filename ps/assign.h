@@ -14,8 +14,8 @@ bool ps_assign_idle(const struct ps_worker *worker);
 bool ps_assign_share(const struct ps_roster *roster, const struct ps_open_step *step, int worker,
         bool among_idle, uint32_t *ret_begin, uint32_t *ret_end);
 
-/* ps_assign_overdue says whether a busy worker's run has taken longer than factor times what it, or the mean worker, usually needs, and than least_us. False while
- * nobody is known well enough to say. */
+/* ps_assign_overdue says whether a busy worker's run has taken longer than factor times what it, or the mean worker, usually needs, and than least_us. While no
+ * speed was ever known: than 15 times least_us. */
 bool ps_assign_overdue(
         const struct ps_roster *roster, int worker, int64_t now_us, double factor, int64_t least_us);
 

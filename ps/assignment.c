@@ -6,8 +6,6 @@
 
 #include <inttypes.h>
 
-#define AUDIT_BEATS 30
-
 int64_t ps_coordinator_samples_of_units(
         const struct ps_coordinator *c, const struct ps_open_step *step, uint32_t begin, uint32_t end)
 {
@@ -257,24 +255,14 @@ static enum sl_status see_to_orphans(struct ps_coordinator *c, struct sl_error *
     return assign_run(c, w, at, SL_PHASE_SKIP, begin, end, err);
 }
 
-/* When nobody's speed is known, any time beyond AUDIT_BEATS heartbeats is too long: whom we could compare with may be gone. */
-static bool audit_is_overdue(const struct ps_coordinator *c, int w)
-{
-    const struct sl_config *config = c->options.config;
-    int64_t elapsed_us = c->now_us - c->roster.workers[w].run.assigned_us;
-    if (c->roster.weight_count == 0)
-        return elapsed_us > AUDIT_BEATS * 1000 * config->cluster.heartbeat_ms;
-    return ps_assign_overdue(
-            &c->roster, w, c->now_us, config->cluster.straggler, 2000 * config->cluster.heartbeat_ms);
-}
-
 bool ps_coordinator_drop_overdue_audits(struct ps_coordinator *c)
 {
     bool any = false;
     for (int w = 0; w < c->roster.worker_end; w++) {
         struct ps_worker *worker = &c->roster.workers[w];
         if (!worker->present || ps_assign_idle(worker) || worker->run.phase != SL_PHASE_AUDIT ||
-                !audit_is_overdue(c, w))
+                !ps_assign_overdue(&c->roster, w, c->now_us, c->options.config->cluster.straggler,
+                        2000 * c->options.config->cluster.heartbeat_ms))
             continue;
         ps_coordinator_add_note(c, PS_ACTION_WARN, "%s is slow with an audit of step %" PRId64 ": given up",
                 worker->name, c->steps[worker->run.at].step);
