@@ -14,7 +14,7 @@ static void put_hash(struct sl_json *json, const char *key, uint64_t value)
 
 static void put_bytes(struct sl_json *json, const char *key, const ProtobufCBinaryData *bytes)
 {
-    sl_json_string_n(json, key, (const char *)bytes->data, bytes->size);
+    sl_json_string_n(json, key, (const char *)bytes->data, bytes->len);
 }
 
 static size_t value_size(ProtobufCType type)

@@ -151,11 +151,11 @@ static enum sl_status run(const struct arguments *a, struct sl_error *err)
     if (status == SL_OK && a->token_file != NULL)
         status = read_token(&token, a->token_file, err);
     if (status == SL_OK && a->keys != NULL)
-        status = sl_keys_load(&keys, a->keys, SL_KEYS_CLIENT, err);
+        status = sl_keys_load(&keys, a->keys, SL_KEYS_CLIENT, err); /* to say now what is wrong with them */
     if (status == SL_OK)
         status = dp_hub_create(&hub, err);
     if (status == SL_OK)
-        status = dp_feed_create(&feed, a->source, keys, hub, err);
+        status = dp_feed_create(&feed, a->source, a->keys, hub, err);
     const struct dp_gateway_options options = {.bind = a->bind, .token = token, .allow_host = a->allow_host};
     if (status == SL_OK)
         status = dp_gateway_create(&gateway, &options, feed, hub, err);

@@ -4,50 +4,53 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/memory.h"
+#include "common/proto_json.h"
+#include "common/proto_unpack.h"
+#include "common/status_client.h"
 #include "deploy/dashboard/history.h"
 #include "deploy/dashboard/places.h"
 #include "deploy/dashboard/prometheus.h"
-#include "deploy/dashboard/subscription.h"
 #include "deploy/dashboard/tail.h"
-#include "deploy/dashboard/view.h"
 
 #include <inttypes.h>
 #include <math.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
-#include <zmq.h>
 
 #define TICK_MS 250
 #define SCAN_US 3000000
 #define FOLLOW_US 500000
-#define LIVE_US 5000000            /* a run says something every second */
-#define TAKE_MAX 512               /* messages of one run at a time */
-#define STEPS_MAX 256              /* of one "steps" event; a page that misses some asks for the history */
-#define POST_MAX ((size_t)2 << 20) /* bytes of one event */
+#define TAKE_MAX 512  /* messages of one run at a time */
+#define STEPS_MAX 256 /* of one "steps" event; a page that misses some asks for the history */
+#define STATUS_MEMORY_MAX ((size_t)64 << 20) /* bytes of one status in memory */
+#define POST_MAX ((size_t)2 << 20)           /* bytes of one event */
 
 struct run {
     struct dp_place place;
     struct dp_history *history;
     struct dp_tail tail;
-    bool tail_more; /* the file has lines that were not read yet */
-    struct dp_subscription *subscription;
-    struct dp_news status; /* the last one; .status NULL = none */
-    int64_t heard_us;      /* monotonic, 0 = never */
-    double heard;          /* Unix seconds */
-    bool foreign;          /* another run answers at its endpoint */
-    int pending;           /* steps in `steps` */
+    bool tail_more;                  /* the file has lines that were not read yet */
+    struct sl_status_client *client; /* NULL: nobody to listen to */
+    enum sl_run_life life;           /* while there is a client */
+    char life_text[SL_STATUS_REASON_MAX];
+    bool refused; /* we are not let in: not asked again before the run starts anew */
+    double refused_start;
+    Shelflife__Status__Status *status; /* the last one, NULL = none */
+    double heard;                      /* Unix seconds, 0 = never */
+    bool foreign;                      /* another run answers at its endpoint */
+    int pending;                       /* steps in `steps` */
     struct sl_json steps;
 };
 
 struct dp_feed {
     char *source;
     bool single; /* an endpoint */
-    const struct sl_keys *keys;
+    char *keys;  /* folder, NULL = none */
     struct dp_hub *hub;
-    void *context;
     pthread_t thread;
     bool started;
     int wake; /* eventfd: end */
@@ -64,42 +67,52 @@ static void destroy_run(struct run *run)
         return;
     dp_history_destroy(run->history);
     dp_tail_fini(&run->tail);
-    dp_subscription_close(run->subscription);
-    dp_news_fini(&run->status);
+    sl_status_client_close(run->client);
+    if (run->status != NULL)
+        sl_proto_free(&run->status->base);
     sl_json_fini(&run->steps);
     sl_free(run);
 }
 
 /* ---- states ---- */
 
-static bool is_finished(const struct run *run)
-{
-    const Shelflife__Status__Status *status = run->status.status;
-    return status != NULL && status->state != NULL && strcmp(status->state, "finished") == 0;
-}
-
-/* What stands between us and the run: live, silent (it was heard, but not lately), finished (it said so), foreign, connecting (never heard), files (no socket known). */
+/* What stands between us and the run, as one word for the page, and a sentence: files (it never had a socket), foreign, refused, or the client's judgement. */
 static const char *link_name(const struct run *run)
 {
-    if (is_finished(run))
-        return "finished";
-    if (run->heard_us != 0 && sl_clock_monotonic_us() - run->heard_us <= LIVE_US)
-        return "live";
-    if (run->heard_us != 0)
-        return "silent";
+    static const char *const lives[] = {[SL_LIFE_CONNECTING] = "connecting",
+            [SL_LIFE_LIVE] = "live",
+            [SL_LIFE_QUIET] = "quiet",
+            [SL_LIFE_FINISHED] = "finished",
+            [SL_LIFE_GONE] = "gone"};
+    if (run->refused)
+        return "refused";
     if (run->foreign)
         return "foreign";
-    return run->place.endpoint[0] != 0 ? "connecting" : "files";
+    if (run->client != NULL)
+        return lives[run->life];
+    if (run->place.where.ended)
+        return "finished";
+    return run->place.where.endpoint[0] != 0 ? "gone" : "files";
 }
 
 static void put_link(struct sl_json *json, const struct run *run)
 {
+    const struct sl_status_place *where = &run->place.where;
     sl_json_string(json, "link", link_name(run));
-    if (run->heard_us != 0)
+    if (run->refused || (run->client != NULL && !run->foreign))
+        sl_json_string(json, "link_text", run->life_text);
+    else if (where->ended)
+        sl_json_string(json, "link_text", where->reason);
+    if (where->ended) {
+        sl_json_double(json, "ended", where->ended_at);
+        sl_json_int(json, "exit_code", where->exit_code);
+    }
+    if (run->heard > 0.0)
         sl_json_double(json, "heard", run->heard);
     if (dp_history_last_time(run->history) > 0.0)
         sl_json_double(json, "written", dp_history_last_time(run->history));
-    sl_json_string(json, "endpoint", run->place.endpoint);
+    if (where->endpoint[0] != 0)
+        sl_json_string(json, "endpoint", where->endpoint);
     sl_json_double(json, "now", 1e-6 * (double)sl_clock_wall_us());
 }
 
@@ -142,7 +155,7 @@ static void add_pending(struct dp_feed *feed, struct run *run, const Shelflife__
         sl_json_object(&run->steps, NULL);
         sl_json_array(&run->steps, "steps");
     }
-    dp_view_step(&run->steps, NULL, step);
+    sl_proto_json(&run->steps, NULL, &step->base);
     if (++run->pending == STEPS_MAX)
         post_steps(feed, run);
 }
@@ -162,71 +175,88 @@ static bool is_foreign(const struct run *run, const Shelflife__Status__Status *s
            strcmp(status->run->name, last_part(run->place.name)) != 0;
 }
 
-static void take_status(struct dp_feed *feed, struct run *run, struct dp_news *news, struct sl_error *err)
+static Shelflife__Status__Status *copy_status(const Shelflife__Status__Status *status)
 {
-    run->foreign = is_foreign(run, news->status);
+    size_t size = protobuf_c_message_get_packed_size(&status->base);
+    SL_AUTO_FREE uint8_t *bytes = sl_alloc(size + 1, 1);
+    if (bytes == NULL)
+        return NULL;
+    (void)protobuf_c_message_pack(&status->base, bytes);
+    return (Shelflife__Status__Status *)sl_proto_unpack(
+            &shelflife__status__status__descriptor, bytes, size, STATUS_MEMORY_MAX);
+}
+
+static void take_status(struct dp_feed *feed, struct run *run, const Shelflife__Status__Status *status)
+{
+    run->foreign = is_foreign(run, status);
     if (run->foreign)
         return;
-    if (run->place.folder[0] == 0 && news->status->run != NULL &&
-            dp_history_run(run->history, news->status->run, err) != SL_OK)
-        sl_log(SL_LOG_WARN, "dashboard", "status-refused", "reason=%s", err->text);
-    dp_news_fini(&run->status);
-    run->status = *news;
-    *news = (struct dp_news){0};
+    if (run->place.folder[0] == 0 && status->run != NULL &&
+            dp_history_run(run->history, status->run, NULL) != SL_OK)
+        return; /* a model that cannot be: nothing of it is shown */
+    Shelflife__Status__Status *copy = copy_status(status);
+    if (copy == NULL)
+        return;
+    if (run->status != NULL)
+        sl_proto_free(&run->status->base);
+    run->status = copy;
     post_steps(feed, run); /* a page that sees the step of this status has seen those before */
     sl_json_reset(&feed->post);
     sl_json_object(&feed->post, NULL);
     put_link(&feed->post, run);
-    dp_view_status(&feed->post, "status", run->status.status);
+    sl_proto_json(&feed->post, "status", &status->base);
     sl_json_end(&feed->post);
     post(feed, run, "status");
 }
 
-static void take(struct dp_feed *feed, struct run *run, struct dp_news *news, struct sl_error *err)
+static void take(struct dp_feed *feed, struct run *run, const struct sl_status_news *news)
 {
     bool own = run->place.folder[0] == 0; /* no files: history is what we hear */
-    if (news->kind == DP_NEWS_STATUS) {
-        take_status(feed, run, news, err);
-    } else if (run->foreign || (run->place.folder[0] != 0 && run->status.status == NULL)) {
+    run->heard = sl_status_client_heard(run->client);
+    if (news->kind == SL_NEWS_STATUS)
+        take_status(feed, run, news->status);
+    if (news->kind == SL_NEWS_STATUS || run->foreign || run->status == NULL)
         return; /* whose it is is not known before the first status */
-    } else if (news->kind == DP_NEWS_STEP) {
-        if (own && dp_history_step(run->history, news->step, err) != SL_OK)
-            return;
-        add_pending(feed, run, news->step);
-    } else if (news->kind == DP_NEWS_VALIDATION) {
-        if (own && dp_history_validation(run->history, news->validation, err) != SL_OK)
-            return;
-        sl_json_reset(&feed->post);
-        dp_view_validation(&feed->post, NULL, news->validation);
-        post(feed, run, "validation");
-    } else {
-        sl_json_reset(&feed->post);
-        dp_view_event(&feed->post, NULL, news->event);
-        post(feed, run, "event");
+    if (news->kind == SL_NEWS_STEP) {
+        if (!own || dp_history_step(run->history, news->step, NULL) == SL_OK)
+            add_pending(feed, run, news->step);
+        return;
     }
-    if (!run->foreign) {
-        run->heard_us = sl_clock_monotonic_us();
-        run->heard = 1e-6 * (double)sl_clock_wall_us();
-    }
+    if (news->kind == SL_NEWS_VALIDATION && own &&
+            dp_history_validation(run->history, news->validation, NULL) != SL_OK)
+        return;
+    sl_json_reset(&feed->post);
+    sl_proto_json(&feed->post, NULL, news->message);
+    post(feed, run, news->kind == SL_NEWS_VALIDATION ? "validation" : "event");
 }
 
-static void drain(struct dp_feed *feed, struct run *run)
+static void refuse(struct run *run, const struct sl_error *err)
 {
-    for (int i = 0; i < TAKE_MAX && run->subscription != NULL; i++) {
+    run->refused = true;
+    run->refused_start = run->place.where.started;
+    (void)snprintf(run->life_text, sizeof(run->life_text), "%.*s", SL_STATUS_REASON_MAX - 1, err->text);
+}
+
+/* Takes what has come, then asks how the run is. True when there may be more. */
+static bool drain(struct dp_feed *feed, struct run *run)
+{
+    enum sl_status status = SL_OK;
+    int taken = 0;
+    for (; taken < TAKE_MAX && status == SL_OK && run->client != NULL; taken++) {
         struct sl_error err = {0};
-        struct dp_news news;
-        enum sl_status status = dp_subscription_take(run->subscription, &news, &err);
+        struct sl_status_news news;
+        status = sl_status_client_next(run->client, 0, &news, &err);
         if (status == SL_OK) {
-            take(feed, run, &news, &err);
-            dp_news_fini(&news);
-        } else if (status == SL_BAD_DATA) {
-            char quoted[512];
-            sl_log(SL_LOG_WARN, "dashboard", "message-dropped", "reason=%s",
-                    sl_log_quote(quoted, sizeof(quoted), err.text));
-        } else {
-            return;
+            take(feed, run, &news);
+        } else if (status != SL_TIMEOUT) {
+            refuse(run, &err);
+            sl_status_client_close(run->client);
+            run->client = NULL;
         }
     }
+    if (run->client != NULL)
+        run->life = sl_status_client_life(run->client, run->life_text, sizeof(run->life_text));
+    return status == SL_OK && run->client != NULL;
 }
 
 /* ---- files ---- */
@@ -254,23 +284,24 @@ static void follow(struct run *run)
             run->place.folder[0] != 0 && length < (int)sizeof(path) && dp_tail_read(&run->tail, path, &sink);
 }
 
+/* Listens where there is somebody to listen to. A client finds a run that was started again by itself; one that has ended needs none. */
 static void connect_run(struct dp_feed *feed, struct run *run)
 {
-    const char *endpoint = run->place.endpoint;
-    if (run->subscription != NULL && strcmp(dp_subscription_endpoint(run->subscription), endpoint) == 0)
+    const struct sl_status_place *where = &run->place.where;
+    if (run->client != NULL && where->ended && run->life == SL_LIFE_FINISHED) {
+        sl_status_client_close(run->client);
+        run->client = NULL;
+    }
+    if (run->refused && where->started != run->refused_start)
+        run->refused = false;
+    if (run->client != NULL || run->refused || where->endpoint[0] == 0 || where->ended ||
+            sl_status_place_dead(where))
         return;
-    dp_subscription_close(run->subscription);
-    run->subscription = NULL;
-    run->foreign = false;
-    if (endpoint[0] == 0)
-        return;
-    dp_news_fini(&run->status); /* the run was started again: what the last process said is past */
-    run->heard_us = 0;
     struct sl_error err = {0};
-    char quoted[512];
-    if (dp_subscription_open(&run->subscription, feed->context, endpoint, feed->keys, &err) != SL_OK)
-        sl_log(SL_LOG_WARN, "dashboard", "no-subscription", "reason=%s",
-                sl_log_quote(quoted, sizeof(quoted), err.text));
+    run->foreign = false;
+    run->life = SL_LIFE_CONNECTING;
+    if (sl_status_client_open(&run->client, where, feed->keys, SL_STATUS_ALL, &err) != SL_OK)
+        refuse(run, &err);
 }
 
 static struct run *find(const struct dp_feed *feed, const char *name)
@@ -329,8 +360,7 @@ static enum sl_status scan(struct dp_feed *feed, struct sl_error *err)
         feed->places[0] = (struct dp_place){.modified = 1.0};
         (void)snprintf(feed->places[0].name, sizeof(feed->places[0].name), "%.*s", DP_PLACE_NAME_MAX - 1,
                 feed->source);
-        (void)snprintf(feed->places[0].endpoint, sizeof(feed->places[0].endpoint), "%.*s",
-                DP_ENDPOINT_MAX - 1, feed->source);
+        status = sl_status_place_read(&feed->places[0].where, feed->source, err);
     } else {
         status = dp_places_scan(feed->places, &count, feed->source, err);
     }
@@ -344,17 +374,17 @@ static enum sl_status scan(struct dp_feed *feed, struct sl_error *err)
 
 /* ---- the thread ---- */
 
-/* Waits for messages or the end; true at the end. busy: there is work, only look. */
+/* Waits for messages or the end; true at the end. busy: there is work, only look. ZeroMQ's descriptors tell only once, and everything is drained each time. */
 static bool wait_for_news(struct dp_feed *feed, bool busy)
 {
-    zmq_pollitem_t items[DP_PLACES_MAX + 1] = {{.fd = feed->wake, .events = ZMQ_POLLIN}};
-    int count = 1;
+    struct pollfd items[DP_PLACES_MAX + 1] = {{.fd = feed->wake, .events = POLLIN}};
+    nfds_t count = 1;
     for (int i = 0; i < feed->run_count; i++)
-        if (feed->runs[i]->subscription != NULL)
-            items[count++] = (zmq_pollitem_t){
-                    .socket = dp_subscription_socket(feed->runs[i]->subscription), .events = ZMQ_POLLIN};
-    (void)zmq_poll(items, count, busy ? 0 : TICK_MS);
-    return (items[0].revents & ZMQ_POLLIN) != 0;
+        if (feed->runs[i]->client != NULL)
+            items[count++] =
+                    (struct pollfd){.fd = sl_status_client_fd(feed->runs[i]->client), .events = POLLIN};
+    (void)poll(items, count, busy ? 0 : TICK_MS);
+    return (items[0].revents & POLLIN) != 0;
 }
 
 static void *work(void *argument)
@@ -368,7 +398,7 @@ static void *work(void *argument)
         (void)pthread_mutex_lock(&feed->lock);
         for (int i = 0; i < feed->run_count; i++) {
             struct run *run = feed->runs[i];
-            drain(feed, run);
+            busy |= drain(feed, run);
             if (run->tail_more || now - followed >= FOLLOW_US)
                 follow(run);
             busy |= run->tail_more;
@@ -388,7 +418,7 @@ static void *work(void *argument)
     return NULL;
 }
 
-enum sl_status dp_feed_create(struct dp_feed **ret_feed, const char *source, const struct sl_keys *keys,
+enum sl_status dp_feed_create(struct dp_feed **ret_feed, const char *source, const char *keys,
         struct dp_hub *hub, struct sl_error *err)
 {
     struct dp_feed *feed = sl_alloc(1, sizeof(*feed));
@@ -396,20 +426,18 @@ enum sl_status dp_feed_create(struct dp_feed **ret_feed, const char *source, con
         return sl_fail(err, SL_NO_MEMORY, "out of memory for the dashboard");
     (void)pthread_mutex_init(&feed->lock, NULL);
     sl_json_init(&feed->post, POST_MAX);
-    feed->keys = keys;
+    feed->keys = keys == NULL ? NULL : sl_strdup(keys);
     feed->hub = hub;
     feed->single = dp_place_is_endpoint(source);
     feed->source = sl_strdup(source);
     feed->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    feed->context = zmq_ctx_new();
     enum sl_status status = SL_OK;
-    if (feed->source == NULL || feed->wake < 0 || feed->context == NULL)
+    if (feed->source == NULL || feed->wake < 0 || (keys != NULL && feed->keys == NULL))
         status = sl_fail(err, SL_FAILED, "cannot set up the dashboard: out of memory or descriptors");
     if (status == SL_OK)
         status = scan(feed, err);
-    if (status == SL_OK && feed->single && feed->runs[0]->subscription == NULL)
-        status = sl_fail(
-                err, SL_USAGE, "%s: not an endpoint that can be connected to; write tcp://HOST:PORT", source);
+    if (status == SL_OK && feed->single && feed->runs[0]->client == NULL)
+        status = sl_fail(err, SL_FAILED, "%s", feed->runs[0]->life_text);
     if (status == SL_OK) {
         feed->started = pthread_create(&feed->thread, NULL, work, feed) == 0;
         if (!feed->started)
@@ -435,14 +463,12 @@ void dp_feed_destroy(struct dp_feed *feed)
     }
     for (int i = 0; i < feed->run_count; i++)
         destroy_run(feed->runs[i]);
-    if (feed->context != NULL)
-        while (zmq_ctx_term(feed->context) != 0 && zmq_errno() == EINTR)
-            continue;
     if (feed->wake >= 0)
         (void)close(feed->wake);
     sl_json_fini(&feed->post);
     (void)pthread_mutex_destroy(&feed->lock);
     sl_free(feed->source);
+    sl_free(feed->keys);
     sl_free(feed);
 }
 
@@ -450,7 +476,7 @@ void dp_feed_destroy(struct dp_feed *feed)
 
 static void put_summary(struct sl_json *json, const struct run *run)
 {
-    const Shelflife__Status__Status *status = run->status.status;
+    const Shelflife__Status__Status *status = run->status;
     int64_t step = dp_history_last_step(run->history);
     sl_json_object(json, NULL);
     sl_json_string(json, "name", run->place.name);
@@ -488,8 +514,8 @@ bool dp_feed_status(struct dp_feed *feed, const char *name, struct sl_json *json
         sl_json_object(json, NULL);
         sl_json_string(json, "name", run->place.name);
         put_link(json, run);
-        if (run->status.status != NULL)
-            dp_view_status(json, "status", run->status.status);
+        if (run->status != NULL)
+            sl_proto_json(json, "status", &run->status->base);
         else
             sl_json_null(json, "status");
         sl_json_end(json);
@@ -523,7 +549,7 @@ void dp_feed_metrics(struct dp_feed *feed, struct sl_text *text)
     for (int i = 0; i < feed->run_count; i++)
         scraped[i] = (struct dp_scraped){.name = feed->runs[i]->place.name,
                 .up = strcmp(link_name(feed->runs[i]), "live") == 0,
-                .status = feed->runs[i]->status.status};
+                .status = feed->runs[i]->status};
     dp_prometheus_write(text, scraped, feed->run_count);
     (void)pthread_mutex_unlock(&feed->lock);
 }

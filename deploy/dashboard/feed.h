@@ -2,7 +2,7 @@
 /* What the dashboard knows: a thread that finds runs, listens to their status sockets, follows their metrics.jsonl, and posts what is new to the hub. The
  * gateway asks it for texts.
  *
- *     dp_feed_create(&feed, "runs", keys, hub, err);
+ *     dp_feed_create(&feed, "runs", NULL, hub, err);
  *     dp_feed_history(feed, "a", &json);           // any thread
  *     dp_feed_destroy(feed);
  *
@@ -13,14 +13,13 @@
  */
 #include "common/error.h"
 #include "common/json.h"
-#include "common/keys.h"
 #include "deploy/dashboard/hub.h"
 
 struct dp_feed;
 
-/* dp_feed_create begins to read: source is a run's folder, a folder of runs, or an endpoint. Owns: borrows keys (NULL: none) and hub. Errors: NOT_FOUND, FAILED, NO_MEMORY. */
-SL_MUST_USE enum sl_status dp_feed_create(struct dp_feed **ret_feed, const char *source,
-        const struct sl_keys *keys, struct dp_hub *hub, struct sl_error *err);
+/* dp_feed_create begins to read: source is a run's folder, a folder of runs, or an endpoint. Owns: borrows hub. keys: a folder with client.key and server.pub, NULL: none. Errors: NOT_FOUND, FAILED, NO_MEMORY. */
+SL_MUST_USE enum sl_status dp_feed_create(struct dp_feed **ret_feed, const char *source, const char *keys,
+        struct dp_hub *hub, struct sl_error *err);
 void dp_feed_destroy(struct dp_feed *feed); /* NULL is fine */
 
 /* dp_feed_runs writes {"source":…,"runs":[{"name","link","state","step",…}]}, the newest first. */

@@ -2,10 +2,8 @@
 #include "deploy/dashboard/places.h"
 
 #include "common/file.h"
-#include "common/memory.h"
 
 #include <dirent.h>
-#include <jansson.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,7 +11,6 @@
 #include <sys/stat.h>
 
 #define ENTRIES_MAX 4096 /* names looked at in one folder */
-#define STATUS_FILE_MAX ((size_t)64 << 10)
 
 static const char *const marks[] = {"metrics.jsonl", "status.json", "config.resolved.yaml"};
 
@@ -41,23 +38,6 @@ static double newest_mark(const char *folder)
         newest = time > newest ? time : newest;
     }
     return newest;
-}
-
-/* The endpoint in status.json; "" when there is none, or none that can be connected to. */
-static void read_endpoint(char *endpoint, const char *folder)
-{
-    char path[SL_PATH_MAX];
-    SL_AUTO_FREE char *bytes = NULL;
-    size_t size = 0;
-    endpoint[0] = 0;
-    if (!join_path(path, folder, "status.json") ||
-            sl_file_read(&bytes, &size, path, STATUS_FILE_MAX, NULL) != SL_OK)
-        return;
-    json_t *root = json_loadb(bytes, size, 0, NULL);
-    const char *text = json_string_value(json_object_get(root, "endpoint"));
-    if (text != NULL && dp_place_is_endpoint(text) && strlen(text) < DP_ENDPOINT_MAX)
-        (void)snprintf(endpoint, DP_ENDPOINT_MAX, "%s", text);
-    json_decref(root);
 }
 
 /* Keeps the newest when there are too many. */
@@ -142,7 +122,8 @@ enum sl_status dp_places_scan(struct dp_place *places, int *ret_count, const cha
     if (status != SL_OK)
         return status;
     for (int i = 0; i < count; i++)
-        read_endpoint(places[i].endpoint, places[i].folder);
+        if (sl_status_place_read(&places[i].where, places[i].folder, NULL) != SL_OK)
+            places[i].where = (struct sl_status_place){0}; /* files only */
     qsort(places, (size_t)count, sizeof(places[0]), newer_first);
     *ret_count = count;
     return SL_OK;

@@ -8,19 +8,19 @@
  */
 #include "common/config.h"
 #include "common/error.h"
+#include "common/status_place.h"
 
 #include <stdbool.h>
 
 #define DP_PLACES_MAX 48
 #define DP_PLACE_NAME_MAX 256
-#define DP_ENDPOINT_MAX 512
 
 struct dp_place {
     char name
             [DP_PLACE_NAME_MAX]; /* its path below the root; the last part of the root's path when that is the run */
-    char folder[SL_PATH_MAX];       /* "" when only the socket is known */
-    char endpoint[DP_ENDPOINT_MAX]; /* "" while none is known */
-    double modified;                /* Unix seconds of its newest file of those above */
+    char folder[SL_PATH_MAX];     /* "" when only the socket is known */
+    double modified;              /* Unix seconds of its newest file of those above */
+    struct sl_status_place where; /* its status socket and how it ended; endpoint "" while none is known */
 };
 
 /* dp_places_scan lists the runs. Shapes: places has DP_PLACES_MAX. Errors: NOT_FOUND when root is not there, FAILED when it cannot be read. An empty list is fine. */
