@@ -14,7 +14,7 @@
 #include <stddef.h>
 
 #define DP_STREAMS_MAX 24
-#define DP_STREAM_QUEUE_MAX 128               /* messages */
+#define DP_STREAM_QUEUE_MAX 1024              /* messages */
 #define DP_STREAM_BYTES_MAX ((size_t)4 << 20) /* in one queue */
 
 struct dp_hub;

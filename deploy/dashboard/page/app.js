@@ -73,7 +73,8 @@ function drawRibbons(spans) {
     const [label, canvas, words] = box.children[m].children, k = h.coefficient[m]?.[at], share = h.heldShare(m);
     label.textContent = label.title = name;
     label.style.color = `var(${colorOf(m)})`;
-    words.textContent = share === null ? "" : `held back in ${percent(share, 0)} of all steps`;
+    words.textContent = share === null ? "" : `held back in ${percent(share, 0)} of steps`;
+    words.title = words.textContent;
     canvas.setAttribute("aria-label", `${name}: ${words.textContent}`);
     canvas.width = canvas.clientWidth * devicePixelRatio;
     canvas.height = canvas.clientHeight * devicePixelRatio;
@@ -81,7 +82,7 @@ function drawRibbons(spans) {
     c.fillStyle = css.getPropertyValue(colorOf(m));
     for (const span of spans) {
       if (span.modality !== m) continue;
-      const x = (s) => ((s - from) / (to - from)) * canvas.width;
+      const x = (s) => Math.round(((s - from) / (to - from)) * canvas.width);
       c.globalAlpha = Math.min(1, 0.3 + span.weight);
       c.fillRect(x(span.from), 0, Math.max(1, x(span.to) - x(span.from)), canvas.height);
     }
@@ -125,6 +126,7 @@ function showState() {
 
 function show() {
   showState();
+  for (const id of ["workers", "servers", "snapshots"]) $(id).closest(".card").hidden = view.status === null; // only the socket knows them
   panels.summary(view);
   panels.workers(view);
   panels.servers(view);

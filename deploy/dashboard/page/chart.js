@@ -32,7 +32,7 @@ export function ticks(low, high, wanted = 4) {
   const span = high - low;
   if (!(span > 0)) return [low];
   const rough = span / wanted, power = 10 ** Math.floor(Math.log10(rough));
-  const unit = [1, 2, 5, 10].find((u) => u * power >= rough) * power;
+  const unit = [1, 2, 2.5, 5, 10].find((u) => u * power >= rough * 0.999) * power;
   const found = [];
   for (let value = Math.ceil(low / unit - 1e-9) * unit; value <= high + unit * 1e-9; value += unit) found.push(Math.abs(value) < unit * 1e-9 ? 0 : value);
   return found;
@@ -190,7 +190,7 @@ export class Chart {
     c.lineWidth = 1;
     c.textAlign = "right";
     c.textBaseline = "middle";
-    const marks = log ? [0.1, 0.2, 0.33, 0.5, 0.67, 0.8, 1, 1.25, 1.5, 2, 3, 5, 10].filter((v) => v >= low && v <= high) : ticks(low, high, height < 150 ? 3 : 4);
+    const marks = log ? [0.1, 0.2, 0.33, 0.5, 0.67, 0.8, 1, 1.25, 1.5, 2, 3, 5, 10].filter((v) => v >= low && v <= high) : ticks(low, high, height < 150 ? 3 : 5);
     let lastY = Infinity;
     for (const mark of marks) {
       const y = Math.round(py(mark)) + 0.5;
@@ -213,7 +213,7 @@ export class Chart {
       c.setLineDash([]);
     }
     c.textBaseline = "alphabetic";
-    const steps = ticks(range[0], range[1], Math.max(2, Math.floor(width / 110))).filter(Number.isInteger);
+    const steps = ticks(range[0], range[1], Math.max(4, Math.floor(width / 110))).filter(Number.isInteger);
     for (const mark of steps) {
       const x = px(mark);
       c.textAlign = x > width - 30 ? "right" : "center";
@@ -225,8 +225,8 @@ export class Chart {
     for (const span of this.spans) {
       c.globalAlpha = 0.05 + 0.16 * span.weight;
       c.fillStyle = css(span.color);
-      const from = px(span.from);
-      c.fillRect(from, TOP, Math.max(1, px(span.to) - from), height - TOP - BOTTOM);
+      const from = Math.round(px(span.from)); // whole pixels: neighbours meet without a seam
+      c.fillRect(from, TOP, Math.max(1, Math.round(px(span.to)) - from), height - TOP - BOTTOM);
     }
     c.globalAlpha = 1;
   }
@@ -300,6 +300,7 @@ export class Chart {
     const index = at === null ? this.x.length - 1 : indexOf(this.x, at);
     this.series.forEach((s, i) => {
       let value = s.values[index];
+      for (let j = index; at === null && !isNumber(value) && j >= 0; j--) value = s.values[j]; // a run that ended earlier than another
       if (!s.values.length && s.dots?.length) value = s.dots[s.dots.length - 1].y;
       const text = this.options.format(value);
       if (this.values[i].textContent !== text) this.values[i].textContent = text;

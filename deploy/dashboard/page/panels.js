@@ -31,6 +31,7 @@ export function summary(view) {
   const over = link === "finished" || link === "gone" || link === "files";
   $("eta-text").textContent = over ? "" : isNumber(status?.eta_seconds) ? `${duration(status.eta_seconds)} left, until ${clock(Date.now() / 1000 + status.eta_seconds)}` : status ? "time left not known yet" : "";
   const bar = $("progress");
+  bar.hidden = !total;
   bar.setAttribute("aria-valuenow", (100 * share).toFixed(1));
   bar.setAttribute("aria-valuetext", $("progress-text").textContent);
   bar.firstElementChild.style.width = `${100 * share}%`;
@@ -41,12 +42,14 @@ function facts({ status, history }, over) {
   const rows = [];
   const add = (key, name, value, small) => rows.push([key, name, value, small]);
   const newest = (column) => (column?.length ? column[column.length - 1] : null);
-  const started = status?.run?.started, until = over ? status?.time : Date.now() / 1000;
-  if (started) add("elapsed", "Running for", duration(until - started), `since ${date(started).slice(5, 16)}`);
+  const started = status?.run?.started ?? history?.time[0], until = over ? status?.time ?? newest(history?.time) : Date.now() / 1000;
+  if (started) add("elapsed", over ? "Ran for" : "Running for", duration(until - started), `since ${date(started).slice(5, 16)}`);
   add("throughput", over ? "Last throughput" : "Throughput", figure(status?.samples_per_second ?? newest(history?.throughput)), "samples/s");
   if (isNumber(status?.bytes_per_second)) add("traffic", "Traffic", bytes(status.bytes_per_second), "per second");
   add("workers", "Workers", count(status ? status.workers.length : newest(history?.workers)), status?.lost_workers ? `${count(status.lost_workers)} lost so far` : "");
+  const best = history?.validations.filter((v) => v.best).at(-1);
   if (isNumber(status?.best_value)) add("best", "Best validation", figure(status.best_value), `at step ${count(status.best_step)}`);
+  else if (best) add("best", "Best validation", percent(best.branch.at(-1)?.accuracy), `at step ${count(best.step)}`);
   if (isNumber(status?.last_step?.rate)) add("rate", "Learning rate", figure(status.last_step.rate), "");
   if (isNumber(status?.last_step?.seconds)) add("step", "Last step", `${figure(status.last_step.seconds)}\u202fs`, `${count(status.last_step.samples)} samples`);
   if (isNumber(status?.last_step?.flips)) add("flips", "Lead changed", count(status.last_step.flips), status.last_step.flips === 1 ? "time" : "times");
@@ -54,7 +57,7 @@ function facts({ status, history }, over) {
   if (status?.rollbacks) add("rollbacks", "Rollbacks", count(status.rollbacks), "");
   if (status?.refused) add("refused", "Refused", count(status.refused), "peers, messages");
   $("facts").replaceChildren(...rows.map(([key, name, value, small]) =>
-    element("div", { "data-fact": key }, element("dt", {}, name), element("dd", {}, value, small ? element("small", {}, ` ${small}`) : null))));
+    element("div", { "data-fact": key }, element("dt", {}, name), element("dd", {}, value, small ? element("small", {}, small) : null))));
 }
 
 // ---- validation ----
@@ -68,7 +71,7 @@ export function validation(history, colors, chosen, choose) {
     $("validation-note").textContent = "";
     return;
   }
-  $("validation-note").textContent = `step ${count(last.step)}, ${count(last.samples)} samples in ${duration(last.seconds)}${last.best ? ", the best so far" : ""}`;
+  $("validation-note").textContent = `step ${count(last.step)}, ${count(last.samples)} samples in ${last.seconds < 60 ? `${figure(last.seconds)}\u202fs` : duration(last.seconds)}${last.best ? ", the best so far" : ""}`;
   const columns = [{ name: "Branch", class: "text" }, { name: "Accuracy", key: "accuracy" }, { name: "Macro F1", key: "macro_f1" }, { name: "Loss", key: "loss" },
     { name: "Calibration", title: "expected calibration error", key: "ece" }, { name: "Ordinal", title: "mean distance between label and prediction, in labels", key: "ordinal_error" }];
   $("validation").replaceChildren(table(columns, last.branch.map((b, i) => ({
@@ -143,7 +146,7 @@ export function workers(view) {
     { name: "Behind", title: "steps between its parameters and the newest", class: "extra" }, { name: "Slots", class: "extra" }, { name: "Threads", class: "extra" }, { name: "Memory", class: "extra" }, { name: "Sent", class: "extra" }, { name: "Received", class: "extra" }];
   const rows = list.map((w) => ({ cells: [String(w.rank ?? "–"), { node: w.host ?? "–", title: `${w.host ?? ""}, process ${w.pid ?? "–"}` }, health(w.heard, view.status, view), w.doing ?? "–",
     element("span", {}, figure(w.samples_per_second), meter(fastest > 0 ? w.samples_per_second / fastest : 0)), percent(w.wait_share, 0), count(w.staleness), count(w.slots), count(w.threads), bytes(w.memory), bytes(w.sent), bytes(w.received)] }));
-  $("workers").replaceChildren(rows.length ? table(columns, rows, "Workers") : empty(view.status ? "No worker takes part." : "Not known without the status socket."));
+  $("workers").replaceChildren(rows.length ? table(columns, rows, "Workers") : empty("No worker takes part."));
 }
 
 export function servers(view) {
@@ -153,7 +156,7 @@ export function servers(view) {
     { name: "Blocks", class: "extra" }, { name: "Dropped", title: "messages that did not count", class: "extra" }, { name: "Memory", class: "extra" }, { name: "Sent", class: "extra" }, { name: "Received", class: "extra" }];
   const rows = list.map((s) => ({ cells: [String(s.rank ?? "–"), { node: s.host ?? "–", title: `${s.host ?? ""}, process ${s.pid ?? "–"}` }, health(s.heard, view.status, view), { node: s.endpoint ?? "–", title: s.endpoint }, count(s.version),
     isNumber(s.update_seconds) ? `${figure(1000 * s.update_seconds)}\u202fms` : "–", count(s.queue), count(s.blocks), count(s.dropped), bytes(s.memory), bytes(s.sent), bytes(s.received)] }));
-  $("servers").replaceChildren(rows.length ? table(columns, rows, "Servers") : empty(view.status ? "No server is known." : "Not known without the status socket."));
+  $("servers").replaceChildren(rows.length ? table(columns, rows, "Servers") : empty("No server is known."));
 }
 
 // ---- what happened ----
@@ -170,7 +173,7 @@ export function snapshots(status) {
   const list = status?.snapshots ?? [];
   const columns = [{ name: "Step", class: "text" }, { name: "Written", class: "text" }, { name: "Size" }, { name: "Took" }, { name: "", class: "text" }];
   $("snapshots").replaceChildren(list.length ? table(columns, list.slice().reverse().map((s) => ({
-    cells: [count(s.step), { node: clock(s.time), title: date(s.time) }, bytes(s.size), isNumber(s.seconds) ? `${figure(s.seconds)}\u202fs` : "–", s.best ? "best" : ""] })), "Snapshots") : empty(status ? "None written yet." : "Not known without the status socket; `shelflife snapshot list` reads the folder."));
+    cells: [count(s.step), { node: clock(s.time), title: date(s.time) }, bytes(s.size), isNumber(s.seconds) ? `${figure(s.seconds)}\u202fs` : "–", s.best ? "best" : ""] })), "Snapshots") : empty("None written yet."));
 }
 
 export function runs(list, current, open) {
