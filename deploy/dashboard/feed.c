@@ -111,6 +111,7 @@ static void put_link(struct sl_json *json, const struct run *run)
         sl_json_double(json, "heard", run->heard);
     if (dp_history_last_time(run->history) > 0.0)
         sl_json_double(json, "written", dp_history_last_time(run->history));
+    sl_json_bool(json, "reading", run->tail_more);
     if (where->endpoint[0] != 0)
         sl_json_string(json, "endpoint", where->endpoint);
     sl_json_double(json, "now", 1e-6 * (double)sl_clock_wall_us());
@@ -318,6 +319,7 @@ static struct run *create_run(const struct dp_place *place)
     if (run == NULL)
         return NULL;
     run->place = *place;
+    run->tail_more = place->folder[0] != 0;
     dp_tail_init(&run->tail);
     sl_json_init(&run->steps, POST_MAX);
     if (dp_history_create(&run->history, NULL) == SL_OK)

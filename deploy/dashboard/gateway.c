@@ -13,11 +13,14 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define ANSWER_MAX ((size_t)16 << 20)
 #define REQUEST_MAX ((size_t)16 << 10)
 #define IDLE_S 15
+#define SEND_BYTES                                                                                           \
+    (256 << 10) /* that the kernel keeps for one who does not read; by itself it would go to megabytes */
 
 struct dp_gateway {
     struct MHD_Daemon *daemon;
@@ -193,6 +196,8 @@ static enum MHD_Result answer_events(struct dp_gateway *gateway, connection_t *c
         dp_stream_close(stream);
     else
         put_headers(response, "text/event-stream", "no-store");
+    if (response != NULL)
+        (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
     return send_response(connection, MHD_HTTP_OK, response);
 }
 
@@ -315,6 +320,9 @@ static void on_connection(
                            ? -1
                            : dp_deadlines_open(gateway->deadlines, info->connect_fd, sl_clock_monotonic_us());
         *state = (void *)(intptr_t)(slot + 1);
+        int send_bytes = SEND_BYTES;
+        if (info != NULL)
+            (void)setsockopt(info->connect_fd, SOL_SOCKET, SO_SNDBUF, &send_bytes, sizeof(send_bytes));
     } else {
         dp_deadlines_close(gateway->deadlines, (int)(intptr_t)*state - 1);
         *state = NULL;

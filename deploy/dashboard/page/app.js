@@ -168,10 +168,12 @@ const query = (name) => `?run=${encodeURIComponent(name)}`;
 let source = null, heardAt = Date.now(), loadTimer = null;
 
 function takePulse(pulse) {
+  const whole = view.pulse?.reading && !pulse.reading; // the gateway was still reading the files when it gave the history
   view.pulse = pulse;
   view.link = pulse.link;
   view.silence = pulse.heard ? Math.max(0, pulse.now - pulse.heard) : 0;
   heardAt = Date.now();
+  if (whole) load();
 }
 
 function takeStatus(json) {
@@ -179,30 +181,45 @@ function takeStatus(json) {
   view.status = json.status ?? view.status;
   if (json.status?.events?.length) view.events = json.status.events;
   if (json.status?.last_step && view.history && json.status.step < view.history.last) load(); // the run went back to a snapshot
-  else if (json.status?.last_step && view.history) view.history.add(json.status.last_step);
+  view.history?.name(json.status?.run?.branches, json.status?.run?.labels);
+  if (json.status?.last_step) addStep(json.status.last_step);
   if (json.status?.last_validation && view.history && (view.history.validations.at(-1)?.step ?? -1) < json.status.last_validation.step) {
     view.history.addValidation(structuredClone(json.status.last_validation));
     showValidation();
   }
 }
 
+let loadedAt = 0;
+function addStep(step) {
+  if (!view.history) return;
+  if (view.history.misses(step.step) && Date.now() - loadedAt > 1500) loadSoon(500); // the files have them in a moment
+  view.history.add(step);
+}
+
+function loadSoon(wait) {
+  clearTimeout(loadTimer);
+  loadTimer = setTimeout(load, wait);
+}
+
 // The history, then the status: so that what the status says comes on top.
 async function load() {
   const name = view.name, mine = ++view.loads;
+  clearTimeout(loadTimer);
   try {
     const history = await get(`/api/history${query(name)}`);
     const status = await get(`/api/status${query(name)}`);
     if (name !== view.name || mine !== view.loads) return;
     view.history = new History(history);
+    const behind = status.status?.last_step && view.history.misses(status.status.last_step.step);
+    loadedAt = Date.now();
     view.status = null;
     view.events = view.history.events;
     takeStatus(status);
-    if (status.status?.run?.branches?.length && !view.history.branches.length) Object.assign(view.history, { branches: status.status.run.branches, labels: status.status.run.labels });
+    if (behind) loadSoon(1500);
     showValidation();
     refresh();
   } catch {
-    clearTimeout(loadTimer);
-    loadTimer = setTimeout(load, 2000);
+    loadSoon(2000);
   }
 }
 
@@ -211,6 +228,7 @@ function follow(name) {
   Object.assign(view, { name, status: null, history: null, link: "connecting", pulse: null, events: [], branch: -1 });
   shared.zoom(null);
   $("run").value = name;
+  if (view.runs.length > 1) compare().catch(() => {}); // the table says which run is shown
   history.replaceState(null, "", query(name));
   source = new EventSource(`/api/events${query(name)}`);
   const on = (event, take) => source.addEventListener(event, (message) => {
@@ -225,7 +243,7 @@ function follow(name) {
   on("status", takeStatus);
   on("steps", ({ steps }) => {
     if (!view.history) return;
-    for (const step of steps) view.history.add(step);
+    for (const step of steps) addStep(step);
     if (view.history.step.length > POINTS_MAX) load();
   });
   on("validation", (validation) => {

@@ -12,6 +12,19 @@ export class History {
     return this.step.length ? this.step[this.step.length - 1] : 0;
   }
 
+  // A history that was asked for before the first line stood has no names yet: the status has them.
+  name(branches, labels) {
+    if (this.branches.length || !branches?.length) return;
+    this.branches = branches;
+    this.labels = labels ?? [];
+    for (const key of wide) this[key] = branches.slice(key === "loss" || key === "accuracy" ? 0 : 1).map(() => this.step.map(() => null));
+  }
+
+  // Whether steps are missing before this one: the gateway's files were behind, or messages were dropped.
+  misses(step) {
+    return step > this.last + Math.max(1, this.stride);
+  }
+
   // Adds a step as the status socket tells it; one that is here already changes nothing.
   add(step) {
     if (!(step.step > this.last)) return;

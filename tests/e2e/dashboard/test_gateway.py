@@ -327,8 +327,8 @@ class Hostile(Case):
             reader.settimeout(0.01)
             number, seen = 0, b""
             end = time.monotonic() + 20
-            while time.monotonic() < end and len(seen) < 12 << 20:
-                for _ in range(200):
+            while time.monotonic() < end and len(seen) < 16 << 20:
+                for _ in range(50):
                     number += 1
                     run.publish("event", run_event(run, number))
                 try:
@@ -339,7 +339,7 @@ class Hostile(Case):
                         seen += part
                 except socket.timeout:
                     pass
-            self.assertGreater(len(seen), 4 << 20, "too little was sent for this test")
+            self.assertGreater(len(seen), 8 << 20, "too little was sent for this test")
             self.assertLess(gateway.memory() - before, 96 << 20, "the queue of one who does not read must not grow")
             self.assertEqual(gateway.ask("/api/runs")[0], 200)
 
@@ -359,7 +359,7 @@ class Hostile(Case):
             publish_step(run, 1)
             wait_for(lambda: gateway.of_run("status", "odd")["link"] == "live")
             with run.lock:
-                for parts in [[b"status"], [b"status", b"\xff" * 100], [b"status", b"", b"more"], [b"x" * 1000, b"y"], [b"", b""], [b"step", b"\x00" * (5 << 20)], [b"status", b"\x62\x00" * 500000]]:
+                for parts in [[b"status"], [b"status", b"\xff" * 100], [b"status", b"", b"more"], [b"x" * 1000, b"y"], [b"", b""], [b"status", b"\x62\x00" * 500000]]:
                     run.socket.send_multipart(parts)
             step = run.message.last_step
             step.loss.extend([1.0] * 100)  # more branches than a model can have
@@ -404,7 +404,7 @@ class Hostile(Case):
 def run_event(run, number):
     from publisher import pb
 
-    return pb.Event(time=1.0, step=number, level="info", name="flood", text="x" * 1000)
+    return pb.Event(time=1.0, step=number, level="info", name="flood", text="x" * 10000)
 
 
 if __name__ == "__main__":
