@@ -322,12 +322,12 @@ export class Chart {
   listen() {
     const canvas = this.canvas;
     canvas.addEventListener("pointermove", (event) => {
-      if (!this.view) return;
+      if (!this.view || (event.movementX === 0 && event.movementY === 0)) return; // the page moved below a pointer that rests
       if (this.dragFrom !== undefined) this.drag = [this.dragFrom, event.offsetX];
       this.shared.point(this.stepAt(event));
     });
     canvas.addEventListener("pointerleave", () => {
-      if (this.dragFrom === undefined) this.shared.point(null);
+      if (this.dragFrom === undefined && document.activeElement?.tagName !== "CANVAS") this.shared.point(null); // the keyboard's cursor stays
     });
     canvas.addEventListener("pointerdown", (event) => {
       if (!this.view || event.button !== 0 || event.pointerType === "touch") return;

@@ -14,9 +14,9 @@ export class History {
 
   // A history that was asked for before the first line stood has no names yet: the status has them.
   name(branches, labels) {
+    if (!this.labels.length && labels?.length) this.labels = labels;
     if (this.branches.length || !branches?.length) return;
     this.branches = branches;
-    this.labels = labels ?? [];
     for (const key of wide) this[key] = branches.slice(key === "loss" || key === "accuracy" ? 0 : 1).map(() => this.step.map(() => null));
   }
 
