@@ -252,6 +252,7 @@ class Page(Case):
         with Publisher("keys", self.path("keys")) as run, Gateway(self.dir) as gateway:
             for number in range(1, 101):
                 publish_step(run, number, norm=number * 1.0)
+            wait_for(lambda: len(gateway.of_run("history", "keys")["step"]) == 100)
             run.validation(100, FIGURES, [[b + 1] * 36 for b in range(3)])
             run.status(state="training")
             self.browser.get(gateway.url)
