@@ -70,13 +70,22 @@ static enum sl_status measure(const struct dp_loaded *loaded, struct wk_dataset 
         struct sl_evaluation *evaluation, struct sl_error *err)
 {
     struct wk_executor *executor = NULL;
-    struct wk_executor_options options = {
-            loaded->config, loaded->layout, loaded->model, dataset, dataset, threads};
+    const struct sl_config *config = loaded->config;
+    struct sl_plan_options plan = {.count = wk_dataset_count(dataset),
+            .slots = config->batch.slots,
+            .slot_size = config->batch.slot_size,
+            .seed = config->seed};
+    struct wk_executor_options options = {.config = config,
+            .layout = loaded->layout,
+            .model = loaded->model,
+            .train = dataset,
+            .validation = dataset,
+            .plan = &plan,
+            .threads = threads};
     enum sl_status status = wk_executor_create(&executor, &options, err);
     if (status != SL_OK)
         return status;
-    uint64_t size = (uint64_t)loaded->config->batch.slot_size,
-             units = (wk_dataset_count(dataset) + size - 1) / size;
+    uint64_t size = (uint64_t)config->batch.slot_size, units = (wk_dataset_count(dataset) + size - 1) / size;
     struct wk_action run = {.kind = WK_ACTION_COMPUTE,
             .phase = SL_PHASE_VALIDATE,
             .slots = (uint32_t)units,
