@@ -18,13 +18,15 @@
 #define SL_MESSAGE_TEXT_MAX 512
 #define SL_ENDPOINT_MAX 240 /* bytes with the 0 */
 #define SL_SERVERS_MAX 1024
+/* Of step and version: far beyond any run; sums of a few do not overflow. */
+#define SL_STEP_MAX ((int64_t)1 << 53)
 
 /* One list makes the enum, the names and the checks of the codec. X(kind, name, least frames, most frames).
  * RESET and ALIVE belong to links.h and never reach a core. */
 #define SL_MESSAGE_KINDS(X)                                                                                      \
     X(RESET, "reset", 0, 0) /* any → any: I do not know you (any more); begin anew */                          \
     X(ALIVE, "alive", 0, 0) /* any → any: I am here; carries an acknowledgement */                             \
-    X(HELLO, "hello", 0, 0) /* worker, server → coordinator: here I am, this is my config and my data */       \
+    X(HELLO, "hello", 0, 2) /* worker, server → coordinator: here I am, this is my config and my data */       \
     X(WELCOME, "welcome", 0, 1) /* coordinator → worker: your rank; the frame lists the servers. → server */ \
     X(REFUSE, "refuse", 0, 0) /* coordinator → worker, server: we do not fit, text says how */                 \
     X(LOAD, "load", 1, 3)     /* coordinator → server: parameters of a block, and moments */                   \
@@ -105,8 +107,8 @@ struct sl_message {
     uint64_t peer;        /* of the receiver, 0 = not known yet: links.h */
     uint64_t sequence;    /* between the two, 0 = outside the order: links.h */
     uint64_t ack;         /* links.h */
-    int64_t step;         /* of training: which samples; never negative on the wire */
-    int64_t version;      /* of parameters: updates applied; never negative on the wire */
+    int64_t step;         /* of training: which samples; 0 … SL_STEP_MAX on the wire */
+    int64_t version;      /* of parameters: updates applied; 0 … SL_STEP_MAX on the wire */
     enum sl_phase phase;
     uint32_t slots; /* that have samples in this step */
     struct sl_node node;

@@ -316,7 +316,7 @@ enum sl_status ps_archive_restore(
         return status;
     }
     if (saved != NULL || !first)
-        sl_log(SL_LOG_INFO, "snapshot", first ? "resumed" : "rolled-back", "step=%" PRId64 " path=\"%s\"",
+        sl_log(SL_LOG_INFO, "snapshot", first ? "resumed" : "restored", "step=%" PRId64 " path=\"%s\"",
                 training.step, saved != NULL ? ps_saved_path(saved) : "");
     *ret_training = training;
     return SL_OK;

@@ -5,7 +5,8 @@
 
 #define NEWS 0.3 /* weight of the last run in the mean of a worker's speed */
 #define SECOND_CHANCE 16
-#define SLOW 0.25 /* of the mean speed: may get nothing */
+#define SLOW 0.25     /* of the mean speed: may get nothing */
+#define PATIENCE 15.0 /* times the least time, with a run while no speed is known */
 
 bool ps_assign_idle(const struct ps_worker *worker)
 {
@@ -25,7 +26,8 @@ bool ps_assign_share(const struct ps_roster *roster, const struct ps_open_step *
         count++;
     }
     double part = (among_idle ? step->todo : step->units) * own / total;
-    bool slow = part < 0.5 && own * count < SLOW * total;
+    /* with local shards it may be the only one that has the data */
+    bool slow = roster->workers[worker].readable == NULL && part < 0.5 && own * count < SLOW * total;
     if (slow && ((uint64_t)step->step + roster->workers[worker].rank) % SECOND_CHANCE != 0)
         return false;
     uint32_t share = part < 1.0 ? 1 : (uint32_t)ceil(part - 1e-9);
@@ -38,8 +40,10 @@ static double overdue(
 {
     const struct ps_run *run = &roster->workers[worker].run;
     double elapsed = (double)(now_us - run->assigned_us);
-    if (roster->weight_count == 0 || elapsed < (double)least_us)
+    if (elapsed < (double)least_us)
         return 0.0;
+    if (roster->known_weight <= 0.0)
+        return elapsed / (PATIENCE * (double)least_us);
     return elapsed * 1e-6 * ps_roster_weight(roster, worker) / (factor * (run->end - run->begin));
 }
 

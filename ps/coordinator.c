@@ -89,8 +89,8 @@ enum sl_status ps_coordinator_create(struct ps_coordinator **ret_coordinator,
     c->optimiser = ps_optimiser_from_config(config);
     c->open_max = ps_server_open_max(config);
     c->rolled_back_step = -1;
-    bool known = sl_config_find_metric(config, config->snapshots.keep_best, &c->keep_branch, &c->keep_metric);
-    assert(known); /* the config was checked */
+    if (!sl_config_find_metric(config, config->snapshots.keep_best, &c->keep_branch, &c->keep_metric))
+        c->keep_branch = -1; /* keep_best none: no snapshot is better than another */
     begin_at(c, &options->training);
     enum sl_status status = allocate(c, err);
     if (status == SL_OK && c->training.train_count > 0 && config->dataset.locality == SL_LOCALITY_SAMPLES)
@@ -303,7 +303,9 @@ static enum sl_status on_restored(
         c->training.validation_fingerprint = known.validation_fingerprint;
     }
     c->state = STATE_GATHERING;
-    return c->stopping ? ps_coordinator_begin_finish(c, c->finish_status, c->finish_text, err) : SL_OK;
+    if (c->stopping)
+        return ps_coordinator_begin_finish(c, c->finish_status, c->finish_text, err);
+    return ps_coordinator_load_if_gathered(c, err); /* all may have come meanwhile */
 }
 
 /* ---- events ---- */

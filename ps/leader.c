@@ -6,6 +6,7 @@
 #include "common/memory.h"
 #include "common/placement.h"
 #include "common/process.h"
+#include "common/signals.h"
 #include "ps/process.h"
 
 #include <inttypes.h>
@@ -38,6 +39,8 @@ enum sl_status ps_leader_open(struct ps_process *p, struct sl_error *err)
     if (status == SL_OK)
         status = ps_metrics_open(&p->metrics, config, training.step, err);
     if (status == SL_OK)
+        status = ps_tensorboard_open(&p->tensorboard, config, training.step, err);
+    if (status == SL_OK)
         status = sl_process_draw(&p->cluster, err);
     if (status != SL_OK)
         return status;
@@ -48,7 +51,12 @@ enum sl_status ps_leader_open(struct ps_process *p, struct sl_error *err)
             .incarnation = p->incarnation,
             .servers = config->cluster.servers,
             .training = training};
-    return ps_coordinator_create(&p->coordinator, &options, err);
+    struct ps_status_options publishing = {.config = config,
+            .keys = p->keys,
+            .config_hash = p->hello.config_hash,
+            .parameters = p->layout->trained};
+    status = ps_coordinator_create(&p->coordinator, &options, err);
+    return status == SL_OK ? ps_status_open(&p->status, &publishing, err) : status;
 }
 
 static enum sl_status serve(struct ps_process *p, struct sl_error *err)
@@ -75,6 +83,23 @@ void ps_leader_close(struct ps_process *p)
     ps_coordinator_destroy(p->coordinator);
     ps_archive_close(p->archive);
     ps_metrics_close(p->metrics);
+    ps_tensorboard_close(p->tensorboard);
+    ps_status_members_fini(&p->members);
+}
+
+/* As the command will end. */
+static int exit_code(const struct ps_process *p, enum sl_status status)
+{
+    if (status == SL_STOPPED)
+        return sl_signals_exit_code(p->signal_number, NULL);
+    return status > SL_GAVE_UP ? SL_FAILED : (int)status;
+}
+
+void ps_leader_close_status(struct ps_process *p, enum sl_status status, const struct sl_error *err)
+{
+    ps_status_close(p->status, exit_code(p, status),
+            status == SL_OK || p->finished || err == NULL ? p->finish_text : err->text);
+    p->status = NULL;
 }
 
 /* ---- what the coordinator wants ---- */
@@ -88,6 +113,40 @@ static void note_event(struct ps_process *p, enum sl_log_level level, const char
             SL_OK)
         sl_log(SL_LOG_WARN, "train", "metrics-failed", "reason=%s",
                 sl_log_quote(quoted, sizeof(quoted), problem.text));
+    ps_status_event(p->status, ps_coordinator_training(p->coordinator)->step, level, event, text);
+}
+
+/* The event files are somebody's convenience: when they cannot be written training goes on without them. */
+static void note_tensorboard(struct ps_process *p, enum sl_status status, const struct sl_error *problem)
+{
+    if (status == SL_OK)
+        return;
+    ps_tensorboard_close(SL_TAKE(p->tensorboard));
+    note_event(p, SL_LOG_WARN, "tensorboard-failed", problem->text);
+}
+
+static enum sl_status record_step(
+        struct ps_process *p, const struct ps_step_record *record, struct sl_error *err)
+{
+    struct sl_error problem = {0};
+    ps_console_step(&p->console, p->options->config, ps_coordinator_total_steps(p->coordinator), record);
+    ps_status_step(p->status, record);
+    note_tensorboard(p, ps_tensorboard_step(p->tensorboard, record, &problem), &problem);
+    return ps_metrics_step(p->metrics, record, err);
+}
+
+static enum sl_status record_validation(
+        struct ps_process *p, const struct ps_action *action, struct sl_error *err)
+{
+    struct sl_error problem = {0};
+    int64_t step = ps_coordinator_training(p->coordinator)->step,
+            epoch = step / ps_coordinator_steps_per_epoch(p->coordinator);
+    ps_console_validation(p->options->config, action, epoch);
+    ps_status_validation(p->status, step, epoch, action->seconds, action->best, action->evaluation);
+    note_tensorboard(
+            p, ps_tensorboard_validation(p->tensorboard, step, action->evaluation, &problem), &problem);
+    return ps_metrics_validation(
+            p->metrics, step, epoch, action->seconds, action->best, action->evaluation, err);
 }
 
 static void add_whole(struct sl_message *message, struct sl_buffer *buffer)
@@ -173,9 +232,6 @@ static void drop_snapshot(struct ps_process *p)
 static enum sl_status act(struct ps_process *p, const struct ps_action *action,
         const struct sl_message *cause, struct sl_error *err)
 {
-    const struct ps_training *training = ps_coordinator_training(p->coordinator);
-    int64_t epoch =
-            training->train_count > 0 ? training->step / ps_coordinator_steps_per_epoch(p->coordinator) : 0;
     bool server = action->to.role == SL_ROLE_SERVER;
     switch (action->kind) {
     case PS_ACTION_LOAD:
@@ -184,13 +240,9 @@ static enum sl_status act(struct ps_process *p, const struct ps_action *action,
         ps_archive_release(p->archive);
         return SL_OK;
     case PS_ACTION_STEP:
-        ps_console_step(
-                &p->console, p->options->config, ps_coordinator_total_steps(p->coordinator), &action->record);
-        return ps_metrics_step(p->metrics, &action->record, err);
+        return record_step(p, &action->record, err);
     case PS_ACTION_VALIDATION:
-        ps_console_validation(p->options->config, action, epoch);
-        return ps_metrics_validation(
-                p->metrics, training->step, epoch, action->seconds, action->best, action->evaluation, err);
+        return record_validation(p, action, err);
     case PS_ACTION_SNAPSHOT:
         begin_snapshot(p, action->best);
         return SL_OK;
@@ -251,6 +303,8 @@ static enum sl_status take_snapshot(struct ps_process *p, struct sl_error *err)
         sl_log(SL_LOG_INFO, "snapshot", "snapshot-written",
                 "step=%" PRId64 " best=%s bytes=%" PRIu64 " write_ms=%.1f", written.step,
                 written.best ? "yes" : "no", written.size, written.write_seconds * 1e3);
+    if (written.status == SL_OK)
+        ps_status_snapshot(p->status, written.step, written.size, written.best, written.write_seconds);
     struct ps_event event = {
             .kind = PS_EVENT_SNAPSHOT_WRITTEN, .status = written.status, .text = written.error.text};
     return ps_leader_step(p, &event, err);
@@ -276,7 +330,10 @@ static enum sl_status restore(struct ps_process *p, struct sl_error *err)
     restored.status = ps_archive_restore(p->archive, p->options->resume, &training, &problem);
     if (restored.status == SL_OK) {
         ps_metrics_close(SL_TAKE(p->metrics));
+        ps_tensorboard_close(SL_TAKE(p->tensorboard));
         status = ps_metrics_open(&p->metrics, p->options->config, training.step, err);
+        if (status == SL_OK)
+            status = ps_tensorboard_open(&p->tensorboard, p->options->config, training.step, err);
     }
     if (status != SL_OK)
         return status;
@@ -329,11 +386,40 @@ enum sl_status ps_leader_settle(struct ps_process *p, struct sl_error *err)
     return status;
 }
 
+/* ---- status ---- */
+
+/* What the cores know, for whoever watches. */
+static void update_status(struct ps_process *p)
+{
+    int64_t now_us = sl_clock_monotonic_us();
+    const struct sl_config *config = p->options->config;
+    if (p->finished || now_us < ps_status_due_us(p->status))
+        return;
+    struct ps_status_view view;
+    ps_status_view(&view, &p->members, p->coordinator, config->batch.slot_size);
+    view.refused = p->refused + p->offenders.total;
+    SL_AUTO_FREE int *owners = sl_alloc((size_t)p->layout->block_count, sizeof(*owners));
+    if (owners != NULL)
+        sl_placement_make(p->layout, config->cluster.servers, owners);
+    for (int s = 0; owners != NULL && s < view.server_count; s++) {
+        struct ps_status_server *server = &p->members.servers[s];
+        for (int b = 0; b < p->layout->block_count; b++) {
+            bool own = owners[b] == (int)server->rank;
+            server->blocks += own;
+            server->parameter_bytes += own ? p->layout->blocks[b].count * sizeof(float) : 0;
+        }
+    }
+    ps_status_update(p->status, &view, now_us);
+}
+
 enum sl_status ps_leader_tick(struct ps_process *p, struct sl_error *err)
 {
     struct ps_event tick = {.kind = PS_EVENT_TICK};
     enum sl_status status = take_snapshot(p, err);
     if (status == SL_OK && !p->finished && sl_clock_monotonic_us() >= p->updates.wake_us)
         status = ps_leader_step(p, &tick, err);
-    return status == SL_OK ? ps_leader_settle(p, err) : status;
+    if (status == SL_OK)
+        status = ps_leader_settle(p, err);
+    update_status(p);
+    return status;
 }

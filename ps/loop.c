@@ -9,6 +9,7 @@
 #include "common/placement.h"
 #include "common/process.h"
 #include "common/signals.h"
+#include "ps/endpoint.h"
 #include "ps/process.h"
 
 #include <inttypes.h>
@@ -26,24 +27,6 @@
 
 /* ---- open and close ---- */
 
-/* Nothing listens beyond this machine without keys unless the config says so. */
-static enum sl_status check_endpoint(
-        const struct sl_config *config, const char *name, const char *endpoint, struct sl_error *err)
-{
-    static const char *const local[] = {
-            "tcp://127.", "tcp://localhost:", "tcp://[::1]:", "ipc://", "inproc://"};
-    for (size_t i = 0; i < sizeof(local) / sizeof(local[0]); i++)
-        if (strncmp(endpoint, local[i], strlen(local[i])) == 0)
-            return SL_OK;
-    if (config->cluster.insecure || config->cluster.keys[0] != 0)
-        return SL_OK;
-    return sl_fail(err, SL_KEYS,
-            "%s %s can be reached from other machines, unencrypted: make keys (shelflife "
-            "keygen DIR) and set cluster.keys, or use a loopback address, or set cluster.insecure: true in a "
-            "network that you trust",
-            name, endpoint);
-}
-
 static const char *bind_endpoint(const struct ps_process *p)
 {
     const struct sl_config *config = p->options->config;
@@ -55,12 +38,17 @@ static const char *bind_endpoint(const struct ps_process *p)
 static enum sl_status check_options(const struct ps_process *p, struct sl_error *err)
 {
     const struct sl_config *config = p->options->config;
+    if (p->options->rank == 0 && config->cluster.status[0] != 0) {
+        enum sl_status status = ps_endpoint_check(config, "cluster.status", config->cluster.status, err);
+        if (status != SL_OK)
+            return status;
+    }
     if (p->options->rank < 0 || p->options->rank >= config->cluster.servers)
         return sl_fail(err, SL_USAGE,
                 "there is no server of rank %d: cluster.servers is %d, ranks begin with 0; give the same "
                 "cluster.servers to every process",
                 p->options->rank, config->cluster.servers);
-    return check_endpoint(config,
+    return ps_endpoint_check(config,
             p->options->bind != NULL ? "--bind"
             : p->options->rank == 0  ? "cluster.coordinator"
                                      : "cluster.bind",
@@ -527,6 +515,7 @@ enum sl_status ps_run(const struct ps_run_options *options, int *ret_signal, str
     if (status == SL_OK)
         status = finish(&p, err);
     *ret_signal = p.signal_number;
+    ps_leader_close_status(&p, status, err);
     close_process(&p);
     return status;
 }

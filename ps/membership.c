@@ -49,7 +49,7 @@ static enum sl_status refuse(
 {
     struct sl_message *m = ps_coordinator_message_to_send(c, SL_MESSAGE_REFUSE);
     if (m != NULL)
-        (void)snprintf(m->text, sizeof(m->text), "%s", text);
+        (void)snprintf(m->text, sizeof(m->text), "%.*s", SL_MESSAGE_TEXT_MAX - 1, text);
     ps_coordinator_add_note(c, PS_ACTION_REFUSED, "%s", text);
     return sl_outbox_add(&c->updates->outbox, to, m, err);
 }
@@ -145,8 +145,7 @@ static bool loading_or_later(const struct ps_coordinator *c)
     return c->state != STATE_GATHERING && c->state != STATE_RESTORING;
 }
 
-/* All servers and somebody's data are there: every server gets its blocks. */
-static enum sl_status load_if_gathered(struct ps_coordinator *c, struct sl_error *err)
+enum sl_status ps_coordinator_load_if_gathered(struct ps_coordinator *c, struct sl_error *err)
 {
     if (c->state != STATE_GATHERING || c->plan == NULL ||
             ps_roster_servers_present(&c->roster) < c->roster.server_count)
@@ -247,7 +246,7 @@ enum sl_status ps_coordinator_on_worker_hello(
     ps_coordinator_add_note(
             c, PS_ACTION_JOINED, "%s with %u threads", c->roster.workers[index].name, m->hello.threads);
     if (!loading_or_later(c))
-        return load_if_gathered(c, err);
+        return ps_coordinator_load_if_gathered(c, err);
     status = welcome_worker(c, &c->roster.workers[index], err);
     return status == SL_OK ? ps_coordinator_assign_work(c, err) : status;
 }
@@ -278,6 +277,11 @@ static enum sl_status roll_back(struct ps_coordinator *c, const char *why, struc
     c->cluster++;
     c->snapshot_wanted = false;
     c->snapshot_best = false;
+    if (!c->stopping) { /* what seemed to be the end is ahead again */
+        c->finish_after_save = false;
+        c->finish_status = SL_OK;
+        c->finish_text[0] = 0;
+    }
     c->state = STATE_RESTORING;
     ps_coordinator_add_action(c, PS_ACTION_RESTORE);
     return SL_OK;
@@ -290,7 +294,7 @@ enum sl_status ps_coordinator_lose_server(
     (void)snprintf(
             text, sizeof(text), "%s: %.*s", c->roster.servers[rank].name, SL_MESSAGE_TEXT_MAX / 2, why);
     ps_coordinator_add_note(c, PS_ACTION_LOST, "%s", text);
-    if (c->state == STATE_GATHERING) {
+    if (!loading_or_later(c)) { /* nothing was built on it yet */
         c->roster.servers[rank].present = false;
         return SL_OK;
     }
@@ -318,10 +322,14 @@ enum sl_status ps_coordinator_on_server_hello(
         return refuse(c, from, text, err);
     }
     if (c->roster.servers[hello->rank].present) {
+        struct sl_address before = {SL_ROLE_SERVER, c->roster.servers[hello->rank].id};
         (void)snprintf(text, sizeof(text), "it was started again as %s:%u", hello->host, hello->pid);
+        bool rolls_back = loading_or_later(c);
         enum sl_status status = ps_coordinator_lose_server(c, (int)hello->rank, text, err);
-        if (status != SL_OK || c->state != STATE_GATHERING)
+        if (status != SL_OK || rolls_back)
             return status; /* links are closed by the rollback: it says hello again */
+        /* this hello may be an old one that was late: then the one that lives must hear that it is out, and begins anew */
+        ps_coordinator_add_action(c, PS_ACTION_CLOSE)->to = before;
     }
     ps_roster_set_server(&c->roster, id, hello, c->now_us);
     ps_coordinator_add_note(c, PS_ACTION_JOINED, "%s", c->roster.servers[hello->rank].name);
@@ -331,7 +339,7 @@ enum sl_status ps_coordinator_on_server_hello(
         welcome->count = hello->servers;
     }
     enum sl_status status = sl_outbox_add(&c->updates->outbox, from, welcome, err);
-    return status == SL_OK ? load_if_gathered(c, err) : status;
+    return status == SL_OK ? ps_coordinator_load_if_gathered(c, err) : status;
 }
 
 enum sl_status ps_coordinator_on_loaded(

@@ -9,6 +9,9 @@
 #include "ps/metrics.h"
 #include "ps/offenders.h"
 #include "ps/server.h"
+#include "ps/status.h"
+#include "ps/status_view.h"
+#include "ps/tensorboard.h"
 
 struct ps_process {
     const struct ps_run_options *options;
@@ -32,6 +35,9 @@ struct ps_process {
     struct sl_outbox local; /* messages between the two cores, in order */
     struct ps_archive *archive;
     struct ps_metrics *metrics;
+    struct ps_tensorboard *tensorboard; /* NULL = none */
+    struct ps_status *status;           /* NULL = none */
+    struct ps_status_members members;   /* of its last view */
     struct ps_console console;
     bool saving;      /* between SNAPSHOT and WRITE or DROP */
     bool restore_due; /* RESTORE came: done when the event that brought it is done */
@@ -72,5 +78,7 @@ void ps_leader_close(struct ps_process *p);
 SL_MUST_USE enum sl_status ps_leader_step(struct ps_process *p, struct ps_event *event, struct sl_error *err);
 /* ps_leader_settle delivers what the cores tell each other, and does what had to wait for the end of an event, until nothing is left. */
 SL_MUST_USE enum sl_status ps_leader_settle(struct ps_process *p, struct sl_error *err);
+/* ps_leader_close_status tells whoever watches how the run ended: before the wire is closed, on an early failure too. */
+void ps_leader_close_status(struct ps_process *p, enum sl_status status, const struct sl_error *err);
 /* ps_leader_tick looks after the snapshot that is being written and the coordinator's clock. */
 SL_MUST_USE enum sl_status ps_leader_tick(struct ps_process *p, struct sl_error *err);

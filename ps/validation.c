@@ -28,7 +28,8 @@ static enum sl_status end_validation(struct ps_coordinator *c, struct sl_error *
     action->evaluation = c->evaluation;
     action->seconds = (double)(c->now_us - c->steps[PS_VALIDATION].opened_us) * 1e-6;
     c->training.validated_step = c->training.step;
-    double value = sl_evaluation_metric(c->evaluation, c->keep_branch, c->keep_metric);
+    double value =
+            c->keep_branch < 0 ? NAN : sl_evaluation_metric(c->evaluation, c->keep_branch, c->keep_metric);
     c->snapshot_best = is_gain(c, value);
     action->best = c->snapshot_best;
     if (c->snapshot_best) {

@@ -15,7 +15,7 @@
 
 #define MS 1000
 #define SECOND 1000000
-#define SEEDS 60
+#define SEEDS 30
 #define PACKETS_MAX 20000
 #define INCARNATIONS_MAX 4096
 #define CHAOS_US (30 * (int64_t)SECOND)
@@ -309,7 +309,7 @@ static void test_everything_arrives(void **unused)
         end(w);
     }
     /* the network was really bad */
-    assert_true(delivered > 100000 && resent > 1000 && duplicates > 1000 && early > 1000);
+    assert_true(delivered > 50000 && resent > 1000 && duplicates > 1000 && early > 1000);
 }
 
 static void test_links_end_and_begin_anew(void **unused)
@@ -323,7 +323,7 @@ static void test_links_end_and_begin_anew(void **unused)
         resets += sl_links_totals(w->coordinator.links).resets;
         end(w);
     }
-    if (ends < 500 || delivered < 20000 || resets < 50)
+    if (ends < 100 || delivered < 20000 || resets < 50)
         fail_msg("too quiet: %d links ended, %d messages arrived, %d RESETs", (int)ends, (int)delivered,
                 (int)resets);
 }
