@@ -464,7 +464,8 @@ static void drain(struct ps_process *p)
 static enum sl_status finish(struct ps_process *p, struct sl_error *err)
 {
     ps_console_end(&p->console);
-    drain(p);
+    if (p->finish_status != SL_TIMEOUT) /* nobody is there to take it */
+        drain(p);
     char quoted[SL_MESSAGE_TEXT_MAX * 2];
     sl_log(p->finish_status == SL_OK || p->finish_status == SL_STOPPED ? SL_LOG_INFO : SL_LOG_ERROR, "server",
             "finished", "status=%s reason=%s", sl_status_name(p->finish_status),
