@@ -251,6 +251,9 @@ static enum sl_status check_tree(const struct sl_message *m, struct sl_error *er
 {
     if (m->step < 0 || m->version < 0)
         return sl_fail(err, SL_BAD_DATA, "message field %s is negative", m->step < 0 ? "step" : "version");
+    if (m->step > SL_STEP_MAX || m->version > SL_STEP_MAX)
+        return sl_fail(err, SL_BAD_DATA, "message field %s is out of range",
+                m->step > SL_STEP_MAX ? "step" : "version");
     if (m->kind == SL_MESSAGE_PUSH || m->kind == SL_MESSAGE_STATS) {
         if (m->slots == 0 || m->slots > SL_SLOTS_MAX || m->node.level > 31 ||
                 !sl_tree_node_valid(m->slots, m->node))

@@ -130,6 +130,7 @@ struct sl_config {
         int keep;              /* newest snapshots kept; the best is kept besides */
         char keep_best
                 [SL_NAME_MAX]; /* BRANCH.accuracy | BRANCH.macro_f1 | BRANCH.loss, such as fused.accuracy */
+        bool tensorboard;      /* event files in dir/tensorboard besides metrics.jsonl */
     } snapshots;
     struct {
         int patience; /* validations without a better keep_best metric before training stops; 0 = off */
@@ -138,6 +139,7 @@ struct sl_config {
     struct {
         char coordinator[SL_PATH_MAX]; /* endpoint, tcp://HOST:PORT, port 0 = any */
         int servers, workers, threads; /* threads per worker; 0 = all cores shared out */
+        char status[SL_PATH_MAX];      /* endpoint of what is published for whoever watches; "" = nothing */
         char keys[SL_PATH_MAX];
         bool insecure;
         int64_t heartbeat_ms, timeout_ms, resend_ms;

@@ -402,6 +402,7 @@ static const struct sl_field snapshots_fields[] = {
                 AT(snapshots.keep_best),
                 .fallback = "fused.accuracy",
                 .none = true},
+        {.key = "tensorboard", .type = SL_FIELD_BOOL, AT(snapshots.tensorboard), .fallback = "false"},
 };
 
 static const struct sl_field early_stopping_fields[] = {
@@ -424,6 +425,11 @@ static const struct sl_field cluster_fields[] = {
                 AT(cluster.coordinator),
                 .fallback = "tcp://127.0.0.1:0"},
         {.key = "bind", .type = SL_FIELD_ENDPOINT, AT(cluster.bind), .fallback = "tcp://127.0.0.1:0"},
+        {.key = "status",
+                .type = SL_FIELD_ENDPOINT,
+                AT(cluster.status),
+                .fallback = "tcp://127.0.0.1:0",
+                .none = true},
         {.key = "servers", .type = SL_FIELD_INT, AT(cluster.servers), RANGE(1, 1024), .fallback = "1"},
         {.key = "workers", .type = SL_FIELD_INT, AT(cluster.workers), RANGE(1, 4096), .fallback = "1"},
         {.key = "threads", .type = SL_FIELD_INT, AT(cluster.threads), RANGE(0, 1024), .fallback = "0"},

@@ -34,8 +34,12 @@ static struct sl_link_entry *entry_of(const struct sl_link *link, uint64_t seque
     return &link->ring[sequence & (link->capacity - 1)];
 }
 
-void sl_link_drop_queue(struct sl_link *link)
+void sl_link_drop(struct sl_link *link)
 {
+    for (uint32_t i = 0; link->early != NULL && i < SL_LINKS_WINDOW_COUNT; i++)
+        sl_message_destroy(link->early[i]);
+    sl_free(SL_TAKE(link->early));
+    link->early_size = 0;
     for (uint64_t s = link->base; s < link->next; s++)
         sl_message_destroy(entry_of(link, s)->message);
     link->base = link->cursor = link->next;
@@ -161,6 +165,29 @@ void sl_link_note_received(struct sl_link *link, bool at_once, int64_t now_us)
         link->alive = true;
     else if (link->ack_at == SL_LINK_NEVER)
         link->ack_at = now_us + SL_LINKS_ACK_US;
+}
+
+void sl_link_keep_early(struct sl_link *link, struct sl_message **message, uint64_t size_max)
+{
+    uint64_t sequence = (*message)->sequence;
+    size_t size = sl_message_size(*message);
+    if (sequence - link->expected >= SL_LINKS_WINDOW_COUNT || link->early_size + size > size_max)
+        return;
+    if (link->early == NULL)
+        link->early = sl_alloc(SL_LINKS_WINDOW_COUNT, sizeof(struct sl_message *));
+    if (link->early == NULL || link->early[sequence % SL_LINKS_WINDOW_COUNT] != NULL)
+        return;
+    link->early[sequence % SL_LINKS_WINDOW_COUNT] = SL_TAKE(*message);
+    link->early_size += size;
+}
+
+struct sl_message *sl_link_take_early(struct sl_link *link)
+{
+    if (link->early == NULL || link->early[link->expected % SL_LINKS_WINDOW_COUNT] == NULL)
+        return NULL;
+    struct sl_message *message = SL_TAKE(link->early[link->expected % SL_LINKS_WINDOW_COUNT]);
+    link->early_size -= sl_message_size(message);
+    return message;
 }
 
 void sl_link_go_back(struct sl_link *link)

@@ -37,8 +37,11 @@ struct sl_link {
     bool probing;                      /* one message at a time, until something is heard */
     int64_t interval_us;               /* of resending, now */
     uint64_t expected;                 /* the sequence that is delivered next */
-    uint32_t unacknowledged;           /* messages since we sent something */
-    bool alive;                        /* a sign of life is to be sent */
+    struct sl_message *
+            *early; /* (SL_LINKS_WINDOW_COUNT,) or NULL: came before its turn; sequence s lies at s % count */
+    uint64_t early_size;     /* bytes in it */
+    uint32_t unacknowledged; /* messages since we sent something */
+    bool alive;              /* a sign of life is to be sent */
 
     int64_t heard_us, ack_at, heartbeat_at, resend_at, unreachable_us,
             probe_at; /* SL_LINK_NEVER = not running */
@@ -52,7 +55,7 @@ struct sl_link {
 /* sl_link_create makes a link that has heard and sent nothing, or NULL. */
 struct sl_link *sl_link_create(
         struct sl_address peer, const struct sl_links_options *options, int64_t now_us, bool opened);
-void sl_link_drop_queue(struct sl_link *link); /* destroys what waits and frees the ring */
+void sl_link_drop(struct sl_link *link); /* destroys what waits, in both directions */
 
 /* sl_link_append takes the message. Errors: NO_MEMORY: the message is destroyed. */
 SL_MUST_USE enum sl_status sl_link_append(
@@ -72,6 +75,11 @@ void sl_link_note_heard(struct sl_link *link, int64_t now_us);
 void sl_link_note_unreachable(struct sl_link *link, const struct sl_links_options *options, int64_t now_us);
 /* sl_link_note_received notes a message that is to be acknowledged; at once: now. */
 void sl_link_note_received(struct sl_link *link, bool at_once, int64_t now_us);
+/* sl_link_keep_early keeps a message that came before its turn; when it cannot (out of the window, there already, no memory, more bytes than size_max in
+ * all) it is left to the caller: it will come again. */
+void sl_link_keep_early(struct sl_link *link, struct sl_message **message, uint64_t size_max);
+/* sl_link_take_early gives the message whose turn it is, if it came early; else NULL. */
+struct sl_message *sl_link_take_early(struct sl_link *link);
 /* sl_link_go_back sends the first message again, and the others when something is heard. */
 void sl_link_go_back(struct sl_link *link);
 /* sl_link_due_us is when sl_link_tick has something to do. */

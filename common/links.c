@@ -30,6 +30,7 @@ struct sl_links {
     uint32_t reset_first, reset_count, reset_capacity;
     struct sl_address *buried; /* (SL_LINKS_BURIED_MAX,), a ring */
     uint32_t buried_count, buried_next;
+    uint64_t early_size; /* bytes of all links' */
     struct sl_links_totals totals;
     struct sl_message sign; /* RESET or ALIVE on its way out */
 };
@@ -182,7 +183,8 @@ static void detach(struct sl_links *links, struct sl_link *link)
 {
     unready(links, link);
     sl_link_set_remove(&links->set, link);
-    sl_link_drop_queue(link);
+    links->early_size -= link->early_size;
+    sl_link_drop(link);
     bury(links, link->peer);
     if (links->handed == link)
         links->handed = NULL;
@@ -358,7 +360,7 @@ void sl_links_unreachable(struct sl_links *links, struct sl_address peer, int64_
 
 /* ---- in ---- */
 
-/* Puts a message into the core's queue. When there is no room it is not taken: it will come again. */
+/* Puts the next message into the core's queue. When there is no room it is not taken: it will come again. */
 static enum sl_status deliver(struct sl_links *links, struct sl_link *link, struct sl_message **message,
         int64_t now_us, struct sl_error *err)
 {
@@ -376,6 +378,31 @@ static enum sl_status deliver(struct sl_links *links, struct sl_link *link, stru
     return SL_OK;
 }
 
+/* Its turn has come, and that of those that came before it. */
+static enum sl_status deliver_all(struct sl_links *links, struct sl_link *link, struct sl_message **message,
+        int64_t now_us, struct sl_error *err)
+{
+    SL_AUTO(sl_message_destroy_auto) struct sl_message *next = SL_TAKE(*message);
+    enum sl_status status = SL_OK;
+    while (next != NULL && status == SL_OK) {
+        uint64_t before = link->early_size, expected = link->expected;
+        status = deliver(links, link, &next, now_us, err);
+        if (link->expected == expected)
+            break;
+        next = sl_link_take_early(link);
+        links->early_size -= before - link->early_size;
+    }
+    return status;
+}
+
+static void keep(struct sl_links *links, struct sl_link *link, struct sl_message **message)
+{
+    uint64_t before = link->early_size;
+    sl_link_keep_early(link, message, SL_LINKS_EARLY_SIZE - links->early_size + before);
+    links->early_size += link->early_size - before;
+    links->totals.early++;
+}
+
 /* A message of a link, from the right incarnation to the right incarnation. */
 static enum sl_status take_in(struct sl_links *links, struct sl_link *link, struct sl_message **message,
         int64_t now_us, struct sl_error *err)
@@ -391,7 +418,7 @@ static enum sl_status take_in(struct sl_links *links, struct sl_link *link, stru
     if (ordered && m->sequence > link->expected && sl_mutant("links: a gap does not matter"))
         link->expected = m->sequence;
     if (ordered && m->sequence == link->expected) {
-        status = deliver(links, link, message, now_us, err);
+        status = deliver_all(links, link, message, now_us, err);
     } else if (ordered && m->sequence < link->expected && sl_mutant("links: a duplicate is delivered")) {
         status = deliver(links, link, message, now_us, err);
         link->expected--;
@@ -399,7 +426,7 @@ static enum sl_status take_in(struct sl_links *links, struct sl_link *link, stru
         links->totals.duplicates++;
         sl_link_note_received(link, true, now_us); /* our acknowledgement was lost, or is late */
     } else if (ordered) {
-        links->totals.early++;
+        keep(links, link, message);
     }
     changed(links, link);
     return status;

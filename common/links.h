@@ -11,7 +11,7 @@
  *
  * - Each message carries the sender's incarnation, the receiver's (0 until known), its sequence and how far the sender has received (ack). Messages of sequence 0 (ALIVE, RESET)
  *   are outside the order.
- * - The receiver delivers the next one in order and drops others: what came before (a duplicate), and what comes too early (the sender goes back).
+ * - The receiver delivers the next one in order, keeps those that come too early for their turn (within the window), and drops duplicates.
  * - The sender keeps what is not acknowledged, at most a window of it on its way. When nothing was acknowledged for resend_us (twice the time that acknowledgements take, if
  *   that is longer; doubling each time; at most 8 times resend_us) it goes back: it sends the first message again and, as soon as anything is heard, the rest of the window.
  *   A link that we opened begins like that, too: one message until the peer is heard, so that a peer that is not there yet is not flooded.
@@ -34,6 +34,7 @@
 
 #define SL_LINKS_WINDOW_COUNT 256        /* messages on their way to one peer */
 #define SL_LINKS_WINDOW_SIZE (64U << 20) /* bytes, but always one message */
+#define SL_LINKS_EARLY_SIZE (256U << 20) /* bytes that came before their turn, of all peers together */
 #define SL_LINKS_ACK_US 10000
 #define SL_LINKS_ACK_COUNT 32
 #define SL_LINKS_BURIED_MAX 4096 /* incarnations that are remembered as gone */

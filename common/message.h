@@ -18,6 +18,8 @@
 #define SL_MESSAGE_TEXT_MAX 512
 #define SL_ENDPOINT_MAX 240 /* bytes with the 0 */
 #define SL_SERVERS_MAX 1024
+/* Of step and version: far beyond any run; sums of a few do not overflow. */
+#define SL_STEP_MAX ((int64_t)1 << 53)
 
 /* One list makes the enum, the names and the checks of the codec. X(kind, name, least frames, most frames).
  * RESET and ALIVE belong to links.h and never reach a core. */
@@ -105,8 +107,8 @@ struct sl_message {
     uint64_t peer;        /* of the receiver, 0 = not known yet: links.h */
     uint64_t sequence;    /* between the two, 0 = outside the order: links.h */
     uint64_t ack;         /* links.h */
-    int64_t step;         /* of training: which samples; never negative on the wire */
-    int64_t version;      /* of parameters: updates applied; never negative on the wire */
+    int64_t step;         /* of training: which samples; 0 … SL_STEP_MAX on the wire */
+    int64_t version;      /* of parameters: updates applied; 0 … SL_STEP_MAX on the wire */
     enum sl_phase phase;
     uint32_t slots; /* that have samples in this step */
     struct sl_node node;

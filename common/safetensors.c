@@ -2,6 +2,7 @@
 #include "common/memory.h"
 #include "common/safetensors_private.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
@@ -305,6 +306,13 @@ enum sl_status sl_safetensors_read(const struct sl_safetensors *file, const stru
         return sl_fail(err, SL_BAD_DATA, "%s: tensor \"%.*s\" has %llu bytes, not %zu", file->name, SHOWN_MAX,
                 tensor->name, (unsigned long long)tensor->size, size);
     return read_at(file, file->data_begin + tensor->offset, buffer, size, err);
+}
+
+enum sl_status sl_safetensors_read_range(const struct sl_safetensors *file, const struct sl_tensor *tensor,
+        uint64_t offset, void *buffer, size_t size, struct sl_error *err)
+{
+    assert(offset <= tensor->size && size <= tensor->size - offset);
+    return read_at(file, file->data_begin + tensor->offset + offset, buffer, size, err);
 }
 
 static enum sl_status check_count(

@@ -81,6 +81,9 @@ const char *sl_safetensors_metadata(const struct sl_safetensors *file, const cha
  * Errors: BAD_DATA when the file has shrunk since, DISK, FAILED. */
 SL_MUST_USE enum sl_status sl_safetensors_read(const struct sl_safetensors *file,
         const struct sl_tensor *tensor, void *buffer, size_t size, struct sl_error *err);
+/* sl_safetensors_read_range copies size bytes of it from byte `offset` on; offset + size <= tensor->size (asserted). Errors: as sl_safetensors_read. */
+SL_MUST_USE enum sl_status sl_safetensors_read_range(const struct sl_safetensors *file,
+        const struct sl_tensor *tensor, uint64_t offset, void *buffer, size_t size, struct sl_error *err);
 /* sl_safetensors_read_f32 reads F32, F64, F16 or BF16 as float. Shapes: values (count,), count == tensor->count. Errors: as
  * sl_safetensors_read, and BAD_DATA for another dtype. */
 SL_MUST_USE enum sl_status sl_safetensors_read_f32(const struct sl_safetensors *file,

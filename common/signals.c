@@ -1,6 +1,7 @@
 /* Signals through signalfd: see signals.h. */
 #include "common/signals.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/signalfd.h>
@@ -36,6 +37,23 @@ int sl_signals_take(int fd)
     if (read(fd, &info, sizeof(info)) != sizeof(info))
         return 0;
     return (int)info.ssi_signo;
+}
+
+enum sl_status sl_signals_pipe(int *ret_fd, int *ret_send_fd, struct sl_error *err)
+{
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0)
+        return sl_fail_errno(err, "cannot make a pipe for signals");
+    *ret_fd = ends[0];
+    *ret_send_fd = ends[1];
+    return SL_OK;
+}
+
+void sl_signals_send(int send_fd, int number)
+{
+    struct signalfd_siginfo info = {
+            .ssi_signo = (uint32_t)number}; /* shorter than PIPE_BUF: whole or not at all */
+    (void)!write(send_fd, &info, sizeof(info));
 }
 
 void sl_signals_reset(void)

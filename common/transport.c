@@ -609,7 +609,7 @@ enum sl_status sl_transport_wait(struct sl_socket *const *sockets, int socket_co
     int ready = zmq_poll(items, socket_count + fd_count, timeout_ms);
     if (ready < 0 && zmq_errno() != EINTR)
         return sl_fail(err, SL_FAILED, "cannot wait for messages: %s", zmq_strerror(zmq_errno()));
-    for (int i = 0; ready > 0 && i < socket_count + fd_count; i++)
+    for (int i = 0; ready > 0 && i < socket_count + fd_count && i < 64; i++)
         if (items[i].revents != 0)
             *ret_ready |= (uint64_t)1 << i;
     return SL_OK;

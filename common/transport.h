@@ -23,9 +23,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define SL_FRAME_SIZE_MAX (64 << 20) /* bytes */
-#define SL_ZERO_COPY_MIN (64 << 10)  /* smaller frames are copied: cheaper than the bookkeeping */
-#define SL_WAIT_MAX 32               /* sockets and descriptors of one wait */
+#define SL_FRAME_SIZE_MAX (64 << 20)      /* bytes */
+#define SL_ZERO_COPY_MIN (64 << 10)       /* smaller frames are copied: cheaper than the bookkeeping */
+#define SL_WAIT_MAX (SL_SERVERS_MAX + 16) /* sockets and descriptors of one wait */
 
 struct sl_transport;
 struct sl_socket;
@@ -71,6 +71,7 @@ SL_MUST_USE enum sl_status sl_socket_send(struct sl_socket *socket, struct sl_ad
 SL_MUST_USE enum sl_status sl_socket_receive(struct sl_socket *socket, struct sl_address *ret_from,
         struct sl_message **ret_message, struct sl_error *err);
 
-/* sl_transport_wait waits until a socket or descriptor can be read, a signal comes, or the time is over. ret_ready: bit i for socket i, then descriptors. */
+/* sl_transport_wait waits until a socket or descriptor can be read, a signal comes, or the time is over. ret_ready: bit i for socket i, then descriptors; only the
+ * first 64 have one. */
 SL_MUST_USE enum sl_status sl_transport_wait(struct sl_socket *const *sockets, int socket_count,
         const int *fds, int fd_count, int64_t timeout_ms, uint64_t *ret_ready, struct sl_error *err);

@@ -3,6 +3,7 @@
 
 #include "common/signals.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -13,13 +14,15 @@
 #include <unistd.h>
 
 /* Between fork and exec: only calls that are safe there. */
-static void become(char *const *argv, int output, int keep_fd, pid_t parent)
+static void become(char *const *argv, int input, int output, int keep_fd, pid_t parent)
 {
     sl_signals_reset();
     (void)setpgid(0, 0);
     (void)prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (getppid() != parent)
         _exit(143); /* the launcher died before the line above */
+    if (input >= 0 && dup2(input, STDIN_FILENO) < 0)
+        _exit(127);
     if (output >= 0 && (dup2(output, STDOUT_FILENO) < 0 || dup2(output, STDERR_FILENO) < 0))
         _exit(127);
     if (keep_fd >= 0)
@@ -28,36 +31,98 @@ static void become(char *const *argv, int output, int keep_fd, pid_t parent)
     _exit(127);
 }
 
+static void close_both(int ends[2])
+{
+    for (int i = 0; i < 2; i++)
+        if (ends[i] >= 0)
+            (void)close(ends[i]);
+}
+
+/* A child of a name, with its pipes as child->piped and fed say. */
+static enum sl_status launch(
+        struct dp_child *child, char *const *argv, bool fed, int keep_fd, struct sl_error *err)
+{
+    int in[2] = {-1, -1}, out[2] = {-1, -1};
+    if ((fed && pipe2(in, O_CLOEXEC) != 0) || (child->piped && pipe2(out, O_CLOEXEC) != 0)) {
+        enum sl_status status = sl_fail_errno(err, "cannot make a pipe for %s", child->name);
+        close_both(in);
+        return status;
+    }
+    pid_t parent = getpid(), pid = fork();
+    if (pid == 0)
+        become(argv, in[0], out[1], keep_fd, parent);
+    if (pid < 0) {
+        enum sl_status status = sl_fail_errno(err, "cannot start %s", child->name);
+        close_both(in);
+        close_both(out);
+        return status;
+    }
+    close_both((int[2]){in[0], out[1]});
+    if (out[0] >= 0)
+        (void)fcntl(out[0], F_SETFL, O_NONBLOCK);
+    if (in[1] >= 0)
+        (void)fcntl(in[1], F_SETFL, O_NONBLOCK);
+    child->pid = pid;
+    child->output_fd = out[0];
+    child->input_fd = in[1];
+    return SL_OK;
+}
+
+static enum sl_status start(struct dp_children *children, int *ret_index, const char *name, char *const *argv,
+        bool piped, bool fed, int keep_fd, struct sl_error *err)
+{
+    if (children->count == DP_CHILDREN_MAX)
+        return sl_fail(err, SL_USAGE, "more than %d processes on one machine", DP_CHILDREN_MAX);
+    struct dp_child *child = &children->items[children->count];
+    *child = (struct dp_child){.output_fd = -1, .input_fd = -1, .piped = piped};
+    (void)snprintf(child->name, sizeof(child->name), "%s", name);
+    enum sl_status status = launch(child, argv, fed, keep_fd, err);
+    if (status == SL_OK)
+        *ret_index = children->count++;
+    return status;
+}
+
 enum sl_status dp_children_start(struct dp_children *children, int *ret_index, const char *name,
         char *const *argv, bool piped, int keep_fd, struct sl_error *err)
 {
-    int ends[2] = {-1, -1};
-    if (children->count == DP_CHILDREN_MAX)
-        return sl_fail(err, SL_USAGE, "more than %d processes on one machine", DP_CHILDREN_MAX);
-    if (piped && pipe2(ends, O_CLOEXEC) != 0)
-        return sl_fail_errno(err, "cannot make a pipe for %s", name);
-    pid_t parent = getpid(), pid = fork();
-    if (pid == 0)
-        become(argv, ends[1], keep_fd, parent);
-    if (ends[1] >= 0)
-        (void)close(ends[1]);
-    if (pid < 0) {
-        if (ends[0] >= 0)
-            (void)close(ends[0]);
-        return sl_fail_errno(err, "cannot start %s", name);
+    return start(children, ret_index, name, argv, piped, false, keep_fd, err);
+}
+
+enum sl_status dp_children_start_fed(struct dp_children *children, int *ret_index, const char *name,
+        char *const *argv, struct sl_error *err)
+{
+    return start(children, ret_index, name, argv, true, true, -1, err);
+}
+
+enum sl_status dp_child_restart(struct dp_child *child, char *const *argv, struct sl_error *err)
+{
+    assert(child->pid == 0);
+    if (child->output_fd >= 0)
+        (void)close(child->output_fd); /* somebody whom it left behind still holds the other end */
+    child->output_fd = -1;
+    child->line_size = 0;
+    return launch(child, argv, false, -1, err);
+}
+
+void dp_child_say(struct dp_child *child, const char *line)
+{
+    if (child->input_fd < 0)
+        return;
+    if (line != NULL) {
+        (void)!write(child->input_fd, line,
+                strlen(line)); /* a line is short and its pipe empty, or the child does not listen */
+        return;
     }
-    struct dp_child *child = &children->items[children->count];
-    *child = (struct dp_child){.pid = pid, .output_fd = ends[0], .piped = piped};
-    (void)snprintf(child->name, sizeof(child->name), "%s", name);
-    if (ends[0] >= 0)
-        (void)fcntl(ends[0], F_SETFL, O_NONBLOCK);
-    *ret_index = children->count++;
-    return SL_OK;
+    (void)close(child->input_fd);
+    child->input_fd = -1;
 }
 
 static void put_line(struct dp_child *child)
 {
     fprintf(stderr, "[%s] %.*s\n", child->name, (int)child->line_size, child->line);
+    child->awaited =
+            child->awaited || (child->await != NULL && memmem(child->line, child->line_size, child->await,
+                                                               strlen(child->await)) != NULL);
     child->line_size = 0;
 }
 
@@ -95,6 +160,7 @@ int dp_children_reap(struct dp_children *children)
         child->pid = 0;
         child->exit_code = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
         dp_children_read(child);
+        dp_child_say(child, NULL);
         ended++;
     }
     return ended;

@@ -14,14 +14,17 @@
 #include <sys/types.h>
 
 #define DP_CHILDREN_MAX 256
-#define DP_CHILD_NAME_MAX 16
+#define DP_CHILD_NAME_MAX 64
 #define DP_LINE_MAX 4096
 
 struct dp_child {
     char name[DP_CHILD_NAME_MAX];
-    pid_t pid;     /* 0 = ended */
-    int output_fd; /* its standard error and output, -1 = inherited or at its end */
-    int exit_code; /* of the ended one: as a shell gives it, 128 + signal */
+    pid_t pid;         /* 0 = ended */
+    int output_fd;     /* its standard error and output, -1 = inherited or at its end */
+    int input_fd;      /* its standard input, -1 = inherited or closed */
+    const char *await; /* a piece of a line that is waited for, NULL = none; the caller's */
+    bool awaited;      /* it came */
+    int exit_code;     /* of the ended one: as a shell gives it, 128 + signal */
     bool piped;
     char line[DP_LINE_MAX]; /* the unfinished line */
     size_t line_size;
@@ -36,6 +39,13 @@ struct dp_children {
  * in the child, -1 = none. Errors: FAILED. */
 SL_MUST_USE enum sl_status dp_children_start(struct dp_children *children, int *ret_index, const char *name,
         char *const *argv, bool piped, int keep_fd, struct sl_error *err);
+/* dp_child_restart runs argv in the place of a child that has ended, with the same name and output. Errors: FAILED. */
+SL_MUST_USE enum sl_status dp_child_restart(struct dp_child *child, char *const *argv, struct sl_error *err);
+/* dp_children_start_fed is dp_children_start with output through dp_children_read and standard input from input_fd of the child, which ends when the launcher does. */
+SL_MUST_USE enum sl_status dp_children_start_fed(struct dp_children *children, int *ret_index,
+        const char *name, char *const *argv, struct sl_error *err);
+/* dp_child_say writes a line to the child's standard input, NULL closes that; a child that is gone does not hear it. */
+void dp_child_say(struct dp_child *child, const char *line);
 /* dp_children_read passes on what a child wrote, line by line with "[name] " before it. */
 void dp_children_read(struct dp_child *child);
 /* dp_children_reap notes which children have ended. Returns how many did. */

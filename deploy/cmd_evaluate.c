@@ -65,13 +65,31 @@ static enum sl_status open_dataset(struct wk_dataset **ret_dataset, const char *
     return wk_dataset_open(ret_dataset, parent ? test : path, config, err);
 }
 
+/* Owns: takes buffer. */
+static enum sl_status load_sums(
+        struct sl_evaluation *evaluation, struct sl_buffer *buffer, struct sl_error *err)
+{
+    int branches = sl_evaluation_branches(evaluation), classes = sl_evaluation_classes(evaluation);
+    size_t ints = sl_evaluation_int_count(branches, classes),
+           doubles = sl_evaluation_double_count(branches, classes);
+    const int64_t *values = buffer->data;
+    enum sl_status status =
+            sl_evaluation_load(evaluation, values, ints, (const double *)(values + ints), doubles, err);
+    sl_buffer_release(buffer);
+    return status;
+}
+
 /* Runs all units on the executor's threads and waits for the sums. */
 static enum sl_status measure(const struct dp_loaded *loaded, struct wk_dataset *dataset, int threads,
         struct sl_evaluation *evaluation, struct sl_error *err)
 {
     struct wk_executor *executor = NULL;
+    struct sl_plan_options plan = {.count = wk_dataset_count(dataset),
+            .slots = loaded->config->batch.slots,
+            .slot_size = loaded->config->batch.slot_size,
+            .seed = loaded->config->seed};
     struct wk_executor_options options = {
-            loaded->config, loaded->layout, loaded->model, dataset, dataset, threads};
+            loaded->config, loaded->layout, loaded->model, dataset, dataset, &plan, threads};
     enum sl_status status = wk_executor_create(&executor, &options, err);
     if (status != SL_OK)
         return status;
@@ -81,21 +99,18 @@ static enum sl_status measure(const struct dp_loaded *loaded, struct wk_dataset 
             .phase = SL_PHASE_VALIDATE,
             .slots = (uint32_t)units,
             .end = (uint32_t)units};
-    struct wk_result result;
     wk_executor_submit(executor, &run, loaded->params);
-    while ((status = wk_executor_take(executor, &result)) == SL_AGAIN) {
+    for (bool idle = false; !idle && status == SL_OK;) {
+        struct wk_result result;
         struct pollfd item = {.fd = wk_executor_fd(executor), .events = POLLIN};
-        (void)poll(&item, 1, 1000);
-    }
-    if (status == SL_OK && result.status != SL_OK)
-        status = sl_fail(err, result.status, "%s", result.error.text);
-    if (status == SL_OK) {
-        int branches = sl_evaluation_branches(evaluation), classes = sl_evaluation_classes(evaluation);
-        size_t ints = sl_evaluation_int_count(branches, classes),
-               doubles = sl_evaluation_double_count(branches, classes);
-        const int64_t *values = result.buffer->data;
-        status = sl_evaluation_load(evaluation, values, ints, (const double *)(values + ints), doubles, err);
-        sl_buffer_release(result.buffer);
+        if (wk_executor_take(executor, &result) == SL_AGAIN)
+            (void)poll(&item, 1, 1000);
+        else if (result.kind == WK_RESULT_FAILED)
+            status = sl_fail(err, result.status, "%s", result.error.text);
+        else if (result.kind == WK_RESULT_EVALUATION)
+            status = load_sums(evaluation, result.buffer, err);
+        else
+            idle = result.kind == WK_RESULT_IDLE;
     }
     wk_executor_destroy(executor);
     return status;

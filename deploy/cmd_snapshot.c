@@ -178,7 +178,9 @@ static enum sl_status verify_one(const struct arguments *arguments, const char *
 static enum sl_status prune(const struct arguments *arguments, const char *dir, struct sl_error *err)
 {
     int removed = 0;
-    enum sl_status s = ps_snapshot_prune(dir, (int)arguments->keep, -1, arguments->damaged, &removed, err);
+    struct ps_keep keep = {
+            .count = (int)arguments->keep, .protect = -1, .newest = INT64_MAX, .damaged = arguments->damaged};
+    enum sl_status s = ps_snapshot_prune(dir, &keep, &removed, err);
     if (s != SL_OK)
         return s;
     if (arguments->json)

@@ -6,7 +6,6 @@
 #include "deploy/command.h"
 #include "worker/loop.h"
 
-#include <getopt.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -14,7 +13,10 @@ static const char help[] =
         "usage: shelflife worker CONFIG --coordinator ENDPOINT [OPTIONS]\n\n"
         "Runs one worker: it reads the config's datasets, computes gradients of the slots that the "
         "coordinator gives it,\n"
-        "and ends when training is over. Workers may be started at any time, in any number.\n\n"
+        "and ends when training is over. Workers may be started at any time, in any number. One that loses "
+        "the "
+        "coordinator or a server\n"
+        "joins again; it gives up with exit code 142 when it cannot for cluster.join_ms.\n\n"
         "  --coordinator ENDPOINT  where the first server listens, such as tcp://10.0.0.5:5555 (else the "
         "config's)\n"
         "  --threads N             compute threads (default: the config's, or all cores)\n"
@@ -30,38 +32,11 @@ struct arguments {
 
 static int parse(struct arguments *a, int argc, char **argv)
 {
-    static const struct option options[] = {{"coordinator", required_argument, NULL, 'c'},
-            {"threads", required_argument, NULL, 't'}, {"set", required_argument, NULL, 's'},
-            {"name", required_argument, NULL, 'n'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
-    struct sl_error err = {0};
-    enum sl_status status = SL_OK;
-    for (int option; (option = getopt_long(argc, argv, "h", options, NULL)) != -1 && status == SL_OK;) {
-        switch (option) {
-        case 'c':
-            a->coordinator = optarg;
-            break;
-        case 'n':
-            a->name = optarg;
-            break;
-        case 't':
-            status = dp_number(&a->threads, "--threads", optarg, 1, 1024, &err);
-            break;
-        case 's':
-            status = dp_overrides_add(&a->overrides, optarg, &err);
-            break;
-        case 'h':
-            fputs(help, stdout);
-            return -1;
-        default:
-            return dp_usage("worker", "unknown option");
-        }
-    }
-    if (status != SL_OK)
-        return dp_fail("worker", status, &err);
-    if (optind + 1 != argc)
-        return dp_usage("worker", "expected one CONFIG");
-    a->config = argv[optind];
-    return 0;
+    const struct dp_option options[] = {{"coordinator", DP_TEXT, &a->coordinator, 0, 0},
+            {"threads", DP_NUMBER, &a->threads, 1, 1024}, {"set", DP_OVERRIDE, &a->overrides, 0, 0},
+            {"name", DP_TEXT, &a->name, 0, 0}};
+    return dp_parse(
+            "worker", help, options, (int)(sizeof(options) / sizeof(options[0])), argc, argv, &a->config);
 }
 
 int dp_worker(int argc, char **argv)

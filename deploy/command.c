@@ -1,7 +1,9 @@
 /* What the commands share: see command.h. */
 #include "deploy/command.h"
 
+#include <assert.h>
 #include <errno.h>
+#include <getopt.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -20,6 +22,8 @@ enum sl_status dp_overrides_add(struct dp_overrides *overrides, const char *text
 int dp_fail(const char *command, enum sl_status status, const struct sl_error *err)
 {
     fprintf(stderr, "shelflife %s: %s\n", command, err->text[0] != 0 ? err->text : sl_status_name(status));
+    if (status == SL_TIMEOUT)
+        return DP_EXIT_RETRY;
     return status <= SL_GAVE_UP ? (int)status : SL_FAILED;
 }
 
@@ -32,6 +36,47 @@ int dp_usage(const char *command, const char *format, ...)
     fprintf(stderr, "; see shelflife %s --help\n", command);
     va_end(args);
     return SL_USAGE;
+}
+
+static enum sl_status take_option(const struct dp_option *option, const char *text, struct sl_error *err)
+{
+    char name[64];
+    switch (option->kind) {
+    case DP_TEXT:
+        *(const char **)option->value = text;
+        return SL_OK;
+    case DP_NUMBER:
+        (void)snprintf(name, sizeof(name), "--%s", option->name);
+        return dp_number(option->value, name, text, option->least, option->most, err);
+    case DP_OVERRIDE:
+        break;
+    }
+    return dp_overrides_add(option->value, text, err);
+}
+
+int dp_parse(const char *command, const char *help, const struct dp_option *options, int option_count,
+        int argc, char **argv, const char **ret_config)
+{
+    struct option names[DP_OPTIONS_MAX + 2] = {{"help", no_argument, NULL, 'h'}};
+    assert(option_count <= DP_OPTIONS_MAX);
+    for (int i = 0; i < option_count; i++)
+        names[i + 1] = (struct option){options[i].name, required_argument, NULL, 256 + i};
+    struct sl_error err = {0};
+    for (int found; (found = getopt_long(argc, argv, "h", names, NULL)) != -1;) {
+        if (found == 'h') {
+            fputs(help, stdout);
+            return -1;
+        }
+        if (found < 256)
+            return dp_usage(command, "unknown option");
+        enum sl_status status = take_option(&options[found - 256], optarg, &err);
+        if (status != SL_OK)
+            return dp_fail(command, status, &err);
+    }
+    if (optind + 1 != argc)
+        return dp_usage(command, "expected one CONFIG");
+    *ret_config = argv[optind];
+    return 0;
 }
 
 enum sl_status dp_number(int64_t *ret_number, const char *option, const char *text, int64_t least,

@@ -5,6 +5,8 @@
 #include "common/error.h"
 
 #define DP_OVERRIDES_MAX 64
+#define DP_EXIT_RETRY                                                                                        \
+    142 /* lost the cluster, nothing else is wrong: start it again. As a shell gives SIGALRM: codes from 128 on are worth another try */
 
 int dp_sample(int argc, char **argv);
 int dp_vocab(int argc, char **argv);
@@ -13,10 +15,14 @@ int dp_inspect(int argc, char **argv);
 int dp_train(int argc, char **argv);
 int dp_server(int argc, char **argv);
 int dp_worker(int argc, char **argv);
+int dp_node(int argc, char **argv);
+int dp_ssh(int argc, char **argv);
 int dp_evaluate(int argc, char **argv);
 int dp_predict(int argc, char **argv);
 int dp_export(int argc, char **argv);
 int dp_snapshot(int argc, char **argv);
+int dp_status(int argc, char **argv);
+int dp_top(int argc, char **argv);
 int dp_config(int argc, char **argv);
 int dp_keygen(int argc, char **argv);
 int dp_bench(int argc, char **argv);
@@ -31,7 +37,27 @@ struct dp_overrides {
 SL_MUST_USE enum sl_status dp_overrides_add(
         struct dp_overrides *overrides, const char *text, struct sl_error *err);
 
-/* dp_fail prints "shelflife COMMAND: text" to standard error and gives the exit code of the status (codes past 8 are 1). */
+/* One option of a command, for dp_parse. */
+enum dp_option_kind {
+    DP_TEXT,    /* value: const char * */
+    DP_NUMBER,  /* value: int64_t, within [least, most] */
+    DP_OVERRIDE /* value: struct dp_overrides */
+};
+struct dp_option {
+    const char *name; /* without the dashes */
+    enum dp_option_kind kind;
+    void *value; /* left alone when the option is not given */
+    int64_t least, most;
+};
+#define DP_OPTIONS_MAX 24
+
+/* dp_parse reads the options of a command that takes one CONFIG besides; --help prints `help`. Returns 0 to go on, -1 when help was shown (exit with 0), else the exit code: what was
+ * wrong has been printed. */
+int dp_parse(const char *command, const char *help, const struct dp_option *options, int option_count,
+        int argc, char **argv, const char **ret_config);
+
+/* dp_fail prints "shelflife COMMAND: text" to standard error and gives the exit code of the status (TIMEOUT is DP_EXIT_RETRY, other codes past 8
+ * are 1). */
 int dp_fail(const char *command, enum sl_status status, const struct sl_error *err);
 
 /* dp_usage prints why and how to get help, and gives 2. */

@@ -1,11 +1,10 @@
 /* Shares of work: see assign.h. */
 #include "ps/assign.h"
 
-#include <math.h>
-
 #define NEWS 0.3 /* weight of the last run in the mean of a worker's speed */
 #define SECOND_CHANCE 16
-#define SLOW 0.25 /* of the mean speed: may get nothing */
+#define SLOW 0.25     /* of the mean speed: may get nothing */
+#define PATIENCE 15.0 /* times the least time, with a run while no speed is known */
 
 bool ps_assign_idle(const struct ps_worker *worker)
 {
@@ -29,7 +28,7 @@ bool ps_assign_share(const struct ps_roster *roster, const struct ps_open_step *
     bool slow = roster->workers[worker].readable == NULL && part < 0.5 && own * count < SLOW * total;
     if (slow && ((uint64_t)step->step + roster->workers[worker].rank) % SECOND_CHANCE != 0)
         return false;
-    uint32_t share = part < 1.0 ? 1 : (uint32_t)ceil(part - 1e-9);
+    uint32_t share = part < 1.0 ? 1 : (uint32_t)(part + 0.5);
     return ps_open_step_free_stretch(step, share, roster->workers[worker].readable, ret_begin, ret_end);
 }
 
@@ -39,8 +38,10 @@ static double overdue(
 {
     const struct ps_run *run = &roster->workers[worker].run;
     double elapsed = (double)(now_us - run->assigned_us);
-    if (roster->weight_count == 0 || elapsed < (double)least_us)
+    if (elapsed < (double)least_us)
         return 0.0;
+    if (roster->known_weight <= 0.0)
+        return elapsed / (PATIENCE * (double)least_us);
     return elapsed * 1e-6 * ps_roster_weight(roster, worker) / (factor * (run->end - run->begin));
 }
 

@@ -10,12 +10,12 @@ bool ps_assign_idle(const struct ps_worker *worker);
 
 /* ps_assign_share gives the units that an idle worker should take of a step now: false = none. among_idle: all that is free is shared among the idle workers (a step that
  * everybody waits for); else each takes the part of the whole step that its speed is of all workers' (steps that overlap). A worker so slow that its share rounds to nothing
- * gets one unit every 16th step, so that it can show that it recovered. */
+ * gets one unit every 16th step, so that it can show that it recovered; one with shards of its own always gets one. */
 bool ps_assign_share(const struct ps_roster *roster, const struct ps_open_step *step, int worker,
         bool among_idle, uint32_t *ret_begin, uint32_t *ret_end);
 
-/* ps_assign_overdue says whether a busy worker's run has taken longer than factor times what it, or the mean worker, usually needs, and than least_us. False while
- * nobody is known well enough to say. */
+/* ps_assign_overdue says whether a busy worker's run has taken longer than factor times what it, or the mean worker, usually needs, and than least_us. While no
+ * speed was ever known: than 15 times least_us. */
 bool ps_assign_overdue(
         const struct ps_roster *roster, int worker, int64_t now_us, double factor, int64_t least_us);
 

@@ -51,13 +51,18 @@ bool ps_coordinator_anything_open(const struct ps_coordinator *c)
     return false;
 }
 
+/* Servers remember which steps are applied within PS_WINDOW_MAX of the first that is not: that one may be far behind in asp. */
 static bool may_open(const struct ps_coordinator *c)
 {
     int open = 0;
-    for (int i = 0; i < c->open_max; i++)
+    int64_t oldest = c->next_step;
+    for (int i = 0; i < c->open_max; i++) {
         open += c->steps[i].open;
+        if (c->steps[i].open)
+            oldest = least(oldest, c->steps[i].step);
+    }
     return c->state == STATE_TRAINING && !c->stopping && open < c->open_max && c->next_step < c->boundary &&
-           c->next_step < c->training.step + PS_WINDOW_MAX / 2;
+           c->next_step < oldest + PS_WINDOW_MAX;
 }
 
 enum sl_status ps_coordinator_open_units(struct ps_coordinator *c, int at, enum sl_phase phase, int64_t step,
@@ -68,9 +73,11 @@ enum sl_status ps_coordinator_open_units(struct ps_coordinator *c, int at, enum 
             c->now_us, err);
 }
 
-/* Which steps are audited depends on (seed, step) alone. */
+/* Which steps are audited depends on (seed, step) alone. None in ssp and asp: there two workers may rightly compute the same slots on different parameters. */
 static bool is_audited(const struct ps_coordinator *c, int64_t step)
 {
+    if (c->options.config->consistency.mode != SL_CONSISTENCY_BSP)
+        return false;
     struct sl_random random = sl_random_make(c->options.config->seed, SL_RANDOM_AUDIT, (uint64_t)step, 0);
     return (double)sl_random_float(&random, 0) < c->options.config->cluster.audit;
 }
@@ -255,7 +262,7 @@ bool ps_coordinator_drop_overdue_audits(struct ps_coordinator *c)
     bool any = false;
     for (int w = 0; w < c->roster.worker_end; w++) {
         struct ps_worker *worker = &c->roster.workers[w];
-        if (ps_assign_idle(worker) || !worker->present || worker->run.phase != SL_PHASE_AUDIT ||
+        if (!worker->present || ps_assign_idle(worker) || worker->run.phase != SL_PHASE_AUDIT ||
                 !ps_assign_overdue(&c->roster, w, c->now_us, c->options.config->cluster.straggler,
                         2000 * c->options.config->cluster.heartbeat_ms))
             continue;
@@ -279,7 +286,7 @@ enum sl_status ps_coordinator_shadow_stragglers(struct ps_coordinator *c, struct
         struct ps_run *run = &c->roster.workers[w].run;
         uint32_t begin = 0, end = 0;
         if (!ps_assign_rest(&c->steps[run->at], run, &begin, &end) ||
-                !can_compute(c, x, &c->steps[run->at], begin, end))
+                (run->phase != SL_PHASE_SKIP && !can_compute(c, x, &c->steps[run->at], begin, end)))
             continue;
         run->shadow = x;
         ps_coordinator_add_note(c, PS_ACTION_WARN,
@@ -312,27 +319,29 @@ enum sl_status ps_coordinator_assign_work(struct ps_coordinator *c, struct sl_er
     return status == SL_OK ? see_to_orphans(c, err) : status;
 }
 
+/* Everybody who has one of the units in its run has less left: its owner, its shadow, the shadow of that. */
+static void shorten_runs(
+        struct ps_coordinator *c, const struct ps_open_step *step, uint32_t begin, uint32_t end)
+{
+    for (int w = 0; w < c->roster.worker_end; w++) {
+        struct ps_run *run = &c->roster.workers[w].run;
+        if (!c->roster.workers[w].present || run->at < 0 || &c->steps[run->at] != step ||
+                run->phase == SL_PHASE_AUDIT)
+            continue;
+        for (uint32_t u = begin > run->begin ? begin : run->begin; u < end && u < run->end; u++)
+            run->left -= step->owner[u] != PS_UNIT_DONE;
+    }
+}
+
 uint32_t ps_coordinator_close_units(
         struct ps_coordinator *c, struct ps_open_step *step, uint32_t begin, uint32_t end)
 {
     uint32_t fresh = 0;
+    shorten_runs(c, step, begin, end);
     for (uint32_t u = begin; u < end; u++) {
-        int owner = step->owner[u];
-        if (owner == PS_UNIT_DONE)
-            continue;
-        fresh++;
+        fresh += step->owner[u] != PS_UNIT_DONE;
+        step->todo -= step->owner[u] == PS_UNIT_TODO;
         step->owner[u] = PS_UNIT_DONE;
-        if (owner == PS_UNIT_TODO) {
-            step->todo--;
-            continue;
-        }
-        struct ps_run *run = &c->roster.workers[owner].run;
-        run->left--;
-        if (run->shadow < 0)
-            continue;
-        struct ps_run *shadow = &c->roster.workers[run->shadow].run;
-        if (u >= shadow->begin && u < shadow->end)
-            shadow->left--;
     }
     step->done += fresh;
     return fresh;
@@ -346,12 +355,14 @@ static void unshadow(struct ps_coordinator *c, int w)
             c->roster.workers[x].run.shadow = -1;
 }
 
-/* Whoever is through with its run is measured by it, also when it was overtaken: then it is at least so slow. */
+/* Whoever is through with its run is measured by it, also when it was overtaken: then it is at least so slow. A unit of validation is less work than a slot:
+ * it only counts when nothing better is known. */
 static void learn_speeds(struct ps_coordinator *c, int w)
 {
     struct ps_run *run = &c->roster.workers[w].run;
     if (run->at >= 0 && run->left == 0) {
-        if (run->phase != SL_PHASE_AUDIT)
+        if (run->phase == SL_PHASE_TRAIN ||
+                (run->phase == SL_PHASE_VALIDATE && c->roster.workers[w].seconds_per_slot <= 0.0))
             ps_assign_learn(&c->roster, w, c->now_us);
         run->at = -1;
         run->shadow = -1;

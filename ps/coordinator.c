@@ -303,7 +303,9 @@ static enum sl_status on_restored(
         c->training.validation_fingerprint = known.validation_fingerprint;
     }
     c->state = STATE_GATHERING;
-    return c->stopping ? ps_coordinator_begin_finish(c, c->finish_status, c->finish_text, err) : SL_OK;
+    if (c->stopping)
+        return ps_coordinator_begin_finish(c, c->finish_status, c->finish_text, err);
+    return ps_coordinator_load_if_gathered(c, err); /* all may have come meanwhile */
 }
 
 /* ---- events ---- */

@@ -119,6 +119,8 @@ SL_MUST_USE enum sl_status ps_coordinator_lose_server(
 /* HELLO of a server: does not fit → REFUSE; its rank is taken by an earlier start of it → the news of that one's end comes first; else WELCOME. */
 SL_MUST_USE enum sl_status ps_coordinator_on_server_hello(
         struct ps_coordinator *c, uint64_t id, const struct sl_message *m, struct sl_error *err);
+/* All servers and somebody's data are there: every server gets its blocks, every worker its welcome. */
+SL_MUST_USE enum sl_status ps_coordinator_load_if_gathered(struct ps_coordinator *c, struct sl_error *err);
 /* LOADED by a server; by all → training goes on from there. */
 SL_MUST_USE enum sl_status ps_coordinator_on_loaded(
         struct ps_coordinator *c, int rank, const struct sl_message *m, struct sl_error *err);

@@ -1,364 +1,342 @@
-/* The server's process: see loop.h. Nothing is decided here; the cores decide, this file carries out: messages to the socket or to the other core,
- * records to metrics.jsonl and the terminal, snapshots to the archive. */
+/* A server's process: see loop.h. Nothing is decided here; the cores decide, this file carries out: messages to the wire or to the other core, an end of this life and
+ * the beginning of the next. leader.c has what rank 0 does besides. */
 #include "ps/loop.h"
 
 #include "common/clock.h"
 #include "common/file.h"
-#include "common/keys.h"
 #include "common/log.h"
 #include "common/memory.h"
-#include "common/progress.h"
+#include "common/placement.h"
+#include "common/process.h"
 #include "common/signals.h"
-#include "common/transport.h"
-#include "ps/archive.h"
-#include "ps/coordinator.h"
-#include "ps/metrics.h"
-#include "ps/offenders.h"
-#include "ps/server.h"
+#include "ps/endpoint.h"
+#include "ps/process.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/random.h>
 #include <unistd.h>
 
-struct process {
-    const struct ps_run_options *options;
-    struct sl_layout *layout;
-    struct ps_table *table;
-    struct ps_archive *archive;
-    struct ps_metrics *metrics;
-    struct ps_server *server;
-    struct ps_coordinator *coordinator;
-    struct sl_keys *keys; /* NULL = not encrypted */
-    struct sl_transport *transport;
-    struct sl_socket *socket;
-    struct ps_offenders offenders;
-    uint64_t refused; /* handshakes, as far as they were logged */
-    struct ps_updates updates;
-    struct sl_outbox answers; /* of the server's core */
-    struct sl_outbox local;   /* messages between the two cores, in order */
-    struct sl_progress progress;
-    bool progress_begun, finished;
-    enum sl_status finish_status;
-    char finish_text[SL_MESSAGE_TEXT_MAX];
-    int signal_number;
-};
-
-static enum sl_status advance(struct process *p, struct ps_event *event, struct sl_error *err);
+#define UNREACHABLE_US 500000
+#define REPORT_US 2000000
+#define CHECK_US 100000 /* between two looks at the handshakes */
+#define RECEIVE_MAX 256 /* messages before what is due is looked at again */
+#define LINKS_MAX 8192  /* more than the coordinator takes peers */
+#define QUEUE_SLACK (256U << 20)
+#define DRAIN_US 2000000 /* at the end, for the last messages */
 
 /* ---- open and close ---- */
 
-/* What a config may say and this release cannot do is refused: never done in another way without a word. */
-static enum sl_status check_supported(const struct sl_config *config, struct sl_error *err)
+static const char *bind_endpoint(const struct ps_process *p)
 {
-    if (config->consistency.mode != SL_CONSISTENCY_BSP)
+    const struct sl_config *config = p->options->config;
+    if (p->options->bind != NULL)
+        return p->options->bind;
+    return p->options->rank == 0 ? config->cluster.coordinator : config->cluster.bind;
+}
+
+static enum sl_status check_options(const struct ps_process *p, struct sl_error *err)
+{
+    const struct sl_config *config = p->options->config;
+    if (p->options->rank == 0 && config->cluster.status[0] != 0) {
+        enum sl_status status = ps_endpoint_check(config, "cluster.status", config->cluster.status, err);
+        if (status != SL_OK)
+            return status;
+    }
+    if (p->options->rank < 0 || p->options->rank >= config->cluster.servers)
         return sl_fail(err, SL_USAGE,
-                "%s: consistency.mode: this release trains in step (bsp) only; set it to bsp", config->path);
-    if (config->cluster.servers != 1)
-        return sl_fail(err, SL_USAGE, "%s: cluster.servers is %d: this release runs 1 server; set it to 1",
-                config->path, config->cluster.servers);
-    return SL_OK;
+                "there is no server of rank %d: cluster.servers is %d, ranks begin with 0; give the same "
+                "cluster.servers to every process",
+                p->options->rank, config->cluster.servers);
+    return ps_endpoint_check(config,
+            p->options->bind != NULL ? "--bind"
+            : p->options->rank == 0  ? "cluster.coordinator"
+                                     : "cluster.bind",
+            bind_endpoint(p), err);
 }
 
-/* Nothing listens beyond this machine without keys unless the config says so. */
-static enum sl_status check_endpoint(const struct sl_config *config, struct sl_error *err)
-{
-    static const char *const local[] = {
-            "tcp://127.", "tcp://localhost:", "tcp://[::1]:", "ipc://", "inproc://"};
-    for (size_t i = 0; i < sizeof(local) / sizeof(local[0]); i++)
-        if (strncmp(config->cluster.coordinator, local[i], strlen(local[i])) == 0)
-            return SL_OK;
-    if (config->cluster.insecure || config->cluster.keys[0] != 0)
-        return SL_OK;
-    return sl_fail(err, SL_KEYS,
-            "cluster.coordinator %s can be reached from other machines, unencrypted: make keys (shelflife "
-            "keygen DIR) and set cluster.keys, or use a loopback address, or set cluster.insecure: true in a "
-            "network that you trust",
-            config->cluster.coordinator);
-}
-
-static enum sl_status load_keys(struct process *p, struct sl_error *err)
+static enum sl_status load_keys(struct ps_process *p, struct sl_error *err)
 {
     const char *dir = p->options->config->cluster.keys;
     return dir[0] != 0 ? sl_keys_load(&p->keys, dir, SL_KEYS_SERVER, err) : SL_OK;
 }
 
-static enum sl_status write_config(const struct sl_config *config, struct sl_error *err)
-{
-    SL_AUTO_FREE char *text = NULL;
-    SL_AUTO_FREE char *path = sl_path_join(config->snapshots.dir, "config.resolved.yaml");
-    if (path == NULL)
-        return sl_fail(err, SL_NO_MEMORY, "out of memory for a path");
-    enum sl_status status = sl_config_dump(&text, config, err);
-    return status == SL_OK ? sl_file_write_atomic(path, text, strlen(text), err) : status;
-}
-
-static enum sl_status open_state(struct process *p, struct ps_training *ret_training, struct sl_error *err)
+/* Memory for the blocks of this rank alone. */
+static enum sl_status open_table(struct ps_process *p, struct sl_error *err)
 {
     const struct sl_config *config = p->options->config;
     struct ps_optimiser optimiser = ps_optimiser_from_config(config);
-    enum sl_status status = sl_layout_create(&p->layout, config, SL_BLOCK_FLOATS, err);
-    if (status == SL_OK)
-        status = ps_table_create(&p->table, p->layout, &optimiser, NULL, 0, err);
-    if (status == SL_OK)
-        status = ps_archive_open(&p->archive, config, p->layout, err);
-    if (status == SL_OK)
-        status = ps_archive_resume(p->archive, p->options->resume, p->table, ret_training, err);
-    if (status == SL_OK)
-        status = write_config(config, err);
-    if (status == SL_OK)
-        status = ps_metrics_open(&p->metrics, config, ret_training->step, err);
-    return status;
+    size_t blocks = (size_t)p->layout->block_count;
+    SL_AUTO_FREE int *owners = sl_alloc(blocks, sizeof(*owners));
+    SL_AUTO_FREE int *own = sl_alloc(blocks, sizeof(*own));
+    int count = 0;
+    if (owners == NULL || own == NULL)
+        return sl_fail(err, SL_NO_MEMORY, "out of memory for the placement of blocks");
+    sl_placement_make(p->layout, config->cluster.servers, owners);
+    for (int b = 0; b < p->layout->block_count; b++)
+        if (owners[b] == p->options->rank)
+            own[count++] = b;
+    if (count == 0)
+        return sl_fail(err, SL_USAGE,
+                "cluster.servers is %d, but the model has only %d blocks: server %d would own nothing; use "
+                "fewer servers",
+                config->cluster.servers, p->layout->block_count, p->options->rank);
+    return ps_table_create(&p->table, p->layout, &optimiser, own, count, err);
 }
 
-static enum sl_status open_cores(struct process *p, const struct ps_training *training, struct sl_error *err)
+static enum sl_status introduce(struct ps_process *p, struct sl_error *err)
 {
-    struct ps_coordinator_options options = {
-            .config = p->options->config, .layout = p->layout, .training = *training};
-    if (getrandom(&options.cluster, sizeof(options.cluster), 0) != sizeof(options.cluster))
-        return sl_fail_errno(err, "cannot draw a random number");
-    enum sl_status status = sl_config_hash(&options.config_hash, p->options->config, err);
-    if (status == SL_OK)
-        status = ps_coordinator_create(&p->coordinator, &options, err);
-    if (status == SL_OK)
-        status = ps_server_create(&p->server, p->options->config, p->layout, p->table, options.cluster, err);
-    return status;
+    p->hello = (struct sl_hello){.role = SL_ROLE_SERVER,
+            .layout_hash = p->layout->hash,
+            .threads = 1,
+            .pid = (uint32_t)getpid(),
+            .rank = (uint32_t)p->options->rank,
+            .servers = (uint32_t)p->options->config->cluster.servers};
+    sl_process_host(p->hello.host, sizeof(p->hello.host));
+    return sl_config_hash(&p->hello.config_hash, p->options->config, err);
 }
 
-static enum sl_status open_socket(struct process *p, struct sl_error *err)
+/* Where workers reach this server: what --advertise says, else what is bound; a host that means any address is replaced by the machine's name, port 0 by the bound one. */
+static enum sl_status choose_endpoint(struct ps_process *p, struct sl_error *err)
 {
-    enum sl_status status = sl_transport_create_secure(&p->transport, p->keys, err);
-    if (status == SL_OK)
-        status = sl_socket_bind(&p->socket, p->transport, p->options->config->cluster.coordinator, err);
-    if (status != SL_OK)
-        return status;
-    const char *endpoint = sl_socket_endpoint(p->socket);
-    sl_log(SL_LOG_INFO, "server", "listening", "endpoint=%s encrypted=%s parameters=%zu blocks=%d", endpoint,
-            p->keys != NULL ? "yes" : "no", p->layout->trained, p->layout->block_count);
+    static const char *const any[] = {"tcp://0.0.0.0:", "tcp://[::]:", "tcp://*:"};
+    const char *bound = sl_socket_endpoint(sl_wire_bound(p->wire)), *port = strrchr(bound, ':');
+    char *endpoint = p->hello.endpoint;
+    size_t size = sizeof(p->hello.endpoint);
+    int used = 0;
+    if (p->options->advertise != NULL) {
+        const char *wanted = p->options->advertise, *colon = strrchr(wanted, ':');
+        bool open = colon != NULL && (strcmp(colon, ":0") == 0 || strcmp(colon, ":*") == 0);
+        used = open ? snprintf(endpoint, size, "%.*s%s", (int)(colon - wanted), wanted, port)
+                    : snprintf(endpoint, size, "%s", wanted);
+    } else {
+        used = snprintf(endpoint, size, "%s", bound);
+        for (size_t i = 0; i < sizeof(any) / sizeof(any[0]); i++)
+            if (strncmp(bound, any[i], strlen(any[i])) == 0)
+                used = snprintf(endpoint, size, "tcp://%s%s", p->hello.host, port);
+    }
+    if (used < 0 || (size_t)used >= size)
+        return sl_fail(err, SL_USAGE, "the endpoint that workers are told has more than %zu bytes", size - 1);
+    return SL_OK;
+}
+
+static enum sl_status tell_launcher(const struct ps_process *p, struct sl_error *err)
+{
+    char line[512];
     if (p->options->ready_fd < 0)
         return SL_OK;
-    char line[512];
-    int size = snprintf(line, sizeof(line), "%s\n", endpoint);
-    status = sl_file_write_all(p->options->ready_fd, line, (size_t)size, "the launcher's pipe", err);
-    (void)close(p->options->ready_fd);
-    return status;
+    int size = snprintf(line, sizeof(line), "%s\n", sl_socket_endpoint(sl_wire_bound(p->wire)));
+    return sl_file_write_all(p->options->ready_fd, line, (size_t)size, "the launcher's pipe", err);
 }
 
-static void close_process(struct process *p)
+static enum sl_status open_wire(struct ps_process *p, struct sl_error *err)
 {
-    sl_socket_close(p->socket);
-    sl_outbox_fini(&p->updates.outbox);
-    sl_outbox_fini(&p->answers);
-    sl_outbox_fini(&p->local);
-    sl_transport_destroy(p->transport); /* after it nothing holds parameters any more */
+    const struct sl_config *config = p->options->config;
+    struct sl_links_options links = {.accept = true,
+            .links_max = LINKS_MAX,
+            .heartbeat_us = config->cluster.heartbeat_ms * 1000,
+            .timeout_us = config->cluster.timeout_ms * 1000,
+            .resend_us = config->cluster.resend_ms * 1000,
+            .unreachable_us = UNREACHABLE_US,
+            .queue_size_max = 4 * SL_TAGS * p->layout->count * sizeof(float) + QUEUE_SLACK};
+    enum sl_status status = SL_OK;
+    p->transport = p->options->transport;
+    if (p->transport == NULL)
+        status = sl_transport_create_secure(&p->transport, p->keys, err);
+    if (status == SL_OK)
+        status = sl_wire_create(&p->wire, p->transport, SL_ROLE_SERVER, &links, err);
+    if (status == SL_OK)
+        status = sl_wire_bind(p->wire, bind_endpoint(p), err);
+    if (status == SL_OK && p->options->rank > 0)
+        status = choose_endpoint(p, err);
+    if (status != SL_OK)
+        return status;
+    sl_log(SL_LOG_INFO, "server", "listening", "rank=%d endpoint=%s encrypted=%s parameters=%zu blocks=%d",
+            p->options->rank, sl_socket_endpoint(sl_wire_bound(p->wire)), p->keys != NULL ? "yes" : "no",
+            p->layout->trained, p->layout->block_count);
+    return SL_OK;
+}
+
+static void close_process(struct ps_process *p)
+{
+    sl_wire_destroy(p->wire);
+    sl_outbox_fini(&p->answers.outbox);
+    ps_leader_close(p);
+    if (p->transport != p->options->transport)
+        sl_transport_destroy(p->transport); /* after it nothing of ZeroMQ holds parameters any more */
     sl_keys_destroy(p->keys);
-    ps_coordinator_destroy(p->coordinator);
     ps_server_destroy(p->server);
-    ps_archive_close(p->archive);
-    ps_metrics_close(p->metrics);
     ps_table_destroy(p->table);
     sl_layout_destroy(p->layout);
 }
 
-/* ---- the terminal ---- */
+/* ---- the server's core ---- */
 
-static void show_step(struct process *p, const struct ps_step_record *r)
+enum sl_status ps_process_serve(struct ps_process *p, int64_t join_us, struct sl_error *err)
 {
-    const struct sl_config *config = p->options->config;
-    if (!p->progress_begun) {
-        sl_progress_begin(
-                &p->progress, &(struct sl_progress_options){.title = "train",
-                                      .unit = "samples",
-                                      .scale = (double)config->batch.slots * config->batch.slot_size,
-                                      .total = ps_coordinator_total_steps(p->coordinator),
-                                      .done = r->step - 1});
-        p->progress_begun = true;
-    }
-    char note[SL_PROGRESS_NOTE_MAX];
-    int used = snprintf(note, sizeof(note), "epoch %" PRId64 "/%d loss", r->epoch + 1, config->epochs);
-    for (int b = 0; b <= config->modality_count && used > 0 && (size_t)used < sizeof(note); b++)
-        used += snprintf(note + used, sizeof(note) - (size_t)used, " %s %.3f",
-                sl_config_branch_name(config, b), r->loss[b]);
-    sl_progress_update(&p->progress, r->step, "%s", note);
+    struct ps_server_options options = {.config = p->options->config,
+            .layout = p->layout,
+            .table = p->table,
+            .hello = p->hello,
+            .incarnation = p->incarnation,
+            .join_us = join_us,
+            .report_us = REPORT_US};
+    ps_server_destroy(SL_TAKE(p->server));
+    return ps_server_create(&p->server, &options, err);
 }
 
-static void show_validation(struct process *p, const struct ps_action *action, int64_t epoch)
+enum sl_status ps_process_send(
+        struct ps_process *p, struct sl_address to, struct sl_message **message, struct sl_error *err)
 {
-    const struct sl_config *config = p->options->config;
-    char text[1024];
-    int used = 0;
-    for (int b = 0; b <= config->modality_count && (size_t)used < sizeof(text); b++)
-        used += snprintf(text + used, sizeof(text) - (size_t)used, " %s.loss=%.4f %s.accuracy=%.4f",
-                sl_config_branch_name(config, b), sl_evaluation_metric(action->evaluation, b, SL_METRIC_LOSS),
-                sl_config_branch_name(config, b),
-                sl_evaluation_metric(action->evaluation, b, SL_METRIC_ACCURACY));
-    sl_log(SL_LOG_INFO, "train", "validation", "epoch=%" PRId64 "%s best=%s", epoch, text,
-            action->best ? "yes" : "no");
+    bool beside = to.role == SL_ROLE_COORDINATOR || (to.role == SL_ROLE_SERVER && to.id == p->incarnation);
+    if (beside && p->coordinator != NULL)
+        return sl_outbox_add(&p->local, to, SL_TAKE(*message), err);
+    return sl_wire_send(p->wire, to, message, sl_clock_monotonic_us(), err);
 }
 
-/* ---- actions ---- */
-
-static void note_event(struct process *p, enum sl_log_level level, const char *event, const char *text)
+void ps_process_finish(struct ps_process *p, enum sl_status status, const char *text)
 {
+    if (p->finished)
+        return;
+    p->finished = true;
+    p->finish_status = status;
+    (void)snprintf(p->finish_text, sizeof(p->finish_text), "%s", text);
+}
+
+/* The coordinator is lost, or has rolled back: a new core joins again after a pause. The endpoint stays, so do the table's buffers. */
+static void begin_anew(struct ps_process *p, const char *reason)
+{
+    int64_t now_us = sl_clock_monotonic_us();
     char quoted[SL_MESSAGE_TEXT_MAX * 2];
-    struct sl_error problem = {0};
-    sl_log(level, "train", event, "text=%s", sl_log_quote(quoted, sizeof(quoted), text));
-    if (ps_metrics_event(p->metrics, ps_coordinator_training(p->coordinator)->step, event, text, &problem) !=
-            SL_OK)
-        sl_log(SL_LOG_WARN, "train", "metrics-failed", "reason=%s",
-                sl_log_quote(quoted, sizeof(quoted), problem.text));
+    sl_wire_end(p->wire);
+    ps_server_destroy(SL_TAKE(p->server));
+    p->again_us = sl_rejoin_lost(&p->rejoin, p->welcomed, now_us);
+    if (p->welcomed)
+        sl_log(SL_LOG_WARN, "server", "joining-again", "reason=%s",
+                sl_log_quote(quoted, sizeof(quoted), reason));
 }
 
-static enum sl_status save(struct process *p, bool best, struct sl_error *err)
+enum sl_status ps_process_server(struct ps_process *p, struct ps_server_event *event, struct sl_error *err)
 {
-    struct sl_error problem = {0};
-    enum sl_status status =
-            ps_archive_save(p->archive, p->table, ps_coordinator_training(p->coordinator), best, &problem);
-    if (status == SL_OK)
+    if (p->server == NULL || p->finished)
         return SL_OK;
-    struct ps_event event = {.kind = PS_EVENT_SNAPSHOT_WRITTEN, .status = status, .text = problem.text};
-    return advance(p, &event, err);
-}
-
-static enum sl_status act(struct process *p, const struct ps_action *action, struct sl_error *err)
-{
-    const struct ps_training *training = ps_coordinator_training(p->coordinator);
-    int64_t epoch =
-            training->train_count > 0 ? training->step / ps_coordinator_steps_per_epoch(p->coordinator) : 0;
-    switch (action->kind) {
-    case PS_ACTION_STEP:
-        show_step(p, &action->record);
-        return ps_metrics_step(p->metrics, &action->record, err);
-    case PS_ACTION_VALIDATION:
-        show_validation(p, action, epoch);
-        return ps_metrics_validation(
-                p->metrics, training->step, epoch, action->seconds, action->best, action->evaluation, err);
-    case PS_ACTION_JOINED:
-        note_event(p, SL_LOG_INFO, "worker-joined", action->text);
-        return SL_OK;
-    case PS_ACTION_LOST:
-        note_event(p, SL_LOG_WARN, "worker-lost", action->text);
-        return SL_OK;
-    case PS_ACTION_REFUSED:
-        note_event(p, SL_LOG_WARN, "peer-refused", action->text);
-        return SL_OK;
-    case PS_ACTION_WARN:
-        note_event(p, SL_LOG_WARN, "warning", action->text);
-        return SL_OK;
-    case PS_ACTION_FINISH:
-        p->finished = true;
-        p->finish_status = action->status;
-        (void)snprintf(p->finish_text, sizeof(p->finish_text), "%s", action->text);
-        return SL_OK;
-    case PS_ACTION_SNAPSHOT:
-        break; /* after the others: see carry_out */
-    }
+    event->now_us = sl_clock_monotonic_us();
+    struct sl_outbox *outbox = &p->answers.outbox;
+    enum sl_status status = ps_server_step(p->server, event, &p->answers, err);
+    p->busy_us += (uint64_t)(sl_clock_monotonic_us() - event->now_us);
+    for (int i = 0; i < outbox->count && status == SL_OK; i++)
+        status = ps_process_send(p, outbox->items[i].to, &outbox->items[i].message, err);
+    sl_outbox_clear(outbox);
+    if (status != SL_OK || !p->answers.finished)
+        return status;
+    if (p->coordinator != NULL)
+        return SL_OK; /* the coordinator beside it says how this process ends */
+    if (p->answers.status == SL_AGAIN)
+        begin_anew(p, p->answers.text);
+    else
+        ps_process_finish(p, p->answers.status, p->answers.text);
     return SL_OK;
 }
 
-/* Sends a message, or keeps it for the core beside. A worker that is gone is the coordinator's business. */
-static enum sl_status dispatch(struct process *p, struct sl_outgoing *item, struct sl_error *err)
+/* A life of a process of rank >= 1: from HELLO until the coordinator is lost. */
+static enum sl_status join(struct ps_process *p, struct sl_error *err)
 {
-    if (item->to.role == SL_ROLE_SERVER)
-        return sl_outbox_add(&p->local, item->to, SL_TAKE(item->message), err);
-    struct sl_error problem = {0};
-    enum sl_status status = sl_socket_send(p->socket, item->to.id, item->message, &problem);
-    if (status == SL_NOT_FOUND) {
-        struct sl_message *gone = sl_message_create(SL_MESSAGE_BYE);
-        if (gone != NULL) { /* comes back to the coordinator as an event, after what is under way */
-            gone->incarnation = item->to.id;
-            (void)snprintf(gone->text, sizeof(gone->text), "its connection is gone");
-        }
-        return sl_outbox_add(&p->local, (struct sl_address){SL_ROLE_WORKER, item->to.id}, gone, err);
-    }
-    return status == SL_OK ? SL_OK : sl_fail(err, status, "%s", problem.text);
-}
-
-static enum sl_status dispatch_all(struct process *p, struct sl_outbox *outbox, struct sl_error *err)
-{
-    enum sl_status status = SL_OK;
-    for (int i = 0; i < outbox->count && status == SL_OK; i++)
-        status = dispatch(p, &outbox->items[i], err);
-    sl_outbox_clear(outbox);
-    return status;
-}
-
-/* One event of the coordinator, and what follows from it. A snapshot comes last, because it may be the next event at once. */
-static enum sl_status advance(struct process *p, struct ps_event *event, struct sl_error *err)
-{
-    event->now_us = sl_clock_monotonic_us();
-    enum sl_status status = ps_coordinator_step(p->coordinator, event, &p->updates, err);
+    const char *coordinator = p->options->coordinator != NULL ? p->options->coordinator
+                                                              : p->options->config->cluster.coordinator;
+    int64_t now_us = sl_clock_monotonic_us();
+    sl_rejoin_again(&p->rejoin, now_us);
+    p->welcomed = false;
+    enum sl_status status = sl_process_draw(&p->incarnation, err);
     if (status == SL_OK)
-        status = dispatch_all(p, &p->updates.outbox, err);
-    bool snapshot = false, best = false;
-    for (int i = 0; i < p->updates.action_count; i++) {
-        snapshot |= p->updates.actions[i].kind == PS_ACTION_SNAPSHOT;
-        best |= p->updates.actions[i].kind == PS_ACTION_SNAPSHOT && p->updates.actions[i].best;
-    }
-    for (int i = 0; i < p->updates.action_count && status == SL_OK; i++)
-        status = act(p, &p->updates.actions[i], err);
-    return status == SL_OK && snapshot ? save(p, best, err) : status;
+        status = sl_wire_begin(p->wire, p->incarnation, err);
+    if (status == SL_OK)
+        status = sl_wire_connect(p->wire, coordinator, SL_COORDINATOR, now_us, err);
+    if (status == SL_OK)
+        status = ps_process_serve(p, sl_rejoin_left_us(&p->rejoin, now_us), err);
+    struct ps_server_event start = {.kind = PS_SERVER_START};
+    return status == SL_OK ? ps_process_server(p, &start, err) : status;
 }
 
-static bool is_data(enum sl_message_kind kind)
-{
-    return kind == SL_MESSAGE_PUSH || kind == SL_MESSAGE_PULL || kind == SL_MESSAGE_COMMIT;
-}
+/* ---- events ---- */
 
-/* A message to the core that it is for. */
-static enum sl_status deliver(
-        struct process *p, struct sl_address from, struct sl_message *message, struct sl_error *err)
+/* Workers' pushes and pulls are the server's; all else that comes to rank 0 is the coordinator's. To the other ranks the coordinator and workers talk to the server alone. */
+static enum sl_status deliver(struct ps_process *p, struct sl_link_event *happened, struct sl_error *err)
 {
-    if (!is_data(message->kind)) {
-        struct ps_event event = {.kind = PS_EVENT_MESSAGE, .from = from, .message = message};
-        return advance(p, &event, err);
-    }
-    enum sl_status status = ps_server_step(p->server, from, message, &p->answers, err);
-    return status == SL_OK ? dispatch_all(p, &p->answers, err) : status;
-}
-
-/* Messages between the cores, until there are none. */
-static enum sl_status deliver_local(struct process *p, struct sl_error *err)
-{
+    struct sl_message *m = happened->message;
+    bool gone = happened->kind == SL_LINK_GONE;
+    bool data = !gone && (m->kind == SL_MESSAGE_PUSH || m->kind == SL_MESSAGE_PULL);
     enum sl_status status = SL_OK;
-    while (p->local.count > 0 && status == SL_OK) {
-        struct sl_outbox now = p->local;
-        p->local = (struct sl_outbox){0};
-        for (int i = 0; i < now.count && status == SL_OK; i++) {
-            struct sl_message *message = now.items[i].message;
-            if (message->kind == SL_MESSAGE_BYE) {
-                struct ps_event event = {.kind = PS_EVENT_GONE, .from = now.items[i].to};
-                status = advance(p, &event, err);
-            } else {
-                status = deliver(p, (struct sl_address){SL_ROLE_SERVER, 0}, message, err);
-            }
-        }
-        sl_outbox_fini(&now);
+    p->welcomed = p->welcomed || (!gone && m->kind == SL_MESSAGE_WELCOME);
+    if (gone || data || p->coordinator == NULL) {
+        struct ps_server_event event = {.kind = gone ? PS_SERVER_GONE : PS_SERVER_MESSAGE,
+                .from = happened->from,
+                .message = m,
+                .text = happened->text};
+        status = ps_process_server(p, &event, err);
+    }
+    if (status == SL_OK && p->coordinator != NULL && !data) {
+        struct ps_event event = {.kind = gone ? PS_EVENT_GONE : PS_EVENT_MESSAGE,
+                .from = happened->from,
+                .message = m,
+                .text = happened->text};
+        status = ps_leader_step(p, &event, err);
+    }
+    return status == SL_OK && p->coordinator != NULL ? ps_leader_settle(p, err) : status;
+}
+
+static enum sl_status take_link_events(struct ps_process *p, struct sl_error *err)
+{
+    struct sl_link_event happened;
+    enum sl_status status = SL_OK;
+    while (status == SL_OK && !p->finished && sl_wire_next_event(p->wire, &happened)) {
+        status = deliver(p, &happened, err);
+        sl_message_destroy(happened.message);
     }
     return status;
 }
 
-/* ---- the loop ---- */
-
-/* A message was dropped. Whoever sends many such is taken for gone. */
-static enum sl_status drop(struct process *p, uint64_t peer, const char *reason, struct sl_error *err)
+/* A message was dropped. Whoever sends many such is taken for gone, and its link does not come back. */
+static enum sl_status drop(
+        struct ps_process *p, struct sl_address from, const char *reason, struct sl_error *err)
 {
     char quoted[SL_ERROR_TEXT_MAX];
+    if (ps_offenders_ignored(&p->offenders, from.id))
+        return SL_OK;
     sl_log(SL_LOG_WARN, "server", "message-dropped", "total=%" PRIu64 " reason=%s", p->offenders.total + 1,
             sl_log_quote(quoted, sizeof(quoted), reason));
-    if (!ps_offenders_note(&p->offenders, peer))
+    if (!ps_offenders_note(&p->offenders, from.id))
         return SL_OK;
-    sl_log(SL_LOG_WARN, "server", "peer-ignored", "incarnation=%016" PRIx64 " bad_messages=%d last=%s", peer,
-            PS_OFFENCES_MAX, quoted);
-    struct ps_event event = {.kind = PS_EVENT_GONE, .from = {SL_ROLE_WORKER, peer}};
-    return advance(p, &event, err);
+    sl_log(SL_LOG_WARN, "server", "peer-ignored", "incarnation=%016" PRIx64 " bad_messages=%d last=%s",
+            from.id, PS_OFFENCES_MAX, quoted);
+    enum sl_status status = sl_wire_close(p->wire, from, sl_clock_monotonic_us(), err);
+    struct sl_link_event gone = {.kind = SL_LINK_GONE, .from = from};
+    (void)snprintf(gone.text, sizeof(gone.text), "it sent %d bad messages", PS_OFFENCES_MAX);
+    return status == SL_OK ? deliver(p, &gone, err) : status;
+}
+
+static enum sl_status receive_all(struct ps_process *p, struct sl_error *err)
+{
+    enum sl_status status = SL_OK;
+    for (int i = 0; i < RECEIVE_MAX && status == SL_OK && !p->finished; i++) {
+        struct sl_error problem = {0};
+        struct sl_address from = {0};
+        status = sl_wire_receive(p->wire, sl_clock_monotonic_us(), &from, &problem);
+        if (status == SL_AGAIN)
+            return SL_OK;
+        if (status == SL_BAD_DATA || status == SL_MISMATCH)
+            status = drop(p, from, problem.text, err);
+        else if (status != SL_OK)
+            return sl_fail(err, status, "%s", problem.text);
+        if (status == SL_OK)
+            status = take_link_events(p, err);
+    }
+    return status;
 }
 
 /* Handshakes fail inside ZeroMQ; here is where the operator hears of it. Keys that are not allowed were logged one by one. */
-static void tell_refused(struct process *p)
+static void tell_refused(struct ps_process *p)
 {
-    uint64_t refused = sl_socket_refused(p->socket);
+    uint64_t refused = sl_socket_refused(sl_wire_bound(p->wire));
     if (refused != p->refused)
         sl_log(SL_LOG_WARN, "server", "handshakes-refused", "count=%" PRIu64 " total=%" PRIu64 " hint=\"%s\"",
                 refused - p->refused, refused,
@@ -367,47 +345,30 @@ static void tell_refused(struct process *p)
     p->refused = refused;
 }
 
-static enum sl_status receive_all(struct process *p, struct sl_error *err)
+/* A coordinator that will never let us in ends the process at once; see the worker's loop. */
+static enum sl_status check_handshakes(struct ps_process *p, struct sl_error *err)
 {
-    while (!p->finished) {
-        SL_AUTO(sl_message_destroy_auto) struct sl_message *message = NULL;
-        struct sl_error problem = {0};
-        uint64_t peer = 0;
-        enum sl_status status = sl_socket_receive(p->socket, &peer, &message, &problem);
-        if (status == SL_AGAIN)
-            return SL_OK;
-        bool bad = status == SL_BAD_DATA || status == SL_MISMATCH;
-        if ((bad || status == SL_OK) && ps_offenders_ignored(&p->offenders, peer))
-            continue;
-        if (bad && (status = drop(p, peer, problem.text, err)) == SL_OK)
-            continue;
-        if (status != SL_OK)
-            return bad ? status : sl_fail(err, status, "%s", problem.text);
-        status = deliver(p, (struct sl_address){SL_ROLE_WORKER, peer}, message, err);
-        if (status == SL_OK)
-            status = deliver_local(p, err);
-        if (status != SL_OK)
-            return status;
+    int64_t now_us = sl_clock_monotonic_us();
+    if (now_us < p->check_us)
+        return SL_OK;
+    p->check_us = now_us + CHECK_US;
+    tell_refused(p);
+    struct sl_error problem = {0};
+    enum sl_status status = sl_wire_check(p->wire, &problem);
+    if (status != SL_OK && status != SL_AGAIN)
+        return sl_fail(err, status, "%s", problem.text);
+    if (status == SL_AGAIN && p->handshake_text[0] == 0) {
+        char quoted[SL_ERROR_TEXT_MAX];
+        sl_log(SL_LOG_WARN, "server", "handshake-failed", "reason=%s",
+                sl_log_quote(quoted, sizeof(quoted), problem.text));
     }
+    if (status == SL_AGAIN || p->welcomed)
+        memcpy(p->handshake_text, problem.text, sizeof(p->handshake_text)); /* "" when all is well */
     return SL_OK;
 }
 
-static enum sl_status take_snapshot(struct process *p, struct sl_error *err)
-{
-    struct ps_written written;
-    if (ps_archive_take(p->archive, &written) != SL_OK)
-        return SL_OK;
-    if (written.status == SL_OK)
-        sl_log(SL_LOG_INFO, "snapshot", "snapshot-written",
-                "step=%" PRId64 " best=%s bytes=%" PRIu64 " pause_ms=%.1f write_ms=%.1f", written.step,
-                written.best ? "yes" : "no", written.size, written.pause_seconds * 1e3,
-                written.write_seconds * 1e3);
-    struct ps_event event = {
-            .kind = PS_EVENT_SNAPSHOT_WRITTEN, .status = written.status, .text = written.error.text};
-    return advance(p, &event, err);
-}
-
-static enum sl_status take_signal(struct process *p, struct sl_error *err)
+/* Rank 0 stops training, with a snapshot. Another one leaves alone: the rest rolls back and waits for it. */
+static enum sl_status take_signal(struct ps_process *p, struct sl_error *err)
 {
     int number = p->options->signal_fd >= 0 ? sl_signals_take(p->options->signal_fd) : 0;
     if (number == 0)
@@ -416,68 +377,145 @@ static enum sl_status take_signal(struct process *p, struct sl_error *err)
     p->signal_number = number;
     (void)sl_signals_exit_code(number, &text);
     sl_log(SL_LOG_INFO, "server", "stopping", "signal=%s", text);
-    struct ps_event event = {.kind = PS_EVENT_STOP, .status = SL_STOPPED, .text = text};
-    return advance(p, &event, err);
-}
-
-static enum sl_status run_loop(struct process *p, struct sl_error *err)
-{
-    enum sl_status status = SL_OK;
-    while (status == SL_OK && !p->finished) {
-        int fds[2] = {ps_archive_fd(p->archive), p->options->signal_fd};
-        int64_t left_ms = (p->updates.wake_us - sl_clock_monotonic_us()) / 1000 + 1;
-        uint64_t ready = 0;
-        status = sl_transport_wait(&p->socket, 1, fds, p->options->signal_fd >= 0 ? 2 : 1,
-                left_ms < 0 ? 0 : left_ms, &ready, err);
-        if (status == SL_OK)
-            status = receive_all(p, err);
-        tell_refused(p);
-        if (status == SL_OK)
-            status = take_snapshot(p, err);
-        if (status == SL_OK)
-            status = take_signal(p, err);
-        struct ps_event tick = {.kind = PS_EVENT_TICK};
-        if (status == SL_OK)
-            status = advance(p, &tick, err);
-        if (status == SL_OK)
-            status = deliver_local(p, err);
+    if (p->coordinator != NULL) {
+        struct ps_event event = {.kind = PS_EVENT_STOP, .status = SL_STOPPED, .text = text};
+        enum sl_status status = ps_leader_step(p, &event, err);
+        return status == SL_OK ? ps_leader_settle(p, err) : status;
     }
-    return status;
+    if (p->server == NULL)
+        ps_process_finish(p, SL_STOPPED, text);
+    struct ps_server_event leave = {.kind = PS_SERVER_LEAVE, .text = text};
+    return ps_process_server(p, &leave, err);
 }
 
-static enum sl_status finish(struct process *p, struct sl_error *err)
+static enum sl_status tick_server(struct ps_process *p, struct sl_error *err)
 {
-    if (p->progress_begun)
-        sl_progress_end(&p->progress);
+    int64_t now_us = sl_clock_monotonic_us();
+    if (p->server == NULL)
+        return now_us >= p->again_us ? join(p, err) : SL_OK;
+    if (now_us < p->answers.wake_us)
+        return SL_OK;
+    struct sl_links_totals totals = sl_wire_totals(p->wire);
+    struct ps_server_event event = {.kind = PS_SERVER_TICK,
+            .report = {.memory = sl_process_memory(),
+                    .sent = totals.sent,
+                    .received = totals.received,
+                    .queued = totals.queued,
+                    .busy_us = p->busy_us}};
+    return ps_process_server(p, &event, err);
+}
+
+/* ---- the loop ---- */
+
+static enum sl_status wait(struct ps_process *p, struct sl_error *err)
+{
+    int fds[2], count = 0;
+    int64_t until_us = p->server != NULL ? p->answers.wake_us : p->again_us;
+    if (p->coordinator != NULL && p->updates.wake_us < until_us)
+        until_us = p->updates.wake_us;
+    if (p->coordinator == NULL && !p->welcomed && p->check_us < until_us)
+        until_us = p->check_us;
+    if (p->archive != NULL)
+        fds[count++] = ps_archive_fd(p->archive);
+    if (p->options->signal_fd >= 0)
+        fds[count++] = p->options->signal_fd;
+    return sl_wire_wait(p->wire, fds, count, until_us, err);
+}
+
+static enum sl_status turn(struct ps_process *p, struct sl_error *err)
+{
+    enum sl_status status = wait(p, err);
+    if (status == SL_OK)
+        status = check_handshakes(p, err);
+    if (status == SL_OK)
+        status = receive_all(p, err);
+    if (status == SL_OK && !p->finished)
+        status = take_signal(p, err);
+    if (status == SL_OK && !p->finished)
+        status = tick_server(p, err);
+    if (status == SL_OK && !p->finished && p->coordinator != NULL)
+        status = ps_leader_tick(p, err);
+    if (status == SL_OK && !p->finished)
+        status = sl_wire_flush(p->wire, sl_clock_monotonic_us(), err);
+    return status == SL_OK ? take_link_events(p, err) : status; /* ends that the flush found */
+}
+
+/* The last messages (STOP, BYE) are resent until they arrive or their receivers are gone. */
+static void drain(struct ps_process *p)
+{
+    int64_t end_us = sl_clock_monotonic_us() + DRAIN_US;
+    enum sl_status status = SL_OK;
+    while (status == SL_OK && sl_wire_totals(p->wire).queued > 0 && sl_clock_monotonic_us() < end_us) {
+        struct sl_error ignored = {0};
+        struct sl_address from;
+        struct sl_link_event event;
+        status = sl_wire_wait(p->wire, NULL, 0, end_us, &ignored);
+        while (sl_wire_receive(p->wire, sl_clock_monotonic_us(), &from, &ignored) != SL_AGAIN &&
+                sl_clock_monotonic_us() < end_us)
+            while (sl_wire_next_event(p->wire, &event))
+                sl_message_destroy(event.message);
+        if (status == SL_OK)
+            status = sl_wire_flush(p->wire, sl_clock_monotonic_us(), &ignored);
+        while (sl_wire_next_event(p->wire, &event))
+            sl_message_destroy(event.message);
+    }
+}
+
+static enum sl_status finish(struct ps_process *p, struct sl_error *err)
+{
+    ps_console_end(&p->console);
+    drain(p);
     char quoted[SL_MESSAGE_TEXT_MAX * 2];
     sl_log(p->finish_status == SL_OK || p->finish_status == SL_STOPPED ? SL_LOG_INFO : SL_LOG_ERROR, "server",
             "finished", "status=%s reason=%s", sl_status_name(p->finish_status),
             sl_log_quote(quoted, sizeof(quoted), p->finish_text));
     if (p->finish_status == SL_OK)
         return SL_OK;
+    if (p->finish_status == SL_TIMEOUT && p->handshake_text[0] != 0)
+        return sl_fail(err, p->keys != NULL ? SL_KEYS : SL_FAILED, "%s", p->handshake_text);
     return sl_fail(err, p->finish_status, "%s", p->finish_text);
+}
+
+static enum sl_status open_all(struct ps_process *p, struct sl_error *err)
+{
+    const struct sl_config *config = p->options->config;
+    enum sl_status status = check_options(p, err);
+    if (status == SL_OK && p->options->transport == NULL)
+        status = load_keys(p, err);
+    if (status == SL_OK)
+        status = sl_process_draw(&p->incarnation, err);
+    if (status == SL_OK)
+        status = sl_layout_create(&p->layout, config, SL_BLOCK_FLOATS, err);
+    if (status == SL_OK)
+        status = introduce(p, err);
+    if (status == SL_OK)
+        status = open_table(p, err);
+    if (status == SL_OK && p->options->rank == 0)
+        status = ps_leader_open(p, err);
+    if (status == SL_OK)
+        status = open_wire(p, err);
+    return status;
 }
 
 enum sl_status ps_run(const struct ps_run_options *options, int *ret_signal, struct sl_error *err)
 {
-    struct process p = {.options = options};
-    struct ps_training training;
-    enum sl_status status = check_supported(options->config, err);
+    struct ps_process p = {.options = options};
+    enum sl_status status = open_all(&p, err);
+    if (status == SL_OK && options->rank == 0)
+        status = sl_wire_begin(p.wire, p.incarnation, err);
     if (status == SL_OK)
-        status = check_endpoint(options->config, err);
+        status = tell_launcher(&p, err);
+    if (options->ready_fd >= 0)
+        (void)close(options->ready_fd);
+    sl_rejoin_begin(&p.rejoin, options->config->cluster.join_ms * 1000, sl_clock_monotonic_us());
     if (status == SL_OK)
-        status = load_keys(&p, err);
-    if (status == SL_OK)
-        status = open_state(&p, &training, err);
-    if (status == SL_OK)
-        status = open_cores(&p, &training, err);
-    if (status == SL_OK)
-        status = open_socket(&p, err);
-    if (status == SL_OK)
-        status = run_loop(&p, err);
+        status = options->rank == 0 ? ps_leader_start(&p, err) : join(&p, err);
+    while (status == SL_OK && !p.finished)
+        status = turn(&p, err);
     if (status == SL_OK)
         status = finish(&p, err);
     *ret_signal = p.signal_number;
+    ps_leader_close_status(&p, status, err);
     close_process(&p);
     return status;
 }

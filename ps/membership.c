@@ -146,8 +146,7 @@ static bool loading_or_later(const struct ps_coordinator *c)
     return c->state != STATE_GATHERING && c->state != STATE_RESTORING;
 }
 
-/* All servers and somebody's data are there: every server gets its blocks. */
-static enum sl_status load_if_gathered(struct ps_coordinator *c, struct sl_error *err)
+enum sl_status ps_coordinator_load_if_gathered(struct ps_coordinator *c, struct sl_error *err)
 {
     if (c->state != STATE_GATHERING || c->plan == NULL ||
             ps_roster_servers_present(&c->roster) < c->roster.server_count)
@@ -248,7 +247,7 @@ enum sl_status ps_coordinator_on_worker_hello(
     ps_coordinator_add_note(
             c, PS_ACTION_JOINED, "%s with %u threads", c->roster.workers[index].name, m->hello.threads);
     if (!loading_or_later(c))
-        return load_if_gathered(c, err);
+        return ps_coordinator_load_if_gathered(c, err);
     status = welcome_worker(c, &c->roster.workers[index], err);
     return status == SL_OK ? ps_coordinator_assign_work(c, err) : status;
 }
@@ -296,7 +295,7 @@ enum sl_status ps_coordinator_lose_server(
     (void)snprintf(
             text, sizeof(text), "%s: %.*s", c->roster.servers[rank].name, SL_MESSAGE_TEXT_MAX / 2, why);
     ps_coordinator_add_note(c, PS_ACTION_LOST, "%s", text);
-    if (c->state == STATE_GATHERING) {
+    if (!loading_or_later(c)) { /* nothing was built on it yet */
         c->roster.servers[rank].present = false;
         return SL_OK;
     }
@@ -326,8 +325,9 @@ enum sl_status ps_coordinator_on_server_hello(
     if (c->roster.servers[hello->rank].present) {
         struct sl_address before = {SL_ROLE_SERVER, c->roster.servers[hello->rank].id};
         (void)snprintf(text, sizeof(text), "it was started again as %s:%u", hello->host, hello->pid);
+        bool rolls_back = loading_or_later(c);
         enum sl_status status = ps_coordinator_lose_server(c, (int)hello->rank, text, err);
-        if (status != SL_OK || c->state != STATE_GATHERING)
+        if (status != SL_OK || rolls_back)
             return status; /* links are closed by the rollback: it says hello again */
         /* this hello may be an old one that was late: then the one that lives must hear that it is out, and begins anew */
         if (!sl_mutant("coordinator: a replaced server is not told"))
@@ -341,7 +341,7 @@ enum sl_status ps_coordinator_on_server_hello(
         welcome->count = hello->servers;
     }
     enum sl_status status = sl_outbox_add(&c->updates->outbox, from, welcome, err);
-    return status == SL_OK ? load_if_gathered(c, err) : status;
+    return status == SL_OK ? ps_coordinator_load_if_gathered(c, err) : status;
 }
 
 enum sl_status ps_coordinator_on_loaded(

@@ -35,10 +35,10 @@ enum sl_status ps_open_step_begin(struct ps_open_step *step, enum sl_phase phase
 {
     step->phase = phase;
     if (step->reduced == NULL && phase == SL_PHASE_TRAIN) { /* what an earlier lack of memory left */
-        sl_free(step->node_stats);
-        sl_free(step->node_present);
-        sl_free(step->sums);
-        sl_free(step->applied);
+        sl_free(SL_TAKE(step->node_stats));
+        sl_free(SL_TAKE(step->node_present));
+        sl_free(SL_TAKE(step->sums));
+        sl_free(SL_TAKE(step->applied));
     }
     enum sl_status status = reserve(step, units, slots_max, blocks, servers, err);
     if (status != SL_OK)

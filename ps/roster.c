@@ -104,6 +104,7 @@ void ps_roster_set_speed(struct ps_roster *roster, int index, double seconds)
     roster->workers[index].seconds_per_slot = seconds;
     roster->weight_sum += 1.0 / seconds;
     roster->weight_count++;
+    roster->known_weight = roster->weight_sum / roster->weight_count;
 }
 
 void ps_roster_remove_worker(struct ps_roster *roster, int index)
@@ -121,7 +122,9 @@ double ps_roster_weight(const struct ps_roster *roster, int index)
     double own = roster->workers[index].seconds_per_slot;
     if (own > 0.0)
         return 1.0 / own;
-    return roster->weight_count > 0 ? roster->weight_sum / roster->weight_count : 1.0;
+    if (roster->weight_count > 0)
+        return roster->weight_sum / roster->weight_count;
+    return roster->known_weight > 0.0 ? roster->known_weight : 1.0;
 }
 
 /* ---- servers ---- */

@@ -53,6 +53,7 @@ struct ps_roster {
     uint32_t next_rank;
     double weight_sum; /* of the present workers whose speed is known */
     int weight_count;
+    double known_weight; /* their mean when it was last known, also of workers that are gone; 0 = never */
     struct ps_server_member *servers; /* (server_count,) by rank */
     int server_count;
 };
@@ -76,5 +77,6 @@ int ps_roster_servers_loaded(const struct ps_roster *roster);
 
 /* ps_roster_set_speed notes how long a worker needs for a slot. seconds > 0. */
 void ps_roster_set_speed(struct ps_roster *roster, int index, double seconds);
-/* ps_roster_weight is a worker's speed for sharing out work, relative to others: 1 / seconds_per_slot; of one that is not known yet, the mean of the known ones. */
+/* ps_roster_weight is a worker's speed for sharing out work, relative to others: 1 / seconds_per_slot; of one that is not known yet, the mean of the known ones, or of
+ * those known last. */
 double ps_roster_weight(const struct ps_roster *roster, int index);

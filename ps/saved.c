@@ -141,8 +141,31 @@ const struct ps_manifest *ps_saved_manifest(const struct ps_saved *saved)
 
 /* loading */
 
+/* Where tensors go: one flat vector, or the buffers of the blocks. The gaps between parameters are zero. */
+struct target {
+    const struct sl_layout *layout;
+    float *flat;
+    struct sl_buffer **blocks; /* (layout->block_count,), when flat is NULL */
+    int block;                 /* the one that was written last: parameters come in order of offset */
+};
+
+/* place gives where an offset of the flat vector lies, and how many floats may be written from there on. */
+static float *place(struct target *target, size_t offset, size_t *ret_room)
+{
+    const struct sl_layout *layout = target->layout;
+    if (target->flat != NULL) {
+        *ret_room = layout->count - offset;
+        return target->flat + offset;
+    }
+    const struct sl_block *block = &layout->blocks[target->block];
+    while (offset >= block->offset + block->count)
+        block = &layout->blocks[++target->block];
+    *ret_room = block->offset + block->count - offset;
+    return (float *)target->blocks[target->block]->data + (offset - block->offset);
+}
+
 static enum sl_status load_param(const struct sl_safetensors *file, const char *path,
-        const struct sl_param *param, const char *prefix, float *flat, struct sl_error *err)
+        const struct sl_param *param, const char *prefix, struct target *target, struct sl_error *err)
 {
     char name[SL_PARAM_NAME_MAX + 2];
     (void)snprintf(name, sizeof(name), "%s%s", prefix, param->name);
@@ -156,16 +179,26 @@ static enum sl_status load_param(const struct sl_safetensors *file, const char *
         return sl_fail(err, SL_MISMATCH,
                 "%s: %s has another shape than the config gives it: the snapshot is of another model", path,
                 name);
-    return sl_safetensors_read_f32(file, tensor, flat + param->offset, param->count, err);
+    for (size_t done = 0; done < param->count;) {
+        size_t room = 0, left = param->count - done;
+        float *to = place(target, param->offset + done, &room);
+        size_t now = left < room ? left : room;
+        enum sl_status s =
+                sl_safetensors_read_range(file, tensor, done * sizeof(float), to, now * sizeof(float), err);
+        if (s != SL_OK)
+            return s;
+        done += now;
+    }
+    return SL_OK;
 }
 
-/* load_flat fills one flat vector from the tensors with a prefix. The gaps between parameters become zero. */
-static enum sl_status load_flat(const struct sl_safetensors *file, const char *path,
-        const struct sl_layout *layout, const char *prefix, float *flat, struct sl_error *err)
+static enum sl_status load_all(const struct sl_safetensors *file, const char *path, const char *prefix,
+        struct target target, struct sl_error *err)
 {
-    memset(flat, 0, layout->count * sizeof(float));
-    for (int p = 0; p < layout->param_count; p++) {
-        enum sl_status s = load_param(file, path, &layout->params[p], prefix, flat, err);
+    if (target.flat != NULL)
+        memset(target.flat, 0, target.layout->count * sizeof(float));
+    for (int p = 0; p < target.layout->param_count; p++) {
+        enum sl_status s = load_param(file, path, &target.layout->params[p], prefix, &target, err);
         if (s != SL_OK)
             return s;
     }
@@ -192,27 +225,101 @@ static enum sl_status open_tensors(struct sl_safetensors **ret_file, char **ret_
     return SL_OK;
 }
 
+/* load_moments fills those of the two targets that are wanted. */
+static enum sl_status load_moments(const struct ps_saved *saved, const struct sl_layout *layout,
+        const struct target *m, const struct target *v, struct sl_error *err)
+{
+    SL_AUTO(sl_safetensors_close_auto) struct sl_safetensors *file = NULL;
+    SL_AUTO_FREE char *path = NULL;
+    bool second = saved->manifest.optimiser == SL_OPTIMISER_ADAMW;
+    enum sl_status s = open_tensors(
+            &file, &path, saved, "optimiser.safetensors", layout->param_count * (second ? 2 : 1), err);
+    if (s == SL_OK && m != NULL)
+        s = load_all(file, path, "m.", *m, err);
+    if (s == SL_OK && v != NULL && second)
+        s = load_all(file, path, "v.", *v, err);
+    return s;
+}
+
+static enum sl_status load_model(
+        const struct ps_saved *saved, const struct target *params, struct sl_error *err)
+{
+    SL_AUTO(sl_safetensors_close_auto) struct sl_safetensors *file = NULL;
+    SL_AUTO_FREE char *path = NULL;
+    enum sl_status s =
+            open_tensors(&file, &path, saved, "model.safetensors", params->layout->param_count, err);
+    return s == SL_OK ? load_all(file, path, "", *params, err) : s;
+}
+
 enum sl_status ps_saved_load(const struct ps_saved *saved, const struct sl_layout *layout, float *ret_params,
         float *ret_m, float *ret_v, struct sl_error *err)
 {
-    SL_AUTO(sl_safetensors_close_auto) struct sl_safetensors *model = NULL;
-    SL_AUTO_FREE char *model_path = NULL;
-    enum sl_status s =
-            open_tensors(&model, &model_path, saved, "model.safetensors", layout->param_count, err);
-    if (s == SL_OK)
-        s = load_flat(model, model_path, layout, "", ret_params, err);
+    struct target params = {.layout = layout, .flat = ret_params}, m = {.layout = layout, .flat = ret_m},
+                  v = {.layout = layout, .flat = ret_v};
+    enum sl_status s = load_model(saved, &params, err);
     if (s != SL_OK || (ret_m == NULL && ret_v == NULL))
         return s;
-    SL_AUTO(sl_safetensors_close_auto) struct sl_safetensors *moments = NULL;
-    SL_AUTO_FREE char *moments_path = NULL;
+    return load_moments(saved, layout, ret_m == NULL ? NULL : &m, ret_v == NULL ? NULL : &v, err);
+}
+
+/* The buffers of all blocks, by kind of tensor, while they are being filled. */
+struct lists {
+    int count;
+    struct sl_buffer **params, **m, **v; /* v NULL without a second moment */
+};
+
+static void free_list(struct sl_buffer **list, int count)
+{
+    for (int b = 0; list != NULL && b < count; b++)
+        sl_buffer_release(list[b]);
+    sl_free(list);
+}
+
+static void free_lists(struct lists *lists)
+{
+    free_list(lists->params, lists->count);
+    free_list(lists->m, lists->count);
+    free_list(lists->v, lists->count);
+}
+
+static enum sl_status make_list(
+        struct sl_buffer ***ret_list, const struct sl_layout *layout, struct sl_error *err)
+{
+    *ret_list = sl_alloc((size_t)layout->block_count, sizeof(**ret_list));
+    bool whole = *ret_list != NULL;
+    for (int b = 0; whole && b < layout->block_count; b++) {
+        (*ret_list)[b] = sl_buffer_create(layout->blocks[b].count * sizeof(float));
+        whole = (*ret_list)[b] != NULL;
+    }
+    return whole ? SL_OK
+                 : sl_fail(err, SL_NO_MEMORY,
+                           "out of memory for a snapshot's %zu parameters and as many moments",
+                           layout->count);
+}
+
+enum sl_status ps_saved_load_blocks(const struct ps_saved *saved, const struct sl_layout *layout,
+        struct ps_block_state *ret_blocks, struct sl_error *err)
+{
+    SL_AUTO(free_lists) struct lists lists = {.count = layout->block_count};
     bool second = saved->manifest.optimiser == SL_OPTIMISER_ADAMW;
-    s = open_tensors(&moments, &moments_path, saved, "optimiser.safetensors",
-            layout->param_count * (second ? 2 : 1), err);
-    if (s == SL_OK && ret_m != NULL)
-        s = load_flat(moments, moments_path, layout, "m.", ret_m, err);
-    if (s == SL_OK && ret_v != NULL && second)
-        s = load_flat(moments, moments_path, layout, "v.", ret_v, err);
-    return s;
+    enum sl_status s = make_list(&lists.params, layout, err);
+    if (s == SL_OK)
+        s = make_list(&lists.m, layout, err);
+    if (s == SL_OK && second)
+        s = make_list(&lists.v, layout, err);
+    if (s != SL_OK)
+        return s;
+    struct target params = {.layout = layout, .blocks = lists.params},
+                  m = {.layout = layout, .blocks = lists.m}, v = {.layout = layout, .blocks = lists.v};
+    s = load_model(saved, &params, err);
+    if (s == SL_OK)
+        s = load_moments(saved, layout, &m, &v, err);
+    if (s != SL_OK)
+        return s;
+    for (int b = 0; b < layout->block_count; b++)
+        ret_blocks[b] = (struct ps_block_state){
+                SL_TAKE(lists.params[b]), SL_TAKE(lists.m[b]), second ? SL_TAKE(lists.v[b]) : NULL};
+    return SL_OK;
 }
 
 enum sl_status ps_saved_file(const struct ps_saved *saved, const char *name, char **ret_bytes,
@@ -400,7 +507,7 @@ enum sl_status ps_snapshot_clean(const char *path, struct sl_error *err)
 }
 
 enum sl_status ps_snapshot_prune(
-        const char *dir, int keep, int64_t protect, bool damaged, int *ret_removed, struct sl_error *err)
+        const char *dir, const struct ps_keep *keep, int *ret_removed, struct sl_error *err)
 {
     *ret_removed = 0;
     enum sl_status s = ps_snapshot_clean(dir, err);
@@ -411,7 +518,10 @@ enum sl_status ps_snapshot_prune(
     s = ps_snapshot_list(&entries, &count, dir, false, err);
     for (int i = count - 1; s == SL_OK && i >= 0; i--) { /* newest first */
         const struct ps_snapshot_entry *entry = &entries[i];
-        bool remove = entry->whole ? kept >= keep && !entry->best && entry->step != protect : damaged;
+        if (entry->step > keep->newest)
+            continue;
+        bool stays = kept < keep->count || entry->best || entry->step == keep->protect;
+        bool remove = entry->whole ? !stays : keep->damaged;
         kept += entry->whole;
         if (!remove)
             continue;

@@ -7,7 +7,7 @@
 #include "common/plan.h"
 #include "ps/reduction.h"
 
-#include <inttypes.h>
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -176,8 +176,9 @@ static enum sl_status on_load(struct ps_server *s, const struct sl_message *m, s
 {
     struct sl_error problem = {0};
     bool ours = m->block < (uint32_t)s->options.layout->block_count && s->place[m->block] >= 0;
-    if (s->state != STATE_LOADING || !ours || s->loaded[s->place[m->block]] || m->version < 0 ||
-            m->count == 0) {
+    bool first = s->to_load == s->own_count; /* says what all others must say */
+    if (s->state != STATE_LOADING || !ours || s->loaded[s->place[m->block]] || m->count == 0 ||
+            m->count > UINT32_MAX || (!first && (m->version != s->low || m->count != s->epoch_slots))) {
         s->dropped++;
         return SL_OK;
     }
@@ -191,11 +192,11 @@ static enum sl_status on_load(struct ps_server *s, const struct sl_message *m, s
     if (status != SL_OK)
         return sl_fail(err, status, "%s", problem.text);
     s->loaded[s->place[m->block]] = 1;
+    s->low = m->version;
+    s->epoch_slots = m->count;
     if (--s->to_load > 0)
         return SL_OK;
     s->version = m->version;
-    s->low = m->version;
-    s->epoch_slots = m->count;
     s->state = STATE_SERVING;
     return send(s, SL_COORDINATOR, message_to_send(s, SL_MESSAGE_LOADED), err);
 }
@@ -226,16 +227,15 @@ static struct reducing *find_step(struct ps_server *s, int64_t step)
     return NULL;
 }
 
-/* The first push of a step opens it. *ret_step NULL: as many are open as there may be. */
+/* The first push of a step opens it. There is room: see may_be_open. */
 static enum sl_status open_step(
         struct ps_server *s, int64_t step, uint32_t slots, struct reducing **ret_step, struct sl_error *err)
 {
     struct reducing *r = NULL;
     for (int i = 0; i < s->open_max && r == NULL; i++)
         r = s->steps[i].open ? NULL : &s->steps[i];
+    assert(r != NULL);
     *ret_step = r;
-    if (r == NULL)
-        return SL_OK;
     enum sl_status status = SL_OK;
     if (r->reduction == NULL)
         status = ps_reduction_create(
@@ -330,13 +330,20 @@ static enum sl_status join_push(
     return r->blocks_whole == s->own_count ? send_reduced(s, r, err) : SL_OK;
 }
 
+/* Whether the coordinator can have opened a step, or will before it sees more of us: it opens them in order, at most open_max beyond as many as it knows to be applied, which are no more than `version`. So
+ * of all steps that pass, exactly open_max are not applied yet: whatever somebody pushes, there is room for those that count. */
+static bool may_be_open(const struct ps_server *s, int64_t step)
+{
+    return step < s->version + s->open_max && step < s->low + PS_WINDOW_MAX;
+}
+
 /* PUSH of a step that is or may be open → joined, acknowledged; of slots that are in already (another worker was first) → acknowledged; of a step that is
  * applied → acknowledged too; too far ahead, of another tree or a senseless block → dropped. */
 static enum sl_status on_push(
         struct ps_server *s, struct sl_address from, struct sl_message *m, struct sl_error *err)
 {
     bool fits = s->state == STATE_SERVING && m->block < (uint32_t)s->options.layout->block_count &&
-                s->place[m->block] >= 0 && m->step < s->low + PS_WINDOW_MAX &&
+                s->place[m->block] >= 0 && may_be_open(s, m->step) &&
                 m->slots == sl_plan_cut_slots(s->epoch_slots, s->options.config->batch.slots, m->step);
     if (!fits) {
         s->dropped++;
@@ -348,11 +355,6 @@ static enum sl_status on_push(
     } else {
         struct reducing *r = find_step(s, m->step);
         enum sl_status status = r == NULL ? open_step(s, m->step, m->slots, &r, err) : SL_OK;
-        if (status == SL_OK && r == NULL) {
-            s->dropped++;
-            return sl_mutant("server: what it has no room for is acknowledged") ? acknowledge(s, from, m, err)
-                                                                                : SL_OK;
-        }
         if (status == SL_OK)
             status = join_push(s, r, m, &counts, err);
         if (status != SL_OK)
@@ -562,6 +564,16 @@ static void on_gone(struct ps_server *s, const struct ps_server_event *event)
         s->waiting[waiting] = s->waiting[--s->waiting_count];
 }
 
+/* LEAVE: the coordinator need not wait until it misses us. */
+static enum sl_status on_leave(struct ps_server *s, const struct ps_server_event *event, struct sl_error *err)
+{
+    struct sl_message *bye = message_to_send(s, SL_MESSAGE_BYE);
+    if (bye != NULL)
+        (void)snprintf(bye->text, sizeof(bye->text), "%s", event->text);
+    finish(s, SL_STOPPED, event->text);
+    return send(s, SL_COORDINATOR, bye, err);
+}
+
 static enum sl_status on_tick(struct ps_server *s, const struct ps_server_event *event, struct sl_error *err)
 {
     if (s->state == STATE_JOINING) {
@@ -601,6 +613,9 @@ enum sl_status ps_server_step(struct ps_server *s, const struct ps_server_event 
         break;
     case PS_SERVER_GONE:
         on_gone(s, event);
+        break;
+    case PS_SERVER_LEAVE:
+        status = on_leave(s, event, err);
         break;
     }
     updates->wake_us = s->state == STATE_JOINING ? s->started_us + s->options.join_us + 1 : s->report_us;

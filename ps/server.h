@@ -30,6 +30,7 @@ enum ps_server_event_kind {
     PS_SERVER_TICK,    /* deadline of joining; a report now and then */
     PS_SERVER_MESSAGE, /* frames may be taken (frame_count becomes 0) */
     PS_SERVER_GONE,    /* the link to `from` has ended, text says why */
+    PS_SERVER_LEAVE,   /* say goodbye, finish with STOPPED; text says why */
 };
 
 struct ps_server_event {
@@ -38,7 +39,7 @@ struct ps_server_event {
     struct sl_address from;
     struct sl_message *message;
     struct sl_report report; /* TICK */
-    const char *text;        /* GONE */
+    const char *text;        /* GONE, LEAVE: why */
 };
 
 struct ps_server_updates {

@@ -1,4 +1,4 @@
-/* Capturing a snapshot and writing it to disk: see snapshot.h. Reading is in saved.c. */
+/* Gathering a snapshot's blocks and writing it to disk: see snapshot.h. Reading is in saved.c. */
 #include "ps/snapshot.h"
 
 #include "common/file.h"
@@ -20,6 +20,8 @@
 #define DISK_SLACK (1U << 20) /* bytes that headers, manifest and folders take besides tensors */
 #define NAME_MAX_M (SL_PARAM_NAME_MAX + 2)
 
+enum kind { KIND_PARAMS, KIND_M, KIND_V, KINDS };
+
 struct attachment {
     char name[PS_MANIFEST_NAME_MAX];
     char *bytes;
@@ -29,7 +31,8 @@ struct attachment {
 struct ps_snapshot {
     const struct sl_layout *layout;
     struct ps_manifest manifest;
-    float *params, *m, *v; /* (layout->count,); v NULL without a second moment */
+    struct sl_frame *frames; /* (layout->block_count, KINDS); a block that is not there yet has no buffers */
+    int missing;             /* blocks */
     struct attachment attachments[PS_MANIFEST_FILES_MAX];
     int attachment_count;
 };
@@ -39,7 +42,7 @@ void ps_snapshot_name(char *name, int64_t step)
     (void)snprintf(name, PS_SNAPSHOT_NAME_MAX, "step-%08" PRId64, step);
 }
 
-/* capture */
+/* gathering */
 
 static enum sl_status copy_attachments(
         struct ps_snapshot *snapshot, const struct ps_snapshot_source *source, struct sl_error *err)
@@ -66,50 +69,84 @@ static enum sl_status copy_attachments(
     return SL_OK;
 }
 
-static enum sl_status copy_tensors(
-        struct ps_snapshot *snapshot, const struct ps_snapshot_source *source, struct sl_error *err)
+/* What the optimiser keeps decides about the kinds of tensors. */
+static int kinds(const struct ps_snapshot *snapshot)
 {
-    size_t count = source->layout->count;
-    bool second = ps_table_has_second(source->table);
-    snapshot->params = sl_alloc_aligned(count, sizeof(float));
-    snapshot->m = sl_alloc_aligned(count, sizeof(float));
-    snapshot->v = second ? sl_alloc_aligned(count, sizeof(float)) : NULL;
-    if (snapshot->params == NULL || snapshot->m == NULL || (second && snapshot->v == NULL))
-        return sl_fail(err, SL_NO_MEMORY, "out of memory for a snapshot: %zu bytes",
-                count * sizeof(float) * (second ? 3 : 2));
-    ps_table_copy(source->table, snapshot->params, snapshot->m, snapshot->v);
-    return SL_OK;
+    return snapshot->manifest.optimiser == SL_OPTIMISER_ADAMW ? KINDS : KIND_V;
 }
 
-enum sl_status ps_snapshot_capture(
-        struct ps_snapshot **ret_snapshot, const struct ps_snapshot_source *source, struct sl_error *err)
+static enum sl_status copy_manifest(
+        struct ps_snapshot *snapshot, const struct ps_manifest *manifest, struct sl_error *err)
 {
-    for (int b = 0; b < source->layout->block_count; b++)
-        assert(ps_table_owns(source->table, b) &&
-                ps_table_version(source->table, b) == source->manifest->training.step);
-    SL_AUTO(ps_snapshot_destroy_auto) struct ps_snapshot *snapshot = sl_alloc(1, sizeof(*snapshot));
-    if (snapshot == NULL)
-        return sl_fail(err, SL_NO_MEMORY, "out of memory for a snapshot");
-    snapshot->layout = source->layout;
-    snapshot->manifest = *source->manifest;
+    snapshot->manifest = *manifest;
     snapshot->manifest.file_count = 0;
     snapshot->manifest.state = NULL;
-    if (source->manifest->state != NULL) {
-        snapshot->manifest.state = sl_strdup(source->manifest->state);
+    if (manifest->state != NULL) {
+        snapshot->manifest.state = sl_strdup(manifest->state);
         if (snapshot->manifest.state == NULL)
             return sl_fail(err, SL_NO_MEMORY, "out of memory for a snapshot");
     }
     /* a state that cannot be written must show now and not in the writing thread */
     SL_AUTO_FREE char *text = NULL;
     size_t size = 0;
-    enum sl_status s = ps_manifest_write(&text, &size, &snapshot->manifest, err);
+    return ps_manifest_write(&text, &size, &snapshot->manifest, err);
+}
+
+enum sl_status ps_snapshot_begin(
+        struct ps_snapshot **ret_snapshot, const struct ps_snapshot_source *source, struct sl_error *err)
+{
+    SL_AUTO(ps_snapshot_destroy_auto) struct ps_snapshot *snapshot = sl_alloc(1, sizeof(*snapshot));
+    if (snapshot == NULL)
+        return sl_fail(err, SL_NO_MEMORY, "out of memory for a snapshot");
+    snapshot->layout = source->layout;
+    snapshot->missing = source->layout->block_count;
+    snapshot->frames = sl_alloc((size_t)snapshot->missing, KINDS * sizeof(*snapshot->frames));
+    if (snapshot->frames == NULL)
+        return sl_fail(err, SL_NO_MEMORY, "out of memory for a snapshot of %d blocks", snapshot->missing);
+    enum sl_status s = copy_manifest(snapshot, source->manifest, err);
     if (s == SL_OK)
         s = copy_attachments(snapshot, source, err);
     if (s == SL_OK)
-        s = copy_tensors(snapshot, source, err);
-    if (s == SL_OK)
         *ret_snapshot = SL_TAKE(snapshot);
     return s;
+}
+
+enum sl_status ps_snapshot_put(struct ps_snapshot *snapshot, int block, const struct sl_frame *params,
+        const struct sl_frame *m, const struct sl_frame *v, struct sl_error *err)
+{
+    const struct sl_frame *given[KINDS] = {params, m, v};
+    static const char *const names[KINDS] = {"values", "first moment", "second moment"};
+    if (block < 0 || block >= snapshot->layout->block_count)
+        return sl_fail(err, SL_BAD_DATA, "a snapshot of %d blocks got block %d",
+                snapshot->layout->block_count, block);
+    struct sl_frame *frames = &snapshot->frames[(size_t)block * KINDS];
+    size_t size = snapshot->layout->blocks[block].count * sizeof(float);
+    if (frames[KIND_PARAMS].buffer != NULL)
+        return sl_fail(err, SL_BAD_DATA, "a snapshot got block %d twice", block);
+    for (int k = 0; k < kinds(snapshot); k++) {
+        if (given[k] == NULL || given[k]->buffer == NULL)
+            return sl_fail(err, SL_BAD_DATA, "a snapshot got block %d without its %s", block, names[k]);
+        if (given[k]->size != size)
+            return sl_fail(err, SL_BAD_DATA,
+                    "a snapshot got block %d with %zu bytes of its %s, the layout says %zu", block,
+                    given[k]->size, names[k], size);
+    }
+    for (int k = 0; k < kinds(snapshot); k++) {
+        frames[k] = *given[k];
+        (void)sl_buffer_retain(frames[k].buffer);
+    }
+    snapshot->missing--;
+    return SL_OK;
+}
+
+bool ps_snapshot_whole(const struct ps_snapshot *snapshot)
+{
+    return snapshot->missing == 0;
+}
+
+int ps_snapshot_missing(const struct ps_snapshot *snapshot)
+{
+    return snapshot->missing;
 }
 
 void ps_snapshot_destroy(struct ps_snapshot *snapshot)
@@ -119,9 +156,9 @@ void ps_snapshot_destroy(struct ps_snapshot *snapshot)
     for (int i = 0; i < PS_MANIFEST_FILES_MAX; i++)
         sl_free(snapshot->attachments[i].bytes);
     ps_manifest_fini(&snapshot->manifest);
-    sl_free(snapshot->params);
-    sl_free(snapshot->m);
-    sl_free(snapshot->v);
+    for (int i = 0; snapshot->frames != NULL && i < snapshot->layout->block_count * KINDS; i++)
+        sl_buffer_release(snapshot->frames[i].buffer);
+    sl_free(snapshot->frames);
     sl_free(snapshot);
 }
 
@@ -137,7 +174,7 @@ int64_t ps_snapshot_step(const struct ps_snapshot *snapshot)
 
 uint64_t ps_snapshot_size(const struct ps_snapshot *snapshot)
 {
-    uint64_t size = (uint64_t)snapshot->layout->trained * sizeof(float) * (snapshot->v != NULL ? 3 : 2);
+    uint64_t size = (uint64_t)snapshot->layout->trained * sizeof(float) * (uint64_t)kinds(snapshot);
     for (int i = 0; i < snapshot->attachment_count; i++)
         size += snapshot->attachments[i].size;
     return size;
@@ -224,16 +261,16 @@ static enum sl_status write_file(const struct ps_snapshot *snapshot, const char 
 
 /* the three kinds of content */
 
-static struct sl_tensor_view view_of(const struct sl_param *param, const char *name, const float *flat)
+/* A tensor without its data, which are streamed after the header. */
+static struct sl_tensor_view view_of(const struct sl_param *param, const char *name)
 {
-    struct sl_tensor_view view = {
-            .name = name, .dtype = SL_DTYPE_F32, .rank = param->rank, .data = flat + param->offset};
+    struct sl_tensor_view view = {.name = name, .dtype = SL_DTYPE_F32, .rank = param->rank};
     for (int i = 0; i < param->rank; i++)
         view.shape[i] = param->shape[i];
     return view;
 }
 
-static enum sl_status write_tensors(const struct ps_snapshot *snapshot, const struct sl_sink *sink,
+static enum sl_status write_header(const struct ps_snapshot *snapshot, const struct sl_sink *sink,
         const struct sl_tensor_view *views, int count, struct sl_error *err)
 {
     char step[32], config[32], layout[32];
@@ -242,7 +279,34 @@ static enum sl_status write_tensors(const struct ps_snapshot *snapshot, const st
     (void)snprintf(layout, sizeof(layout), "%016" PRIx64, snapshot->manifest.layout_hash);
     const struct sl_metadata metadata[] = {
             {"format", "pt"}, {"step", step}, {"config_hash", config}, {"layout_hash", layout}};
-    return sl_safetensors_write(sink, views, count, metadata, 4, err);
+    SL_AUTO_FREE char *header = NULL;
+    size_t size = 0;
+    enum sl_status s = sl_safetensors_header(&header, &size, views, count, metadata, 4, err);
+    return s == SL_OK ? sink->write(sink->context, header, size, err) : s;
+}
+
+/* write_data streams all parameters' values or moments, piece by piece of the blocks that hold them. */
+static enum sl_status write_data(
+        const struct ps_snapshot *snapshot, const struct sl_sink *sink, enum kind kind, struct sl_error *err)
+{
+    const struct sl_layout *layout = snapshot->layout;
+    int b = 0;
+    for (int p = 0; p < layout->param_count; p++) {
+        const struct sl_param *param = &layout->params[p];
+        for (size_t at = param->offset, end = at + param->count; at < end;) {
+            while (at >= layout->blocks[b].offset + layout->blocks[b].count)
+                b++; /* both lists are in order of offset, and blocks leave no hole */
+            const struct sl_block *block = &layout->blocks[b];
+            size_t block_end = block->offset + block->count, stop = end < block_end ? end : block_end;
+            const char *bytes = snapshot->frames[(size_t)b * KINDS + kind].data;
+            enum sl_status s = sink->write(sink->context, bytes + (at - block->offset) * sizeof(float),
+                    (stop - at) * sizeof(float), err);
+            if (s != SL_OK)
+                return s;
+            at = stop;
+        }
+    }
+    return SL_OK;
 }
 
 static enum sl_status fill_model(const struct ps_snapshot *snapshot, const struct sl_sink *sink,
@@ -254,8 +318,9 @@ static enum sl_status fill_model(const struct ps_snapshot *snapshot, const struc
     if (views == NULL)
         return sl_fail(err, SL_NO_MEMORY, "out of memory for a snapshot");
     for (int p = 0; p < layout->param_count; p++)
-        views[p] = view_of(&layout->params[p], layout->params[p].name, snapshot->params);
-    return write_tensors(snapshot, sink, views, layout->param_count, err);
+        views[p] = view_of(&layout->params[p], layout->params[p].name);
+    enum sl_status s = write_header(snapshot, sink, views, layout->param_count, err);
+    return s == SL_OK ? write_data(snapshot, sink, KIND_PARAMS, err) : s;
 }
 
 static enum sl_status fill_optimiser(const struct ps_snapshot *snapshot, const struct sl_sink *sink,
@@ -263,21 +328,23 @@ static enum sl_status fill_optimiser(const struct ps_snapshot *snapshot, const s
 {
     (void)what;
     const struct sl_layout *layout = snapshot->layout;
-    const float *const moments[] = {snapshot->m, snapshot->v};
-    int kinds = snapshot->v != NULL ? 2 : 1, count = 0;
+    int moments = kinds(snapshot) - KIND_M, count = 0;
     SL_AUTO_FREE struct sl_tensor_view *views =
-            sl_alloc((size_t)(kinds * layout->param_count), sizeof(*views));
-    SL_AUTO_FREE char *names = sl_alloc((size_t)(kinds * layout->param_count), NAME_MAX_M);
+            sl_alloc((size_t)(moments * layout->param_count), sizeof(*views));
+    SL_AUTO_FREE char *names = sl_alloc((size_t)(moments * layout->param_count), NAME_MAX_M);
     if (views == NULL || names == NULL)
         return sl_fail(err, SL_NO_MEMORY, "out of memory for a snapshot");
-    for (int k = 0; k < kinds; k++) {
+    for (int k = 0; k < moments; k++) {
         for (int p = 0; p < layout->param_count; p++, count++) {
             char *name = names + (size_t)count * NAME_MAX_M;
             (void)snprintf(name, NAME_MAX_M, "%c.%s", "mv"[k], layout -> params[p].name);
-            views[count] = view_of(&layout->params[p], name, moments[k]);
+            views[count] = view_of(&layout->params[p], name);
         }
     }
-    return write_tensors(snapshot, sink, views, count, err);
+    enum sl_status s = write_header(snapshot, sink, views, count, err);
+    for (int k = KIND_M; s == SL_OK && k < kinds(snapshot); k++)
+        s = write_data(snapshot, sink, (enum kind)k, err);
+    return s;
 }
 
 static enum sl_status fill_bytes(const struct ps_snapshot *snapshot, const struct sl_sink *sink,
@@ -383,6 +450,7 @@ static enum sl_status write_folder(
 enum sl_status ps_snapshot_write(const struct ps_snapshot *snapshot, const char *dir, struct sl_error *err)
 {
     char name[PS_SNAPSHOT_NAME_MAX];
+    assert(ps_snapshot_whole(snapshot));
     ps_snapshot_name(name, ps_snapshot_step(snapshot));
     enum sl_status s = sl_file_make_directories(dir, err);
     if (s == SL_OK)

@@ -13,15 +13,17 @@
  * damaged snapshot is refused with its name and the reason.
  *
  *     struct ps_snapshot *snapshot = NULL;
- *     s = ps_snapshot_capture(&snapshot, &source, err);       // the pause: a copy in memory
- *     … in another thread …
+ *     s = ps_snapshot_begin(&snapshot, &source, err);
+ *     s = ps_snapshot_put(snapshot, block, &params, &m, &v, err);     // every block once, from whatever server: shared, not copied
+ *     … ps_snapshot_whole(snapshot), then in another thread …
  *     s = ps_snapshot_write(snapshot, dir, err);
  *     ps_snapshot_destroy(snapshot);
  *
  *     s = ps_snapshot_newest(&saved, dir, report, context, err);      // resume: the newest whole one
  *     s = ps_saved_load(saved, layout, params, m, v, err);
  *
- * One process writes into DIR at a time. Thread: a captured snapshot belongs to one thread at a time; the functions on folders keep nothing.
+ * The files do not tell how many servers the blocks came from. One process writes into DIR at a time. Thread: a snapshot in memory belongs
+ * to one thread at a time; the functions on folders keep nothing.
  */
 #include "common/error.h"
 #include "common/layout.h"
@@ -33,7 +35,7 @@
 
 #define PS_SNAPSHOT_NAME_MAX 32 /* bytes of "step-00001200" with its 0 */
 
-struct ps_snapshot; /* captured, in memory */
+struct ps_snapshot; /* in memory, of blocks that others may hold too */
 struct ps_saved;    /* on disk, verified */
 
 /* A file that goes along. */
@@ -43,26 +45,34 @@ struct ps_attachment {
     size_t size;
 };
 
-/* What is captured. Borrowed for the call, but for layout, which must outlive the snapshot. */
+/* What a snapshot is of, besides its blocks. Borrowed for the call, but for layout, which must outlive the snapshot. */
 struct ps_snapshot_source {
     const struct sl_layout *layout;
-    const struct ps_table *table;       /* all blocks, all at version manifest->training.step */
-    const struct ps_manifest *manifest; /* files and file_count are not looked at */
+    const struct ps_manifest *
+            manifest; /* files and file_count are not looked at; optimiser says whether there is a second moment */
     const struct ps_attachment *attachments;
     int attachment_count;
 };
 
-/* ps_snapshot_capture copies everything. Owns: *ret_snapshot. Errors: NO_MEMORY with the bytes that were wanted, USAGE for attachments or a
- * state that do not fit. */
-SL_MUST_USE enum sl_status ps_snapshot_capture(
+/* ps_snapshot_begin makes one without blocks. Owns: *ret_snapshot. Errors: NO_MEMORY, USAGE for attachments or a state that do not fit. */
+SL_MUST_USE enum sl_status ps_snapshot_begin(
         struct ps_snapshot **ret_snapshot, const struct ps_snapshot_source *source, struct sl_error *err);
+
+/* ps_snapshot_put adds one block. Shapes: each (block->count,) floats, at any address; v is ignored without a second moment. Owns: retains
+ * the buffers, which nobody may write from now on; after an error the snapshot is as before. Errors: BAD_DATA for a number that is no block,
+ * one that is there already, another size, or a moment that is missing. */
+SL_MUST_USE enum sl_status ps_snapshot_put(struct ps_snapshot *snapshot, int block,
+        const struct sl_frame *params, const struct sl_frame *m, const struct sl_frame *v,
+        struct sl_error *err);
+bool ps_snapshot_whole(const struct ps_snapshot *snapshot);  /* every block is there */
+int ps_snapshot_missing(const struct ps_snapshot *snapshot); /* blocks that are not */
 void ps_snapshot_destroy(struct ps_snapshot *snapshot);
 void ps_snapshot_destroy_auto(struct ps_snapshot **snapshot);
 int64_t ps_snapshot_step(const struct ps_snapshot *snapshot);
-uint64_t ps_snapshot_size(const struct ps_snapshot
-                *snapshot); /* bytes of tensors: what it takes in memory and, nearly, on disk */
+/* ps_snapshot_size gives the bytes of tensors and attachments: what it takes in memory and, nearly, on disk. */
+uint64_t ps_snapshot_size(const struct ps_snapshot *snapshot);
 
-/* ps_snapshot_write puts it into dir, made if need be, and points `latest` to it. One of the same step is replaced. Errors: DISK (full, failing, or
+/* ps_snapshot_write puts a whole one (asserted) into dir, made if need be, and points `latest` to it. One of the same step is replaced. Errors: DISK (full, failing, or
  * too little room by statvfs, before anything is written), FAILED; then dir is as before. */
 SL_MUST_USE enum sl_status ps_snapshot_write(
         const struct ps_snapshot *snapshot, const char *dir, struct sl_error *err);
@@ -86,6 +96,11 @@ const struct ps_manifest *ps_saved_manifest(const struct ps_saved *saved);
  * Errors: MISMATCH (the first parameter that is missing, too many or of another shape, by name), BAD_DATA, DISK, NO_MEMORY. */
 SL_MUST_USE enum sl_status ps_saved_load(const struct ps_saved *saved, const struct sl_layout *layout,
         float *ret_params, float *ret_m, float *ret_v, struct sl_error *err);
+
+/* ps_saved_load_blocks fills a buffer for every block instead, without a flat vector in between. Shapes: ret_blocks (layout->block_count,).
+ * Owns: fini each; v NULL where the snapshot has none. Errors: as ps_saved_load; then ret_blocks is untouched. */
+SL_MUST_USE enum sl_status ps_saved_load_blocks(const struct ps_saved *saved, const struct sl_layout *layout,
+        struct ps_block_state *ret_blocks, struct sl_error *err);
 
 /* ps_saved_file reads an attachment whole. Owns: *ret_bytes, sl_free it; a 0 byte follows. Errors: NOT_FOUND, as sl_file_read. */
 SL_MUST_USE enum sl_status ps_saved_file(const struct ps_saved *saved, const char *name, char **ret_bytes,
@@ -112,10 +127,17 @@ struct ps_snapshot_entry {
 SL_MUST_USE enum sl_status ps_snapshot_list(struct ps_snapshot_entry **ret_entries, int *ret_count,
         const char *dir, bool verify, struct sl_error *err);
 
-/* ps_snapshot_prune removes all but the newest `keep` whole snapshots, the best, and that of step `protect` (-1 = none), and cleans. Damaged
- * ones are left for a person to look at unless damaged = true, and do not count as kept. Errors: as ps_snapshot_list, DISK. */
+/* What ps_snapshot_prune leaves. */
+struct ps_keep {
+    int count;       /* newest whole snapshots */
+    int64_t protect; /* the step of one that stays besides, -1 = none */
+    int64_t newest; /* later ones are neither removed nor counted: a run that began again from an older snapshot leaves them; INT64_MAX = none */
+    bool damaged; /* remove damaged ones too; else they are left for a person to look at. They never count. */
+};
+
+/* ps_snapshot_prune removes all snapshots but what `keep` says and the best, and cleans. Errors: as ps_snapshot_list, DISK. */
 SL_MUST_USE enum sl_status ps_snapshot_prune(
-        const char *dir, int keep, int64_t protect, bool damaged, int *ret_removed, struct sl_error *err);
+        const char *dir, const struct ps_keep *keep, int *ret_removed, struct sl_error *err);
 
 /* ps_snapshot_clean removes what a crash left half-written or half-removed. */
 SL_MUST_USE enum sl_status ps_snapshot_clean(const char *dir, struct sl_error *err);

@@ -153,12 +153,14 @@ static int find_step(const struct ps_coordinator *c, int64_t step)
     return -1;
 }
 
-/* The hash of a node that was computed twice. */
-static void compare_audit(struct ps_coordinator *c, struct ps_open_step *step, const struct ps_worker *worker,
+/* The hash of a node that was computed twice: of all slots of the auditor's run, so that nothing of it is left. At the right edge several nodes cover the same slots, with the same sums. */
+static void compare_audit(struct ps_coordinator *c, struct ps_open_step *step, struct ps_worker *worker,
         const struct sl_message *m)
 {
-    if (step->audit != PS_AUDIT_ASSIGNED || !sl_tree_equal(step->audit_node, m->node))
+    if (step->audit != PS_AUDIT_ASSIGNED || sl_tree_begin(m->node) != worker->run.begin ||
+            sl_tree_end(step->units, m->node) != worker->run.end)
         return;
+    worker->run.left = 0;
     step->audit = PS_AUDIT_CLOSED;
     if (m->hash != step->audit_hash)
         ps_coordinator_add_note(c, PS_ACTION_WARN,
@@ -170,7 +172,7 @@ static void compare_audit(struct ps_coordinator *c, struct ps_open_step *step, c
 
 static void begin_audit(struct ps_open_step *step, const struct ps_worker *worker, const struct sl_message *m)
 {
-    if (step->audit != PS_AUDIT_WANTED || m->hash == 0)
+    if (step->audit != PS_AUDIT_WANTED || m->phase != SL_PHASE_TRAIN || m->hash == 0)
         return;
     step->audit = PS_AUDIT_OPEN;
     step->audit_node = m->node;
@@ -199,7 +201,6 @@ enum sl_status ps_coordinator_on_stats(
                 c, w, "its statistics are over another number of samples than its slots have", err);
     worker->version = m->version;
     if (m->phase == SL_PHASE_AUDIT) {
-        worker->run.left = 0;
         compare_audit(c, step, worker, m);
     } else if (ps_coordinator_close_units(c, step, begin, end) > 0) {
         worker->slots += end - begin;
@@ -220,11 +221,18 @@ enum sl_status ps_coordinator_on_reduced(
         return SL_OK;
     if (m->text[0] != 0)
         return ps_coordinator_begin_finish(c, SL_DIVERGED, m->text, err);
-    const struct sl_block_sums *sums = m->frames[0].data;
-    size_t used = 0, count = m->frames[0].size / sizeof(*sums);
+    const char *bytes = m->frames[0].data;
+    size_t count = 0, each = sizeof(struct sl_block_sums);
     for (int b = 0; b < c->options.layout->block_count; b++)
-        if (c->owners[b] == rank && used < count)
-            memcpy(&c->steps[at].sums[b], &sums[used++], sizeof(*sums));
+        count += c->owners[b] == rank;
+    if (m->frames[0].size != count * each)
+        return ps_coordinator_lose_server(c, rank, "its sums are over other blocks than it has", err);
+    for (int b = 0; b < c->options.layout->block_count; b++) {
+        if (c->owners[b] != rank)
+            continue;
+        memcpy(&c->steps[at].sums[b], bytes, each);
+        bytes += each;
+    }
     c->steps[at].reduced[rank] = 1;
     c->steps[at].reduced_count++;
     return ps_coordinator_commit_whole_steps(c, err);
@@ -236,7 +244,7 @@ enum sl_status ps_coordinator_on_applied(
     struct ps_server_member *server = &c->roster.servers[rank];
     int at = find_step(c, m->step);
     if (at < 0 || !c->steps[at].committing || c->steps[at].version != m->version ||
-            c->steps[at].applied[rank])
+            m->version != server->version + 1)
         return SL_OK;
     struct ps_open_step *step = &c->steps[at];
     step->applied[rank] = 1;
@@ -244,7 +252,7 @@ enum sl_status ps_coordinator_on_applied(
     server->update_seconds = (double)(c->now_us - server->commit_us) * 1e-6;
     if (++step->applied_count < c->roster.server_count && !sl_mutant("coordinator: one APPLIED is enough"))
         return SL_OK;
-    assert(step->version == c->training.step + 1); /* every server applies in the order of versions */
+    assert(step->version == c->training.step + 1); /* no server's versions leave one out */
     step->open = false;
     c->training.step++;
     if (c->training.step == c->ordered)

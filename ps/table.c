@@ -5,6 +5,8 @@
 
 #include <assert.h>
 #include <math.h>
+#include <stdalign.h>
+#include <stdint.h>
 #include <string.h>
 
 /* Beyond this the sum of two gradients or a square may leave float's range: as good as infinite. */
@@ -18,8 +20,8 @@ struct span {
 };
 
 struct state {
-    struct sl_buffer *params; /* NULL: another server's block */
-    float *m, *v;
+    bool owned;                  /* else another server's */
+    struct ps_block_state holds; /* all NULL until load or put */
     int64_t version;
     int span_begin, span_end;
 };
@@ -55,22 +57,6 @@ static int add_spans(
     return count;
 }
 
-static enum sl_status create_block(struct ps_table *table, int b, struct sl_error *err)
-{
-    struct state *state = &table->blocks[b];
-    size_t count = table->layout->blocks[b].count;
-    state->params = sl_buffer_create(count * sizeof(float));
-    state->m = sl_alloc_aligned(count, sizeof(float));
-    bool second = ps_table_has_second(table);
-    if (second)
-        state->v = sl_alloc_aligned(count, sizeof(float));
-    if (state->params == NULL || state->m == NULL || (second && state->v == NULL))
-        return sl_fail(err, SL_NO_MEMORY,
-                "out of memory for %zu parameters with their moments: use more servers or a smaller model",
-                table->layout->count);
-    return SL_OK;
-}
-
 enum sl_status ps_table_create(struct ps_table **ret_table, const struct sl_layout *layout,
         const struct ps_optimiser *optimiser, const int *blocks, int block_count, struct sl_error *err)
 {
@@ -87,10 +73,8 @@ enum sl_status ps_table_create(struct ps_table **ret_table, const struct sl_layo
     int spans = 0;
     for (int i = 0; i < (blocks == NULL ? layout->block_count : block_count); i++) {
         int b = blocks == NULL ? i : blocks[i];
-        assert(b >= 0 && b < layout->block_count && table->blocks[b].params == NULL);
-        enum sl_status s = create_block(table, b, err);
-        if (s != SL_OK)
-            return s;
+        assert(b >= 0 && b < layout->block_count && !table->blocks[b].owned);
+        table->blocks[b].owned = true;
         table->blocks[b].span_begin = spans;
         spans = add_spans(layout, &layout->blocks[b], table->spans, spans);
         table->blocks[b].span_end = spans;
@@ -103,11 +87,8 @@ void ps_table_destroy(struct ps_table *table)
 {
     if (table == NULL)
         return;
-    for (int b = 0; table->blocks != NULL && b < table->layout->block_count; b++) {
-        sl_buffer_release(table->blocks[b].params);
-        sl_free(table->blocks[b].m);
-        sl_free(table->blocks[b].v);
-    }
+    for (int b = 0; table->blocks != NULL && b < table->layout->block_count; b++)
+        ps_block_state_fini(&table->blocks[b].holds);
     sl_free(table->blocks);
     sl_free(table->spans);
     sl_free(table);
@@ -118,65 +99,126 @@ void ps_table_destroy_auto(struct ps_table **table)
     ps_table_destroy(*table);
 }
 
-/* make_exclusive lets the block's values be written: where messages still hold them, in a copy. */
-static enum sl_status make_exclusive(struct state *state, struct sl_error *err)
+void ps_block_state_fini(struct ps_block_state *state)
 {
-    if (atomic_load_explicit(&state->params->references, memory_order_acquire) == 1)
-        return SL_OK;
-    struct sl_buffer *copy = sl_buffer_create(state->params->size);
-    if (copy == NULL)
-        return sl_fail(err, SL_NO_MEMORY, "out of memory for a block of %zu bytes", state->params->size);
-    memcpy(copy->data, state->params->data, copy->size);
     sl_buffer_release(state->params);
-    state->params = copy;
-    return SL_OK;
+    sl_buffer_release(state->m);
+    sl_buffer_release(state->v);
+    *state = (struct ps_block_state){NULL};
 }
 
-/* load_moment copies a block's part of a flat vector, or zeros. */
-static void load_moment(float *to, const float *flat, const struct sl_block *block)
+/* replace gives the block other buffers. Owns: takes them. */
+static void replace(struct state *state, struct ps_block_state *with, int64_t version)
 {
-    if (to == NULL)
-        return;
-    if (flat != NULL)
-        memcpy(to, flat + block->offset, block->count * sizeof(float));
-    else
-        memset(to, 0, block->count * sizeof(float));
+    ps_block_state_fini(&state->holds);
+    state->holds = *with;
+    state->version = version;
+    *with = (struct ps_block_state){NULL};
 }
+
+/* copy_of gives a buffer of our own with these bytes, NULL = zeros; or NULL. */
+static struct sl_buffer *copy_of(const void *bytes, size_t size)
+{
+    struct sl_buffer *copy = sl_buffer_create(size);
+    if (copy != NULL && bytes != NULL)
+        memcpy(copy->data, bytes, size);
+    return copy;
+}
+
+static enum sl_status check_memory(
+        const struct ps_table *table, const struct ps_block_state *state, size_t size, struct sl_error *err)
+{
+    bool second = ps_table_has_second(table);
+    if (state->params != NULL && state->m != NULL && (state->v != NULL || !second))
+        return SL_OK;
+    return sl_fail(err, SL_NO_MEMORY,
+            "out of memory for a block of %zu bytes with its moments: use more servers or a smaller model",
+            size * (second ? 3 : 2));
+}
+
+/* ---- load, put ---- */
 
 enum sl_status ps_table_load(struct ps_table *table, const float *params, const float *m, const float *v,
         int64_t version, struct sl_error *err)
 {
     for (int b = 0; b < table->layout->block_count; b++) {
-        struct state *state = &table->blocks[b];
-        const struct sl_block *block = &table->layout->blocks[b];
-        if (state->params == NULL)
+        if (!table->blocks[b].owned)
             continue;
-        enum sl_status s = make_exclusive(state, err);
-        if (s != SL_OK)
-            return s;
-        memcpy(state->params->data, params + block->offset, block->count * sizeof(float));
-        load_moment(state->m, m, block);
-        load_moment(state->v, v, block);
-        state->version = version;
+        size_t at = table->layout->blocks[b].offset, size = table->layout->blocks[b].count * sizeof(float);
+        SL_AUTO(ps_block_state_fini)
+        struct ps_block_state new = {
+                .params = copy_of(params + at, size), .m = copy_of(m == NULL ? NULL : m + at, size)};
+        if (ps_table_has_second(table))
+            new.v = copy_of(v == NULL ? NULL : v + at, size);
+        enum sl_status status = check_memory(table, &new, size, err);
+        if (status != SL_OK)
+            return status;
+        replace(&table->blocks[b], &new, version);
     }
     return SL_OK;
+}
+
+/* take_frame gives the frame's buffer where it holds just this and is aligned for floats, else a copy; zeros for none; or NULL. */
+static struct sl_buffer *take_frame(const struct sl_frame *frame, size_t size)
+{
+    if (frame == NULL || frame->buffer == NULL)
+        return copy_of(NULL, size);
+    if (frame->data != frame->buffer->data || frame->buffer->size != size ||
+            (uintptr_t)frame->data % alignof(float) != 0)
+        return copy_of(frame->data, size);
+    return sl_buffer_retain(frame->buffer);
+}
+
+static enum sl_status check_size(const struct sl_frame *frame, int block, size_t size, struct sl_error *err)
+{
+    if (frame == NULL || frame->buffer == NULL || frame->size == size)
+        return SL_OK;
+    return sl_fail(
+            err, SL_BAD_DATA, "block %d came with %zu bytes, the layout says %zu", block, frame->size, size);
+}
+
+enum sl_status ps_table_put(struct ps_table *table, int block, const struct sl_frame *params,
+        const struct sl_frame *m, const struct sl_frame *v, int64_t version, struct sl_error *err)
+{
+    assert(ps_table_owns(table, block));
+    size_t size = table->layout->blocks[block].count * sizeof(float);
+    bool second = ps_table_has_second(table);
+    if (params->buffer == NULL)
+        return sl_fail(err, SL_BAD_DATA, "block %d came without values", block);
+    enum sl_status status = check_size(params, block, size, err);
+    if (status == SL_OK)
+        status = check_size(m, block, size, err);
+    if (status == SL_OK && second)
+        status = check_size(v, block, size, err);
+    if (status != SL_OK)
+        return status;
+    SL_AUTO(ps_block_state_fini)
+    struct ps_block_state new = {take_frame(params, size), take_frame(m, size), NULL};
+    if (second)
+        new.v = take_frame(v, size);
+    status = check_memory(table, &new, size, err);
+    if (status == SL_OK)
+        replace(&table->blocks[block], &new, version);
+    return status;
 }
 
 void ps_table_copy(const struct ps_table *table, float *ret_params, float *ret_m, float *ret_v)
 {
     for (int b = 0; b < table->layout->block_count; b++) {
-        const struct state *state = &table->blocks[b];
+        const struct ps_block_state *holds = &table->blocks[b].holds;
         const struct sl_block *block = &table->layout->blocks[b];
-        if (state->params == NULL)
+        if (!ps_table_loaded(table, b))
             continue;
         size_t bytes = block->count * sizeof(float);
-        memcpy(ret_params + block->offset, state->params->data, bytes);
+        memcpy(ret_params + block->offset, holds->params->data, bytes);
         if (ret_m != NULL)
-            memcpy(ret_m + block->offset, state->m, bytes);
-        if (ret_v != NULL && state->v != NULL)
-            memcpy(ret_v + block->offset, state->v, bytes);
+            memcpy(ret_m + block->offset, holds->m->data, bytes);
+        if (ret_v != NULL && holds->v != NULL)
+            memcpy(ret_v + block->offset, holds->v->data, bytes);
     }
 }
+
+/* ---- measure, apply ---- */
 
 static const float *from(const float *gradient, size_t offset)
 {
@@ -216,7 +258,7 @@ enum sl_status ps_table_measure(const struct ps_table *table, int block, const f
         struct sl_block_sums *ret_sums, struct sl_error *err)
 {
     const struct state *state = &table->blocks[block];
-    assert(state->params != NULL);
+    assert(state->owned);
     struct sl_block_sums sums = {0};
     for (int s = state->span_begin; s < state->span_end; s++) {
         const struct span *span = &table->spans[s];
@@ -232,27 +274,47 @@ enum sl_status ps_table_measure(const struct ps_table *table, int block, const f
     return SL_OK;
 }
 
+/* make_exclusive lets a buffer be written: one that others hold, or whose memory is not ours, becomes a copy. */
+static enum sl_status make_exclusive(struct sl_buffer **buffer, struct sl_error *err)
+{
+    struct sl_buffer *old = *buffer;
+    if (old == NULL ||
+            (atomic_load_explicit(&old->references, memory_order_acquire) == 1 && old->free_data == NULL))
+        return SL_OK;
+    struct sl_buffer *copy = copy_of(old->data, old->size);
+    if (copy == NULL)
+        return sl_fail(err, SL_NO_MEMORY, "out of memory for a block of %zu bytes", old->size);
+    *buffer = copy;
+    sl_buffer_release(old);
+    return SL_OK;
+}
+
 enum sl_status ps_table_apply(struct ps_table *table, int block, int64_t version,
         const struct sl_commit *commit, const float *const grads[SL_TAGS], struct sl_error *err)
 {
+    assert(ps_table_loaded(table, block));
     struct state *state = &table->blocks[block];
-    assert(state->params != NULL);
     if (state->version != version)
         return sl_fail(err, SL_STALE, "block %d is at version %lld, not %lld", block,
                 (long long)state->version, (long long)version);
-    enum sl_status status = make_exclusive(state, err);
+    /* what is copied here is in cache for the update that follows */
+    enum sl_status status = make_exclusive(&state->holds.params, err);
+    if (status == SL_OK)
+        status = make_exclusive(&state->holds.m, err);
+    if (status == SL_OK)
+        status = make_exclusive(&state->holds.v, err);
     if (status != SL_OK)
         return status;
     const struct sl_block *place = &table->layout->blocks[block];
     double coefficient = place->part == SL_PART_EXTRACTOR ? commit->coefficient[place->modality] : 1.0;
     struct ps_optimiser_step step = {version + 1, commit->inverse_weight, commit->clip, commit->rate};
-    float *params = state->params->data;
+    float *params = state->holds.params->data, *m = state->holds.m->data,
+          *v = state->holds.v == NULL ? NULL : state->holds.v->data;
     for (int s = state->span_begin; s < state->span_end; s++) {
         const struct span *span = &table->spans[s];
         step.rate = commit->rate * (double)span->lr_scale;
-        struct ps_optimiser_state run = {params + span->offset, state->m + span->offset, state->v};
-        if (run.v != NULL)
-            run.v += span->offset;
+        struct ps_optimiser_state run = {
+                params + span->offset, m + span->offset, v == NULL ? NULL : v + span->offset};
         ps_optimiser_update(&table->optimiser, &step, &run, from(grads[SL_TAG_UNIMODAL], span->offset),
                 from(grads[SL_TAG_FUSED], span->offset), span->count, coefficient, span->decay);
     }
@@ -260,15 +322,31 @@ enum sl_status ps_table_apply(struct ps_table *table, int block, int64_t version
     return SL_OK;
 }
 
-struct sl_buffer *ps_table_share(struct ps_table *table, int block)
+struct sl_buffer *ps_table_share(const struct ps_table *table, int block)
 {
-    assert(table->blocks[block].params != NULL);
-    return sl_buffer_retain(table->blocks[block].params);
+    assert(ps_table_loaded(table, block));
+    return sl_buffer_retain(table->blocks[block].holds.params);
+}
+
+struct ps_block_state ps_table_capture(const struct ps_table *table, int block)
+{
+    assert(ps_table_loaded(table, block));
+    struct ps_block_state state = table->blocks[block].holds;
+    (void)sl_buffer_retain(state.params);
+    (void)sl_buffer_retain(state.m);
+    if (state.v != NULL)
+        (void)sl_buffer_retain(state.v);
+    return state;
 }
 
 bool ps_table_owns(const struct ps_table *table, int block)
 {
-    return block >= 0 && block < table->layout->block_count && table->blocks[block].params != NULL;
+    return block >= 0 && block < table->layout->block_count && table->blocks[block].owned;
+}
+
+bool ps_table_loaded(const struct ps_table *table, int block)
+{
+    return ps_table_owns(table, block) && table->blocks[block].holds.params != NULL;
 }
 
 int64_t ps_table_version(const struct ps_table *table, int block)

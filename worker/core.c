@@ -40,7 +40,12 @@ struct wk_core {
     int pending_count;
     uint32_t reported; /* slots of the run whose STATS or VALIDATED have been sent */
     int64_t started_us, report_us;
+    int64_t broken_us; /* when we begin anew because a server is gone; 0 = all are there */
+    char broken_text[SL_MESSAGE_TEXT_MAX];
 };
+
+/* The coordinator knows better what the end of a server means: a rollback, or the end of training, whose news may come a little later. */
+#define BROKEN_GRACE_US 500000
 
 #define PENDING_MAX ((int)(sizeof(((struct wk_core *)0)->pending) / sizeof(struct pending_node)))
 
@@ -247,7 +252,7 @@ static bool run_exists(const struct wk_core *core, const struct sl_message *m)
 static enum sl_status on_assign(
         struct wk_core *core, const struct sl_message *m, struct wk_updates *updates, struct sl_error *err)
 {
-    if (core->state == STATE_JOINING)
+    if (core->state == STATE_JOINING || core->broken_us != 0)
         return SL_OK;
     if (!run_exists(core, m)) {
         char text[SL_MESSAGE_TEXT_MAX];
@@ -444,16 +449,19 @@ static enum sl_status on_message(
     }
 }
 
-/* GONE: the coordinator, or a server without which nothing can be computed: begin anew. The coordinator is told, so that our slots need not wait for its deadline. */
-static enum sl_status on_gone(
-        struct wk_core *core, const struct wk_event *event, struct wk_updates *updates, struct sl_error *err)
+/* GONE: the coordinator → begin anew. A server, without which nothing can be computed → the same, unless the coordinator says something else first. */
+static void on_gone(struct wk_core *core, const struct wk_event *event, struct wk_updates *updates)
 {
     char text[SL_MESSAGE_TEXT_MAX];
     bool coordinator = event->from.role == SL_ROLE_COORDINATOR;
     (void)snprintf(text, sizeof(text), "%s: %.*s", coordinator ? "the coordinator" : "a server",
             SL_MESSAGE_TEXT_MAX - 32, event->text);
-    finish(core, updates, SL_AGAIN, text);
-    return coordinator ? SL_OK : send_bye(core, text, updates, err);
+    if (coordinator) {
+        finish(core, updates, SL_AGAIN, text);
+    } else if (core->broken_us == 0) {
+        core->broken_us = event->now_us + BROKEN_GRACE_US;
+        memcpy(core->broken_text, text, sizeof(text));
+    }
 }
 
 /* Gives up when nobody lets us in; tells now and then how we are. */
@@ -465,6 +473,10 @@ static enum sl_status on_tick(
             finish(core, updates, SL_TIMEOUT,
                     "no answer from the coordinator: is its address right, does it run?");
         return SL_OK;
+    }
+    if (core->broken_us != 0 && event->now_us >= core->broken_us) {
+        finish(core, updates, SL_AGAIN, core->broken_text);
+        return send_bye(core, core->broken_text, updates, err); /* our slots need not wait for the deadline */
     }
     if (event->now_us < core->report_us)
         return SL_OK;
@@ -496,7 +508,7 @@ enum sl_status wk_core_step(
         status = on_message(core, event, updates, err);
         break;
     case WK_EVENT_GONE:
-        status = on_gone(core, event, updates, err);
+        on_gone(core, event, updates);
         break;
     case WK_EVENT_NODE_DONE:
         status = on_node_done(core, event, updates, err);
@@ -512,8 +524,9 @@ enum sl_status wk_core_step(
         status = send_bye(core, event->text, updates, err);
         break;
     }
-    updates->wake_us =
-            core->state == STATE_JOINING ? core->started_us + core->options.join_us + 1 : core->report_us;
+    updates->wake_us = core->state == STATE_JOINING ? core->started_us + core->options.join_us + 1
+                       : core->broken_us != 0 && core->broken_us < core->report_us ? core->broken_us
+                                                                                   : core->report_us;
     return status;
 }
 

@@ -407,11 +407,14 @@ static enum sl_status prepare(struct wk_executor *x, struct sl_error *err)
     if (status == SL_OK)
         status = wk_gradient_pool_create(&x->pool, x->options.layout, err);
     if (status == SL_OK)
-        status = wk_sampler_create(&x->train_order, wk_dataset_count(x->options.train), config->batch.slots,
-                config->batch.slot_size, config->seed, true, err);
+        status = wk_sampler_create(&x->train_order, x->options.plan, true, err);
     if (status == SL_OK && x->options.validation != NULL)
-        status = wk_sampler_create(&x->validation_order, wk_dataset_count(x->options.validation), 1,
-                config->batch.slot_size, config->seed, false, err);
+        status = wk_sampler_create(&x->validation_order,
+                &(struct sl_plan_options){.count = wk_dataset_count(x->options.validation),
+                        .slots = 1,
+                        .slot_size = config->batch.slot_size,
+                        .seed = config->seed},
+                false, err);
     if (status == SL_OK)
         status = sl_evaluation_create(&x->evaluation, config->modality_count + 1, config->label_count, err);
     return status;

@@ -13,6 +13,7 @@
  * Thread: all functions belong to the loop's thread; buffers in results may be released by any, also after the executor is gone.
  */
 #include "common/buffer.h"
+#include "common/plan.h"
 #include "worker/core.h"
 #include "worker/dataset/dataset.h"
 #include "worker/model/model.h"
@@ -25,6 +26,7 @@ struct wk_executor_options {
     const struct sl_layout *layout;
     const struct wk_model *model;
     struct wk_dataset *train, *validation; /* validation may be NULL */
+    const struct sl_plan_options *plan;    /* of the training set; borrowed for create */
     int threads;
 };
 

@@ -27,6 +27,9 @@ struct worker {
     struct sl_layout *layout;
     struct wk_model *model;
     struct wk_dataset *train, *validation;
+    struct sl_plan_options plan_options;
+    struct sl_plan *plan;
+    unsigned char *readable; /* (shard_count,), NULL = locality samples */
     struct wk_executor *executor;
     bool busy;            /* the executor has not said IDLE since the last COMPUTE */
     struct sl_keys *keys; /* NULL = not encrypted */
@@ -53,10 +56,33 @@ static enum sl_status load_keys(struct worker *w, struct sl_error *err)
 static enum sl_status open_data(struct worker *w, struct sl_error *err)
 {
     const struct sl_config *config = w->options->config;
-    enum sl_status status = wk_dataset_open(&w->train, config->dataset.train, config, err);
+    bool local = config->dataset.locality == SL_LOCALITY_SHARDS;
+    enum sl_status status = local ? wk_dataset_open_part(&w->train, config->dataset.train, config, err)
+                                  : wk_dataset_open(&w->train, config->dataset.train, config, err);
     if (status == SL_OK && config->dataset.validation[0] != 0)
         status = wk_dataset_open(&w->validation, config->dataset.validation, config, err);
     return status;
+}
+
+/* How the training set is cut, and which of its shards are here when not all must be. */
+static enum sl_status plan_data(struct worker *w, struct sl_error *err)
+{
+    const struct sl_config *config = w->options->config;
+    w->plan_options = (struct sl_plan_options){.count = wk_dataset_count(w->train),
+            .slots = config->batch.slots,
+            .slot_size = config->batch.slot_size,
+            .seed = config->seed};
+    if (config->dataset.locality == SL_LOCALITY_SHARDS) {
+        uint32_t shards = wk_dataset_shard_count(w->train);
+        w->plan_options.shards = wk_dataset_shard_counts(w->train);
+        w->plan_options.shard_count = shards;
+        w->readable = sl_alloc(shards, 1);
+        if (w->readable == NULL)
+            return sl_fail(err, SL_NO_MEMORY, "out of memory for %u shards", shards);
+        for (uint32_t s = 0; s < shards; s++)
+            w->readable[s] = wk_dataset_has_shard(w->train, s);
+    }
+    return sl_plan_create(&w->plan, &w->plan_options, err);
 }
 
 static enum sl_status open_model(struct worker *w, struct sl_error *err)
@@ -70,8 +96,13 @@ static enum sl_status open_model(struct worker *w, struct sl_error *err)
     w->params = sl_alloc_aligned(w->layout->count, sizeof(*w->params));
     if (w->params == NULL)
         return sl_fail(err, SL_NO_MEMORY, "out of memory for %zu parameters", w->layout->count);
-    struct wk_executor_options options = {
-            config, w->layout, w->model, w->train, w->validation, w->options->threads};
+    struct wk_executor_options options = {.config = config,
+            .layout = w->layout,
+            .model = w->model,
+            .train = w->train,
+            .validation = w->validation,
+            .plan = &w->plan_options,
+            .threads = w->options->threads};
     return wk_executor_create(&w->executor, &options, err);
 }
 
@@ -102,6 +133,8 @@ static void close_worker(struct worker *w)
     wk_core_destroy(w->core);
     wk_executor_destroy(w->executor);
     wk_model_destroy(w->model);
+    sl_plan_destroy(w->plan);
+    sl_free(w->readable);
     wk_dataset_close(w->train);
     wk_dataset_close(w->validation);
     sl_layout_destroy(w->layout);
@@ -217,8 +250,11 @@ static enum sl_status join(struct worker *w, struct sl_error *err)
     sl_rejoin_again(&w->rejoin, now_us);
     w->welcomed = false;
     struct wk_core_options options = {.layout = w->layout,
-            .slots = (uint32_t)config->batch.slots,
+            .plan = w->plan,
             .slot_size = (uint32_t)config->batch.slot_size,
+            .shards = w->plan_options.shards,
+            .readable = w->readable,
+            .shard_count = w->plan_options.shard_count,
             .join_us = sl_rejoin_left_us(&w->rejoin, now_us),
             .report_us = REPORT_US,
             .busy = w->busy};
@@ -412,6 +448,8 @@ enum sl_status wk_worker_run(const struct wk_worker_options *options, struct sl_
     enum sl_status status = options->transport == NULL ? load_keys(&w, err) : SL_OK;
     if (status == SL_OK)
         status = open_data(&w, err);
+    if (status == SL_OK)
+        status = plan_data(&w, err);
     if (status == SL_OK)
         status = open_model(&w, err);
     if (status == SL_OK)

@@ -21,7 +21,7 @@ SL_MUST_USE enum sl_status dp_bench_server(struct dp_bench *bench, struct sl_err
 SL_MUST_USE enum sl_status dp_bench_transport(struct dp_bench *bench, struct sl_error *err);
 /* dp_bench_loader: samples from a dataset into a batch, against what a step needs. */
 SL_MUST_USE enum sl_status dp_bench_loader(struct dp_bench *bench, struct sl_error *err);
-/* dp_bench_snapshot: the pause and the writing, against a copy in memory and a plain write. */
+/* dp_bench_snapshot: what one costs training and its writing, against a copy in memory and a plain write. */
 SL_MUST_USE enum sl_status dp_bench_snapshot(struct dp_bench *bench, struct sl_error *err);
 
 /* dp_bench_row prints a row of the subject; limit_of NULL = none. */

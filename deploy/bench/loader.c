@@ -61,7 +61,8 @@ static enum sl_status prepare(struct loader *l, struct dp_subject *subject, stru
         return sl_fail(err, SL_BAD_DATA,
                 "the dataset has %llu samples and a slot takes %d; make batch.slot_size smaller",
                 (unsigned long long)count, capacity);
-    status = wk_sampler_create(&l->order, count, 1, capacity, config->seed, true, err);
+    struct sl_plan_options plan = {.count = count, .slots = 1, .slot_size = capacity, .seed = config->seed};
+    status = wk_sampler_create(&l->order, &plan, true, err);
     int64_t bytes = wk_dataset_index(l->dataset)->size / (int64_t)count * capacity;
     return status == SL_OK ? dp_stream_limit_init(&l->copy, 2 * (size_t)bytes, err) : status;
 }

@@ -6,44 +6,27 @@
 
 #define RATE 1e-6 /* of learning: nothing must drift away while the same gradients come again and again */
 
-static const struct sl_address coordinator = {SL_ROLE_SERVER, 0};
-
-enum sl_status dp_server_init(
-        struct dp_server *server, const struct dp_subject *subject, struct sl_error *err)
-{
-    *server = (struct dp_server){.subject = subject, .optimiser = ps_optimiser_from_config(subject->config)};
-    enum sl_status status =
-            ps_table_create(&server->table, subject->layout, &server->optimiser, NULL, 0, err);
-    if (status == SL_OK)
-        status = ps_table_load(server->table, subject->params, NULL, NULL, 0, err);
-    if (status == SL_OK)
-        status = ps_server_create(&server->server, subject->config, subject->layout, server->table, 1, err);
-    return status;
-}
-
-void dp_server_fini(struct dp_server *server)
-{
-    ps_server_destroy(server->server);
-    sl_outbox_fini(&server->outbox);
-    ps_table_destroy(server->table);
-    *server = (struct dp_server){0};
-}
+#define CLUSTER 1
+#define INCARNATION 1
+#define JOIN_US 1000000 /* no time passes here */
 
 static struct sl_message *message_of(const struct dp_server *server, enum sl_message_kind kind)
 {
     struct sl_message *message = sl_message_create(kind);
     if (message == NULL)
         return NULL;
-    message->cluster = 1;
+    message->cluster = CLUSTER;
     message->step = server->version;
+    message->version = server->version;
     return message;
 }
 
 /* The sums of the reduced step, from the answer to the last push. */
 static void read_reduced(struct dp_server *server)
 {
-    for (int i = 0; i < server->outbox.count; i++) {
-        const struct sl_message *message = server->outbox.items[i].message;
+    const struct sl_outbox *outbox = &server->updates.outbox;
+    for (int i = 0; i < outbox->count; i++) {
+        const struct sl_message *message = outbox->items[i].message;
         if (message->kind != SL_MESSAGE_REDUCED)
             continue;
         const struct sl_block_sums *sums = message->frames[0].data;
@@ -53,18 +36,86 @@ static void read_reduced(struct dp_server *server)
     }
 }
 
+/* Takes the message, which may be NULL from a failed create. */
 static enum sl_status step(
         struct dp_server *server, struct sl_address from, struct sl_message *message, struct sl_error *err)
 {
+    if (message == NULL)
+        return sl_fail(err, SL_NO_MEMORY, "out of memory for a message");
     uint64_t dropped = ps_server_dropped(server->server);
-    enum sl_status status = ps_server_step(server->server, from, message, &server->outbox, err);
+    struct ps_server_event event = {.kind = PS_SERVER_MESSAGE, .from = from, .message = message};
+    enum sl_status status = ps_server_step(server->server, &event, &server->updates, err);
     if (status == SL_OK && ps_server_dropped(server->server) != dropped)
         status = sl_fail(err, SL_FAILED, "the server dropped a %s", sl_message_name(message->kind));
+    if (status == SL_OK && server->updates.finished)
+        status = sl_fail(err, SL_FAILED, "the server left: %s", server->updates.text);
     if (status == SL_OK)
         read_reduced(server);
     sl_message_destroy(message);
     return status;
 }
+
+/* ---- joining ---- */
+
+static enum sl_status load_block(struct dp_server *server, int block, struct sl_error *err)
+{
+    const struct sl_block *place = &server->subject->layout->blocks[block];
+    struct sl_message *message = message_of(server, SL_MESSAGE_LOAD);
+    struct sl_buffer *buffer = sl_buffer_create(place->count * sizeof(float));
+    if (message == NULL || buffer == NULL) {
+        sl_message_destroy(message);
+        sl_buffer_release(buffer);
+        return sl_fail(err, SL_NO_MEMORY, "out of memory for a block");
+    }
+    memcpy(buffer->data, server->subject->params + place->offset, buffer->size);
+    message->block = (uint32_t)block;
+    message->count = server->slots; /* every step is an epoch */
+    sl_message_add_frame(message, buffer, buffer->data, buffer->size);
+    sl_buffer_release(buffer);
+    return step(server, SL_COORDINATOR, message, err);
+}
+
+static enum sl_status join(struct dp_server *server, struct sl_error *err)
+{
+    struct ps_server_event start = {.kind = PS_SERVER_START};
+    enum sl_status status = ps_server_step(server->server, &start, &server->updates, err);
+    if (status == SL_OK)
+        status = step(server, SL_COORDINATOR, message_of(server, SL_MESSAGE_WELCOME), err);
+    for (int b = 0; status == SL_OK && b < server->subject->layout->block_count; b++)
+        status = load_block(server, b, err);
+    if (status == SL_OK && ps_server_version(server->server) != 0)
+        status = sl_fail(err, SL_FAILED, "the server did not take its blocks");
+    return status;
+}
+
+enum sl_status dp_server_init(
+        struct dp_server *server, const struct dp_subject *subject, uint32_t slots, struct sl_error *err)
+{
+    *server = (struct dp_server){
+            .subject = subject, .slots = slots, .optimiser = ps_optimiser_from_config(subject->config)};
+    enum sl_status status =
+            ps_table_create(&server->table, subject->layout, &server->optimiser, NULL, 0, err);
+    struct ps_server_options options = {.config = subject->config,
+            .layout = subject->layout,
+            .table = server->table,
+            .hello = {.role = SL_ROLE_SERVER, .servers = 1},
+            .incarnation = INCARNATION,
+            .join_us = JOIN_US,
+            .report_us = JOIN_US};
+    if (status == SL_OK)
+        status = ps_server_create(&server->server, &options, err);
+    return status == SL_OK ? join(server, err) : status;
+}
+
+void dp_server_fini(struct dp_server *server)
+{
+    ps_server_destroy(server->server);
+    sl_outbox_fini(&server->updates.outbox);
+    ps_table_destroy(server->table);
+    *server = (struct dp_server){0};
+}
+
+/* ---- a step ---- */
 
 static void keep(void *context)
 {
@@ -82,15 +133,15 @@ static enum sl_status add_frame(
     return SL_OK;
 }
 
-enum sl_status dp_server_push(struct dp_server *server, uint64_t worker, uint32_t slots, struct sl_node node,
-        int block, float *gradients, struct sl_buffer *buffer, struct sl_error *err)
+enum sl_status dp_server_push(struct dp_server *server, uint64_t worker, struct sl_node node, int block,
+        float *gradients, struct sl_buffer *buffer, struct sl_error *err)
 {
     const struct sl_layout *layout = server->subject->layout;
     const struct sl_block *place = &layout->blocks[block];
     struct sl_message *message = message_of(server, SL_MESSAGE_PUSH);
     if (message == NULL)
         return sl_fail(err, SL_NO_MEMORY, "out of memory for a push");
-    message->slots = slots;
+    message->slots = server->slots;
     message->node = node;
     message->block = (uint32_t)block;
     enum sl_status status = SL_OK;
@@ -116,12 +167,13 @@ enum sl_status dp_server_commit(
     if (message == NULL)
         return status == SL_OK ? sl_fail(err, SL_NO_MEMORY, "out of memory for a commit") : status;
     double inverse = 1.0 / stats->weight_sum;
+    message->version = server->version + 1;
     message->commit = (struct sl_commit){.inverse_weight = inverse,
             .clip = ps_optimiser_clip(&server->optimiser, sqrt(server->norm2) * inverse),
             .rate = RATE};
     memcpy(message->commit.coefficient, coefficients, sizeof(coefficients));
-    status = step(server, coordinator, message, err);
-    sl_outbox_clear(&server->outbox);
+    status = step(server, SL_COORDINATOR, message, err);
+    sl_outbox_clear(&server->updates.outbox);
     server->version = ps_server_version(server->server);
     return status;
 }
@@ -129,16 +181,15 @@ enum sl_status dp_server_commit(
 enum sl_status dp_server_pull(struct dp_server *server, float *params, struct sl_error *err)
 {
     const struct sl_layout *layout = server->subject->layout;
-    struct sl_message *message = message_of(server, SL_MESSAGE_PULL);
-    if (message == NULL)
-        return sl_fail(err, SL_NO_MEMORY, "out of memory for a pull");
-    enum sl_status status = step(server, (struct sl_address){SL_ROLE_WORKER, 1}, message, err);
-    for (int i = 0; i < server->outbox.count && status == SL_OK; i++) {
-        const struct sl_message *answer = server->outbox.items[i].message;
+    enum sl_status status =
+            step(server, (struct sl_address){SL_ROLE_WORKER, 1}, message_of(server, SL_MESSAGE_PULL), err);
+    for (int i = 0; i < server->updates.outbox.count && status == SL_OK; i++) {
+        const struct sl_message *answer = server->updates.outbox.items[i].message;
         if (answer->kind == SL_MESSAGE_PARAMS)
             memcpy(params + layout->blocks[answer->block].offset, answer->frames[0].data,
                     answer->frames[0].size);
     }
-    sl_outbox_clear(&server->outbox); /* nobody holds the blocks any more: the next update is in place */
+    sl_outbox_clear(
+            &server->updates.outbox); /* nobody holds the blocks any more: the next update is in place */
     return status;
 }

@@ -1,8 +1,8 @@
 #pragma once
 /* One whole parameter server of this process, driven by hand: the real core, table and reduction, no socket.
  *
- *     s = dp_server_push(server, worker, slots, node, gradients, buffer, err);    // every block of one node
- *     s = dp_server_commit(server, &stats, err);                                  // once all slots are in
+ *     s = dp_server_push(server, worker, node, block, gradients, buffer, err);    // every block of nodes that cover all slots
+ *     s = dp_server_commit(server, &stats, err);
  *     s = dp_server_pull(server, params, err);
  */
 #include "deploy/bench/subject.h"
@@ -16,19 +16,21 @@ struct dp_server {
     struct ps_modulation modulation;
     struct ps_table *table;
     struct ps_server *server;
-    struct sl_outbox outbox;
+    struct ps_server_updates updates;
+    uint32_t slots; /* of each step */
     int64_t version;
     double norm2; /* of the step that was reduced */
 };
 
+/* dp_server_init gives it the subject's parameters; its steps have `slots` slots, at most batch.slots. */
 SL_MUST_USE enum sl_status dp_server_init(
-        struct dp_server *server, const struct dp_subject *subject, struct sl_error *err);
+        struct dp_server *server, const struct dp_subject *subject, uint32_t slots, struct sl_error *err);
 void dp_server_fini(struct dp_server *server);
 
 /* dp_server_push sends one block of a node's sums. Shapes: gradients (SL_TAGS * layout->count,), as an executor gives them. buffer: what holds them, retained as long
  * as needed; NULL: they are the server's to write, as after a receive. */
-SL_MUST_USE enum sl_status dp_server_push(struct dp_server *server, uint64_t worker, uint32_t slots,
-        struct sl_node node, int block, float *gradients, struct sl_buffer *buffer, struct sl_error *err);
+SL_MUST_USE enum sl_status dp_server_push(struct dp_server *server, uint64_t worker, struct sl_node node,
+        int block, float *gradients, struct sl_buffer *buffer, struct sl_error *err);
 
 /* dp_server_commit applies the step, with coefficients and clipping as the coordinator does. */
 SL_MUST_USE enum sl_status dp_server_commit(

@@ -29,7 +29,7 @@ static enum sl_status step_work(struct dp_item *item, struct sl_error *err)
     for (int block = 0; block < b->server.subject->layout->block_count; block++)
         for (uint32_t w = 0; w < WORKERS && status == SL_OK; w++)
             status = dp_server_push(
-                    &b->server, w + 1, WORKERS, (struct sl_node){0, w}, block, b->gradients[w], NULL, err);
+                    &b->server, w + 1, (struct sl_node){0, w}, block, b->gradients[w], NULL, err);
     double reduced = dp_now();
     if (status == SL_OK)
         status = dp_server_commit(&b->server, &b->stats, err);
@@ -60,7 +60,7 @@ static enum sl_status prepare(struct server_bench *b, const struct dp_subject *s
     if (subject->config->batch.slots < WORKERS)
         return sl_fail(err, SL_USAGE, "two workers need batch.slots of at least %d, and it is %d", WORKERS,
                 subject->config->batch.slots);
-    enum sl_status status = dp_server_init(&b->server, subject, err);
+    enum sl_status status = dp_server_init(&b->server, subject, WORKERS, err);
     for (uint64_t w = 0; w < WORKERS && status == SL_OK; w++) {
         struct sl_random random = sl_random_make(subject->config->seed, SL_RANDOM_SAMPLE, w, 0);
         b->gradients[w] = sl_alloc_aligned(count, sizeof(float));

@@ -36,28 +36,35 @@ struct runner {
 enum { ITEM_GEMM, ITEM_ONE, ITEM_TRACED, ITEM_ALL, ITEMS };
 enum { PART_WAIT, PART_COMPUTE, PART_REDUCE, PART_UPDATE, PART_PULL, PART_GEMM, PART_GFLOP };
 
+/* The run's one node; the executor is idle again when this returns. */
 static enum sl_status wait_for(struct runner *r, struct wk_result *ret_result, struct sl_error *err)
 {
     struct pollfd fd = {.fd = wk_executor_fd(r->executor), .events = POLLIN};
-    enum sl_status status = SL_AGAIN;
-    while ((status = wk_executor_take(r->executor, ret_result)) == SL_AGAIN)
-        if (poll(&fd, 1, WAIT_MS) == 0)
-            return sl_fail(err, SL_TIMEOUT, "a slot took more than %d s", WAIT_MS / 1000);
-    if (status == SL_OK && ret_result->status != SL_OK)
-        return sl_fail(err, ret_result->status, "%s", ret_result->error.text);
-    return status;
+    struct wk_result result;
+    *ret_result = (struct wk_result){.kind = WK_RESULT_IDLE};
+    for (;;) {
+        if (wk_executor_take(r->executor, &result) == SL_AGAIN) {
+            if (poll(&fd, 1, WAIT_MS) == 0)
+                return sl_fail(err, SL_TIMEOUT, "a slot took more than %d s", WAIT_MS / 1000);
+            continue;
+        }
+        if (result.kind == WK_RESULT_FAILED)
+            return sl_fail(err, result.status, "%s", result.error.text);
+        if (result.kind == WK_RESULT_IDLE)
+            return SL_OK;
+        *ret_result = result;
+    }
 }
 
 /* Gives the root's sums to the server, updates, and takes the new parameters. */
-static enum sl_status apply(struct runner *r, struct dp_item *item, const struct wk_result *result,
-        uint32_t slots, struct sl_error *err)
+static enum sl_status apply(
+        struct runner *r, struct dp_item *item, const struct wk_result *result, struct sl_error *err)
 {
     struct dp_server *server = &r->bench->server;
     enum sl_status status = SL_OK;
     double begin = dp_now();
     for (int block = 0; block < server->subject->layout->block_count && status == SL_OK; block++)
-        status = dp_server_push(
-                server, 1, slots, result->node, block, result->buffer->data, result->buffer, err);
+        status = dp_server_push(server, 1, result->node, block, result->buffer->data, result->buffer, err);
     double reduced = dp_now();
     if (status == SL_OK)
         status = dp_server_commit(server, &result->stats, err);
@@ -86,13 +93,16 @@ static enum sl_status step_work(struct dp_item *item, struct sl_error *err)
         dp_trace_begin(r->bench->trace);
     wk_executor_submit(r->executor, &run, r->bench->params);
     enum sl_status status = wait_for(r, &result, err);
+    struct wk_result idle = {0};
+    if (status == SL_OK)
+        status = wait_for(r, &idle, err); /* the next run comes after it */
     dp_trace_end(r->bench->trace);
     item->part[PART_WAIT] += dp_now() - begin;
     item->part[PART_COMPUTE] += (double)result.compute_us * 1e-6;
     item->part[PART_GEMM] += r->bench->trace->seconds - seconds;
     item->part[PART_GFLOP] += (r->bench->trace->flops - flops) * GIGA;
     if (status == SL_OK)
-        status = apply(r, item, &result, slots, err);
+        status = apply(r, item, &result, err);
     sl_buffer_release(result.buffer);
     return status;
 }
@@ -142,7 +152,12 @@ static void report_traced(struct dp_bench *bench, const struct dp_item items[ITE
 static enum sl_status start(struct runner *r, struct step_bench *b, int threads, struct sl_error *err)
 {
     const struct dp_subject *subject = b->server.subject;
+    struct sl_plan_options plan = {.count = wk_dataset_count(b->dataset),
+            .slots = subject->config->batch.slots,
+            .slot_size = subject->config->batch.slot_size,
+            .seed = subject->config->seed};
     struct wk_executor_options options = {.config = subject->config,
+            .plan = &plan,
             .layout = subject->layout,
             .model = subject->model,
             .train = b->dataset,
@@ -155,7 +170,7 @@ static enum sl_status prepare(struct step_bench *b, struct dp_subject *subject, 
 {
     enum sl_status status = dp_subject_dataset(subject, &b->dataset, err);
     if (status == SL_OK)
-        status = dp_server_init(&b->server, subject, err);
+        status = dp_server_init(&b->server, subject, (uint32_t)subject->config->batch.slots, err);
     if (status == SL_OK)
         status = dp_gemm_limit_init(&b->gemm, err);
     if (status != SL_OK)

@@ -19,7 +19,6 @@ static const char *const names[] = {
         "server: a push counts twice",
         "server: a push of a past step counts",
         "server: any version answers a pull",
-        "server: what it has no room for is acknowledged",
         "server: who waits for parameters is forgotten",
         "coordinator: a replaced server is not told",
         "coordinator: a rollback keeps the mark",

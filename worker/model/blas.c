@@ -4,6 +4,7 @@
 #include <cblas.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 #include <strings.h>
 #include <unistd.h>
 
@@ -80,9 +81,14 @@ const char *wk_blas_core_wish(void)
 
 void wk_blas_restart(char *const argv[])
 {
-    const char *wish = wk_blas_core_wish();
-    /* the variable is also the sign that this has been tried: the second start finds it and goes on */
-    if (wish == NULL || setenv(CORE_VARIABLE, wish, 1) != 0)
+    const char *wish = wk_blas_core_wish(), *count = getenv("OPENBLAS_NUM_THREADS");
+    /* OpenBLAS starts its threads before main, with no signal blocked: the kernel would hand them a SIGTERM that is meant for the loop, and it would kill the process
+     * without a snapshot. Only the environment keeps it from starting them. */
+    bool threads = openblas_get_num_threads() > 1 && (count == NULL || strcmp(count, "1") != 0);
+    if (wish == NULL && !threads)
+        return;
+    /* each variable is also the sign that this has been tried: the second start finds them and goes on */
+    if (wish != NULL && setenv(CORE_VARIABLE, wish, 1) != 0)
         return;
     if (setenv("OPENBLAS_NUM_THREADS", "1", 1) != 0 || setenv("OMP_NUM_THREADS", "1", 1) != 0)
         return;

@@ -4,7 +4,8 @@
  * OpenBLAS chooses its kernels while it is loaded, by a list of CPUs that it knows. On one that is newer than
  * the list it falls back to those for SSE3, which are four to five times slower than what the CPU can do.
  * OPENBLAS_CORETYPE in the environment overrules it, but only before the program is loaded: so the program
- * starts itself once more.
+ * starts itself once more. The same for OPENBLAS_NUM_THREADS: threads that OpenBLAS starts while it is loaded have
+ * no signal blocked and would take those that are meant for the loop.
  *
  *     int main(int argc, char **argv)
  *     {

@@ -2,10 +2,17 @@
 #include "tests/unit/dataset/fixture.h"
 #include "worker/dataset/sampler.h"
 
+static enum sl_status try_make(
+        struct wk_sampler **ret_sampler, uint64_t count, int slots, int size, uint64_t seed, bool shuffle)
+{
+    struct sl_plan_options options = {.count = count, .slots = slots, .slot_size = size, .seed = seed};
+    return wk_sampler_create(ret_sampler, &options, shuffle, &fixture_error);
+}
+
 static struct wk_sampler *make(uint64_t count, int slots, int size, uint64_t seed, bool shuffle)
 {
     struct wk_sampler *sampler = NULL;
-    assert_ok(wk_sampler_create(&sampler, count, slots, size, seed, shuffle, &fixture_error));
+    assert_ok(try_make(&sampler, count, slots, size, seed, shuffle));
     return sampler;
 }
 
@@ -132,17 +139,61 @@ static void test_orders_are_about_equally_likely(void **state)
     wk_sampler_destroy(sampler);
 }
 
+/* With local shards every slot lies in one shard, every sample still comes once per epoch, short shards make short slots. */
+static void test_local_shards(void **state)
+{
+    (void)state;
+    const uint64_t shards[] = {10, 0, 7, 1, 16};
+    const uint64_t begins[] = {0, 10, 10, 17, 18, 34};
+    struct sl_plan_options options = {
+            .count = 34, .slots = 3, .slot_size = 4, .seed = 5, .shards = shards, .shard_count = 5};
+    struct wk_sampler *sampler = NULL;
+    struct sl_plan *plan = NULL;
+    assert_ok(wk_sampler_create(&sampler, &options, true, &fixture_error));
+    assert_ok(sl_plan_create(&plan, &options, &fixture_error));
+    assert_int_equal(sl_plan_epoch_slots(plan), 3 + 2 + 1 + 4);
+    assert_int_equal(wk_sampler_steps_per_epoch(sampler), 4);
+    bool orders_differ = false;
+    int seen[34] = {0};
+    for (int64_t step = 0; step < 8; step++) {
+        assert_int_equal(sl_plan_slots(plan, step), step % 4 == 3 ? 1 : 3);
+        if (step % 4 == 0)
+            memset(seen, 0, sizeof(seen));
+        for (int slot = 0; slot < 3; slot++) {
+            uint64_t indices[4];
+            int count = 0;
+            wk_sampler_slot(sampler, step, slot, indices, &count);
+            assert_int_equal(count, slot < (int)sl_plan_slots(plan, step)
+                                            ? sl_plan_samples(plan, step, (uint32_t)slot, (uint32_t)slot + 1)
+                                            : 0);
+            for (int i = 0; i < count; i++) {
+                int shard = sl_plan_shard(plan, step, (uint32_t)slot);
+                assert_in_range(indices[i], begins[shard], begins[shard + 1] - 1);
+                seen[indices[i]]++;
+                orders_differ |= step > 0 && indices[i] != begins[shard] + (uint64_t)i;
+            }
+        }
+        for (int i = 0; step % 4 == 3 && i < 34; i++)
+            assert_int_equal(seen[i], 1);
+    }
+    assert_true(orders_differ);
+    sl_plan_destroy(plan);
+    wk_sampler_destroy(sampler);
+    const uint64_t wrong[] = {30, 3};
+    options.shards = wrong;
+    options.shard_count = 2;
+    assert_error(wk_sampler_create(&sampler, &options, true, &fixture_error), SL_BAD_DATA, "33 samples");
+}
+
 static void test_errors(void **state)
 {
     (void)state;
     struct wk_sampler *sampler = NULL;
-    assert_error(wk_sampler_create(&sampler, 0, 1, 1, 1, true, &fixture_error), SL_BAD_DATA, "0 samples");
-    assert_error(
-            wk_sampler_create(&sampler, 1ULL << 32, 1, 1, 1, true, &fixture_error), SL_BAD_DATA, "samples");
-    assert_error(wk_sampler_create(&sampler, 1, 0, 1, 1, true, &fixture_error), SL_USAGE, "0 slots");
+    assert_error(try_make(&sampler, 0, 1, 1, 1, true), SL_BAD_DATA, "0 samples");
+    assert_error(try_make(&sampler, 1ULL << 32, 1, 1, 1, true), SL_BAD_DATA, "samples");
+    assert_error(try_make(&sampler, 1, 0, 1, 1, true), SL_USAGE, "0 slots");
     sl_memory_fail_after(2);
-    assert_error(
-            wk_sampler_create(&sampler, 10, 1, 1, 1, true, &fixture_error), SL_NO_MEMORY, "out of memory");
+    assert_error(try_make(&sampler, 10, 1, 1, 1, true), SL_NO_MEMORY, "out of memory");
     sl_memory_fail_after(0);
     assert_null(sampler);
     wk_sampler_destroy(NULL);
@@ -156,6 +207,7 @@ int main(void)
             cmocka_unit_test(test_seed_and_epoch_change_the_order),
             cmocka_unit_test(test_without_shuffling_the_order_is_kept),
             cmocka_unit_test(test_orders_are_about_equally_likely),
+            cmocka_unit_test(test_local_shards),
             cmocka_unit_test(test_errors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

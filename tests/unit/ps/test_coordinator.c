@@ -1,276 +1,40 @@
-/* The coordinator's decisions, one test for a row of its tables: an event, and what follows from it as a line of text (trace.h). Two epochs of two steps:
- * the first has 4 slots of 2 samples, the second 3; validation has 3 units, the last of one sample. */
-#include "ps/coordinator.h"
-
-#include "tests/unit/ps/fixture.h"
-#include "tests/unit/ps/trace.h"
+/* The coordinator's decisions with one server: who takes part, a step's numbers, validation, snapshots, stopping. One test for a row of its tables: an event, and what follows from it as a line of
+ * text (trace.h). Many servers, rollback, ssp and asp, stragglers and audits: test_coordinator_cluster.c. */
+#include "tests/unit/ps/world.h"
 
 #include <math.h>
 
-#define CLUSTER 77
-#define CONFIG_HASH 5
-#define TRAIN 14
-#define VALIDATION 5
-#define BEAT_US 1000000
-#define TIMEOUT_US 5000000
-
-struct world {
-    struct sl_config *config;
-    struct sl_layout *layout;
-    struct ps_coordinator *c;
-    struct ps_updates updates;
-    struct sl_text text;
-    int64_t now_us;
-};
-
-static struct sl_error err;
-
-/* ---- the world ---- */
-
-static void open_world(struct world *w, const struct ps_training *training)
-{
-    w->layout = fixture_layout(w->config, FIXTURE_BLOCK);
-    sl_text_init(&w->text, 1 << 20);
-    struct ps_coordinator_options options = {w->config, w->layout, CONFIG_HASH, CLUSTER, *training};
-    if (ps_coordinator_create(&w->c, &options, &err) != SL_OK)
-        fail_msg("%s", err.text);
-}
-
-static struct world blank_world(void)
-{
-    struct world w = {.config = fixture_config(), .now_us = 1000};
-    w.config->batch.slots = 4;
-    w.config->batch.slot_size = 2;
-    w.config->cluster.heartbeat_ms = BEAT_US / 1000;
-    w.config->cluster.timeout_ms = TIMEOUT_US / 1000;
-    (void)snprintf(w.config->snapshots.keep_best, sizeof(w.config->snapshots.keep_best), "fused.accuracy");
-    return w;
-}
-
-static struct world new_world(void)
-{
-    struct world w = blank_world();
-    struct ps_training training = ps_training_begin();
-    open_world(&w, &training);
-    return w;
-}
-
-/* A run that goes on from step, with the data of hello(). */
-static struct world resumed_world(int64_t step, int64_t validated_step)
-{
-    struct world w = blank_world();
-    struct ps_training training = ps_training_begin();
-    training.step = step;
-    training.validated_step = validated_step;
-    training.train_count = TRAIN;
-    training.validation_count = VALIDATION;
-    open_world(&w, &training);
-    return w;
-}
-
-static void close_world(struct world *w)
-{
-    ps_coordinator_destroy(w->c);
-    sl_outbox_fini(&w->updates.outbox);
-    sl_text_fini(&w->text);
-    sl_layout_destroy(w->layout);
-    sl_free(w->config);
-}
-
-/* ---- events ---- */
-
-static const char *step(struct world *w, struct ps_event event)
-{
-    const char *line = NULL;
-    event.now_us = w->now_us;
-    w->now_us += 10;
-    if (ps_coordinator_step(w->c, &event, &w->updates, &err) != SL_OK)
-        fail_msg("%s", err.text);
-    sl_text_reset(&w->text);
-    trace_updates(&w->text, &w->updates);
-    if (sl_text_finish(&w->text, &line, NULL, &err) != SL_OK)
-        fail_msg("%s", err.text);
-    return line;
-}
-
-#define expect(trace, event) assert_string_equal(event, trace)
-
-/* Takes the message. */
-static const char *from(struct world *w, enum sl_role role, uint64_t id, struct sl_message *m)
-{
-    const char *line = step(w, (struct ps_event){.kind = PS_EVENT_MESSAGE, .from = {role, id}, .message = m});
-    sl_message_destroy(m);
-    return line;
-}
-
-static struct sl_message *message(struct world *w, enum sl_message_kind kind)
-{
-    struct sl_message *m = sl_message_create(kind);
-    assert_non_null(m);
-    m->cluster = CLUSTER;
-    m->step = ps_coordinator_training(w->c)->step;
-    return m;
-}
-
-static struct sl_hello introduction(const struct world *w)
-{
-    return (struct sl_hello){.config_hash = CONFIG_HASH,
-            .layout_hash = w->layout->hash,
-            .train_count = TRAIN,
-            .validation_count = VALIDATION,
-            .threads = 2,
-            .pid = 12,
-            .host = "h"};
-}
-
-static const char *hello_as(struct world *w, uint64_t id, struct sl_hello hello)
-{
-    struct sl_message *m = message(w, SL_MESSAGE_HELLO);
-    m->cluster = 0;
-    m->hello = hello;
-    return from(w, SL_ROLE_WORKER, id, m);
-}
-
-static const char *hello(struct world *w, uint64_t id)
-{
-    return hello_as(w, id, introduction(w));
-}
-
-static uint32_t slots_now(const struct world *w)
-{
-    return ps_coordinator_training(w->c)->step % 2 == 0 ? 4 : 3;
-}
-
-static struct sl_message *statistics(struct world *w, uint32_t level, uint32_t index)
-{
-    struct sl_message *m = message(w, SL_MESSAGE_STATS);
-    m->slots = slots_now(w);
-    m->node = (struct sl_node){level, index};
-    int samples = 2 * (int)(sl_tree_end(m->slots, m->node) - sl_tree_begin(m->node));
-    m->stats = (struct sl_step_stats){.count = samples, .weight_sum = samples};
-    for (int b = 0; b < 3; b++)
-        m->stats.loss[b] = samples * (1.0 + b);
-    m->stats.score[0] = samples * 0.6;
-    m->stats.score[1] = samples * 0.3;
-    m->stats.correct[2] = samples / 2;
-    m->compute_us = 1000;
-    return m;
-}
-
-static const char *stats(struct world *w, uint64_t id, uint32_t level, uint32_t index)
-{
-    return from(w, SL_ROLE_WORKER, id, statistics(w, level, index));
-}
-
-static struct sl_message *sums_of(struct world *w, double norm2)
-{
-    struct sl_message *m = message(w, SL_MESSAGE_REDUCED);
-    size_t blocks = (size_t)w->layout->block_count;
-    struct sl_buffer *buffer = sl_buffer_create(blocks * sizeof(struct sl_block_sums));
-    assert_non_null(buffer);
-    struct sl_block_sums *sums = buffer->data;
-    for (size_t b = 0; b < blocks; b++)
-        sums[b] = (struct sl_block_sums){norm2, 0.5, 1.0, 1.0};
-    sl_message_add_frame(m, buffer, buffer->data, buffer->size);
-    sl_buffer_release(buffer);
-    return m;
-}
-
-static const char *reduced(struct world *w)
-{
-    return from(w, SL_ROLE_SERVER, 0, sums_of(w, 4.0));
-}
-
-static const char *applied(struct world *w)
-{
-    struct sl_message *m = message(w, SL_MESSAGE_APPLIED);
-    m->step++;
-    return from(w, SL_ROLE_SERVER, 0, m);
-}
-
-/* One worker, who has all slots, computes the step. */
-static const char *whole_step(struct world *w, uint64_t id)
-{
-    (void)stats(w, id, 2, 0);
-    (void)reduced(w);
-    return applied(w);
-}
-
-/* Units [begin, end) of which every sample is predicted right, or none; the sums are as of a model whose logits are 2 and 0. */
-static struct sl_message *result(struct world *w, uint32_t begin, uint32_t end, bool right)
-{
-    struct sl_message *m = message(w, SL_MESSAGE_VALIDATED);
-    struct sl_evaluation *e = NULL;
-    assert_int_equal(sl_evaluation_create(&e, 3, 3, &err), SL_OK);
-    const float logits[3] = {right ? 2.0F : 0.0F, right ? 0.0F : 2.0F, 0.0F};
-    for (uint32_t s = 2 * begin; s < 2 * end && s < VALIDATION; s++)
-        for (int b = 0; b < 3; b++)
-            assert_int_equal(sl_evaluation_add_logits(e, b, logits, 0, &err), SL_OK);
-    size_t ints = sl_evaluation_int_count(3, 3) * sizeof(int64_t),
-           doubles = sl_evaluation_double_count(3, 3) * sizeof(double);
-    struct sl_buffer *buffer = sl_buffer_create(ints + doubles);
-    assert_non_null(buffer);
-    memcpy(buffer->data, sl_evaluation_ints(e), ints);
-    memcpy((char *)buffer->data + ints, sl_evaluation_doubles(e), doubles);
-    sl_evaluation_destroy(e);
-    sl_message_add_frame(m, buffer, buffer->data, buffer->size);
-    sl_buffer_release(buffer);
-    m->phase = SL_PHASE_VALIDATE;
-    m->slots = 3;
-    m->begin = begin;
-    m->end = end;
-    return m;
-}
-
-static const char *validated(struct world *w, uint64_t id, uint32_t begin, uint32_t end, bool right)
-{
-    return from(w, SL_ROLE_WORKER, id, result(w, begin, end, right));
-}
-
-static const char *tick(struct world *w, int64_t later_us)
-{
-    w->now_us += later_us;
-    return step(w, (struct ps_event){.kind = PS_EVENT_TICK});
-}
-
-static const char *gone(struct world *w, uint64_t id)
-{
-    return step(w, (struct ps_event){.kind = PS_EVENT_GONE, .from = {SL_ROLE_WORKER, id}});
-}
-
-static const char *stop(struct world *w)
-{
-    return step(w, (struct ps_event){.kind = PS_EVENT_STOP, .status = SL_STOPPED, .text = "SIGTERM"});
-}
-
-static const char *written(struct world *w, enum sl_status status)
-{
-    return step(w, (struct ps_event){.kind = PS_EVENT_SNAPSHOT_WRITTEN,
-                           .status = status,
-                           .text = status == SL_OK ? "" : "disk full"});
-}
-
-static const struct ps_action *last_action(const struct world *w)
-{
-    assert_true(w->updates.action_count > 0);
-    return &w->updates.actions[w->updates.action_count - 1];
-}
-
 /* ---- who takes part ---- */
 
-static void test_workers_join(void **state)
+static void test_they_join_in_any_order(void **state)
 {
     (void)state;
-    struct world w = new_world();
+    struct world w = blank_world();
+    struct ps_training training = ps_training_begin();
+    open_world(&w, &training);
     assert_int_equal(ps_coordinator_total_steps(w.c), 0);
-    expect("w1<welcome 0; w1<assign train 0-4 of 4 at 0; joined", hello(&w, 1));
-    assert_string_equal(last_action(&w)->text, "w0 h:12 with 2 threads");
+    expect("s100<welcome 0; joined", server_hello(&w, 0)); /* nobody has told how much there is to learn */
+    expect("w1<welcome 0; joined; load 0", hello(&w, 1));
+    assert_string_equal(w.updates.actions[0].text, "w0 h:12 with 2 threads");
+    assert_int_equal(w.updates.actions[1].count, 7); /* slots of an epoch */
     assert_int_equal(ps_coordinator_steps_per_epoch(w.c), 2);
     assert_int_equal(ps_coordinator_total_steps(w.c), 4);
-    expect("w1<welcome 0", hello(&w, 1));         /* its welcome was late */
+    expect("w2<welcome 1; joined", hello(&w, 2)); /* while the server loads */
+    expect("w1<assign train 0-2 of 4 at 0; w2<assign train 2-4 of 4 at 0; ready", loaded(&w, 0));
+    expect("", loaded(&w, 0));
+    close_world(&w);
+    w = blank_world();
+    open_world(&w, &training);
+    expect("joined", hello(&w, 1)); /* its welcome waits for the list of servers */
+    expect("", hello(&w, 1));
+    expect("s100<welcome 0; w1<welcome 0; joined; load 0", server_hello(&w, 0));
+    struct sl_message *m = message(&w, SL_MESSAGE_LOADED);
+    m->version = 1;
+    expect("", from_server(&w, 0, m)); /* of another version */
+    expect("w1<assign train 0-4 of 4 at 0; ready", loaded(&w, 0));
     expect("w2<welcome 1; joined", hello(&w, 2)); /* nothing is left of this step */
     expect("", stats(&w, 1, 2, 0));
-    expect("ps<commit 0", reduced(&w));
+    expect("s100<commit 0 to 1", reduced(&w));
     expect("w3<welcome 2; joined", hello(&w, 3)); /* between steps */
     expect("w1<assign train 0-1 of 3 at 1; w2<assign train 1-2 of 3 at 1; w3<assign train 2-3 of 3 at 1; "
            "step 1",
@@ -288,7 +52,9 @@ static void refused(struct world *w, struct sl_hello hello, const char *words)
 static void test_workers_that_do_not_fit_are_refused(void **state)
 {
     (void)state;
-    struct world w = new_world();
+    struct world w = blank_world();
+    struct ps_training training = ps_training_begin();
+    open_world(&w, &training);
     struct sl_hello h = introduction(&w);
     h.train_count = 0;
     refused(&w, h, "training set of 0 samples");
@@ -333,42 +99,22 @@ static void test_a_lost_worker_costs_its_slots_alone(void **state)
 {
     (void)state;
     struct world w = new_world();
-    (void)hello(&w, 1);
     (void)hello(&w, 2);
     expect("w2<assign train 0-4 of 4 at 0; lost", gone(&w, 1));
-    assert_string_equal(last_action(&w)->text, "w0 h:12: its connection is gone");
+    assert_string_equal(last_action(&w)->text, "w0 h:12: not heard");
     expect("", gone(&w, 1));
     expect("", stats(&w, 1, 2, 0)); /* came too late: it takes part no more */
     expect("w1<welcome 2; joined", hello(&w, 1));
     expect("", stats(&w, 2, 1, 1));
     struct sl_message *bye = message(&w, SL_MESSAGE_BYE);
     (void)snprintf(bye->text, sizeof(bye->text), "SIGTERM");
-    expect("w1<assign train 0-2 of 4 at 0; lost",
-            from(&w, SL_ROLE_WORKER, 2, bye)); /* what it reported stays */
+    expect("w1<assign train 0-2 of 4 at 0; lost", from_worker(&w, 2, bye)); /* what it reported stays */
     assert_string_equal(last_action(&w)->text, "w1 h:12: SIGTERM");
-    expect("lost", from(&w, SL_ROLE_WORKER, 1, message(&w, SL_MESSAGE_BYE)));
+    expect("lost", from_worker(&w, 1, message(&w, SL_MESSAGE_BYE)));
     expect("w4<welcome 3; w4<assign train 0-2 of 4 at 0; joined",
             hello(&w, 4)); /* nobody was left: training waited */
     expect("", stats(&w, 4, 1, 0));
-    expect("ps<commit 0", reduced(&w));
-    close_world(&w);
-}
-
-static void test_silent_workers_are_lost_and_heartbeats_go_out(void **state)
-{
-    (void)state;
-    struct world w = new_world();
-    (void)hello(&w, 1);
-    (void)hello(&w, 2);
-    expect("w1<heartbeat; w2<heartbeat", tick(&w, 0));
-    int64_t wake_us = w.updates.wake_us;
-    expect("", tick(&w, 0));
-    assert_true(wake_us > w.now_us && wake_us <= w.now_us + BEAT_US);
-    expect("w1<heartbeat; w2<heartbeat", tick(&w, BEAT_US));
-    expect("", from(&w, SL_ROLE_WORKER, 2, message(&w, SL_MESSAGE_HEARTBEAT)));
-    expect("w2<assign train 0-4 of 4 at 0; w2<heartbeat; lost", tick(&w, TIMEOUT_US - BEAT_US));
-    assert_string_equal(last_action(&w)->text, "w0 h:12: not heard for too long");
-    expect("lost", tick(&w, TIMEOUT_US));
+    expect("s100<commit 0 to 1", reduced(&w));
     close_world(&w);
 }
 
@@ -378,10 +124,9 @@ static void test_the_numbers_of_a_step(void **state)
 {
     (void)state;
     struct world w = new_world();
-    (void)hello(&w, 1);
     (void)stats(&w, 1, 1, 0);
     (void)stats(&w, 1, 1, 1);
-    expect("ps<commit 0", reduced(&w));
+    expect("s100<commit 0 to 1", reduced(&w));
     const struct sl_commit *commit = &w.updates.outbox.items[0].message->commit;
     double norm = sqrt(4.0 * w.layout->block_count) / 8.0, clip = 1.0 / (norm + 1e-6);
     assert_true(norm > 1.0);
@@ -409,35 +154,31 @@ static void test_reports_that_do_not_count(void **state)
 {
     (void)state;
     struct world w = new_world();
-    (void)hello(&w, 1);
     struct sl_message *m = statistics(&w, 0, 0);
     m->cluster++;
-    expect("", from(&w, SL_ROLE_WORKER, 1, m)); /* of another run */
+    expect("", from_worker(&w, 1, m)); /* of another run */
     m = statistics(&w, 0, 0);
     m->step = 3;
-    expect("", from(&w, SL_ROLE_WORKER, 1, m)); /* of another step */
+    expect("", from_worker(&w, 1, m)); /* of another step */
     m = statistics(&w, 0, 0);
     m->slots = 3;
-    expect("", from(&w, SL_ROLE_WORKER, 1, m));                      /* of another tree */
-    expect("", from(&w, SL_ROLE_WORKER, 1, result(&w, 0, 1, true))); /* nothing is being validated */
-    expect("", from(&w, SL_ROLE_WORKER, 1, sums_of(&w, 1.0)));       /* only servers reduce */
+    expect("", from_worker(&w, 1, m));                      /* of another tree */
+    expect("", from_worker(&w, 1, result(&w, 0, 1, true))); /* nothing is being validated */
+    expect("", from_worker(&w, 1, sums_of(&w, 0, 1.0)));    /* only servers reduce */
     m = message(&w, SL_MESSAGE_APPLIED);
     m->step++;
-    expect("", from(&w, SL_ROLE_WORKER, 1, m));
+    expect("", from_worker(&w, 1, m));
     expect("", applied(&w)); /* nothing was committed */
-    m = sums_of(&w, 1.0);
+    m = sums_of(&w, 0, 1.0);
     m->step = 1;
-    expect("", from(&w, SL_ROLE_SERVER, 0, m));
-    m = sums_of(&w, 1.0);
-    m->frames[0].size -= 8;
-    expect("", from(&w, SL_ROLE_SERVER, 0, m));
-    expect("", from(&w, SL_ROLE_SERVER, 0, message(&w, SL_MESSAGE_HEARTBEAT)));
+    expect("", from_server(&w, 0, m));
+    expect("", from_server(&w, 0, message(&w, SL_MESSAGE_ALIVE)));
     expect("", stats(&w, 1, 1, 0));
     expect("", stats(&w, 1, 1, 0)); /* twice */
     expect("", stats(&w, 1, 0, 1)); /* a part of what is in */
-    expect("", stats(&w, 1, 2, 0)); /* more than what is in: some of it is a duplicate */
-    expect("", reduced(&w));
-    expect("ps<commit 0", stats(&w, 1, 1, 1));
+    expect("", stats(&w, 1, 2, 0)); /* more than what is in: replaces it */
+    expect("", stats(&w, 1, 1, 1));
+    expect("s100<commit 0 to 1", reduced(&w));
     expect("", reduced(&w));
     expect("w1<assign train 0-3 of 3 at 1; step 1", applied(&w));
     assert_int_equal(last_action(&w)->record.samples, 8);
@@ -448,11 +189,10 @@ static void test_a_worker_with_another_idea_of_the_data_is_lost(void **state)
 {
     (void)state;
     struct world w = new_world();
-    (void)hello(&w, 1);
     (void)hello(&w, 2);
     struct sl_message *m = statistics(&w, 1, 0);
     m->stats.count = INT32_MAX;
-    expect("w2<assign train 0-4 of 4 at 0; lost", from(&w, SL_ROLE_WORKER, 1, m));
+    expect("w1<refuse; w2<assign train 0-4 of 4 at 0; refused; lost", from_worker(&w, 1, m));
     assert_non_null(strstr(last_action(&w)->text, "another number of samples"));
     close_world(&w);
 }
@@ -460,15 +200,14 @@ static void test_a_worker_with_another_idea_of_the_data_is_lost(void **state)
 static void diverges(void (*spoil)(struct sl_message *stats), const char *words)
 {
     struct world w = new_world();
-    (void)hello(&w, 1);
     struct sl_message *m = statistics(&w, 2, 0);
     spoil(m);
-    (void)from(&w, SL_ROLE_WORKER, 1, m);
-    expect("w1<stop; finish diverged", reduced(&w));
+    (void)from_worker(&w, 1, m);
+    expect("w1<stop; s100<stop; finish diverged", reduced(&w));
     assert_non_null(strstr(last_action(&w)->text, words));
     expect("", hello(&w, 2)); /* it is over */
     expect("", stop(&w));
-    expect("", tick(&w, TIMEOUT_US));
+    expect("", tick(&w, BEAT_US));
     close_world(&w);
 }
 
@@ -494,10 +233,9 @@ static void test_what_is_not_finite_ends_the_run(void **state)
     diverges(spoil_weight, "not finite");
     diverges(spoil_score, "score of modality 1");
     struct world w = new_world();
-    (void)hello(&w, 1);
-    struct sl_message *m = sums_of(&w, 1.0);
+    struct sl_message *m = sums_of(&w, 0, 1.0);
     (void)snprintf(m->text, sizeof(m->text), "step 0: 3 numbers of the gradient of x are not finite");
-    expect("w1<stop; finish diverged", from(&w, SL_ROLE_SERVER, 0, m));
+    expect("w1<stop; s100<stop; finish diverged", from_server(&w, 0, m));
     assert_string_equal(last_action(&w)->text, "step 0: 3 numbers of the gradient of x are not finite");
     close_world(&w);
 }
@@ -508,17 +246,17 @@ static void test_a_whole_run(void **state)
 {
     (void)state;
     struct world w = new_world();
-    (void)hello(&w, 1);
     expect("w1<assign train 0-3 of 3 at 1; step 1", whole_step(&w, 1));
     expect("w1<assign validate 0-3 of 3 at 2; step 2", whole_step(&w, 1));
-    expect("w1<assign train 0-4 of 4 at 2; validation best; snapshot best", validated(&w, 1, 0, 3, true));
+    expect("s100<save 2; w1<assign train 0-4 of 4 at 2; validation best; snapshot best",
+            validated(&w, 1, 0, 3, true));
     assert_int_equal(ps_coordinator_training(w.c)->best_step, 2);
     expect("", written(&w, SL_OK));
     expect("w1<assign train 0-3 of 3 at 3; step 3", whole_step(&w, 1));
     expect("w1<assign validate 0-3 of 3 at 4; step 4", whole_step(&w, 1));
-    expect("validation; snapshot", validated(&w, 1, 0, 3, true)); /* as good is not better */
+    expect("s100<save 4; validation; snapshot", validated(&w, 1, 0, 3, true)); /* as good is not better */
     assert_int_equal(ps_coordinator_training(w.c)->validations_without_gain, 1);
-    expect("w1<stop; finish ok", written(&w, SL_OK));
+    expect("w1<stop; s100<stop; finish ok", written(&w, SL_OK));
     assert_string_equal(last_action(&w)->text, "all steps are done");
     close_world(&w);
 }
@@ -529,36 +267,53 @@ static void to_validation(struct world *w, uint64_t id)
     (void)whole_step(w, id);
 }
 
+/* Two workers, equally fast, at the validation after the only step. */
+static struct world validating_pair(void)
+{
+    struct world w = blank_world();
+    struct ps_training training = ps_training_begin();
+    w.config->max_steps = 1;
+    open_world(&w, &training);
+    (void)server_hello(&w, 0);
+    (void)hello(&w, 1);
+    (void)hello(&w, 2);
+    (void)loaded(&w, 0);
+    (void)stats(&w, 1, 1, 0);
+    w.now_us -= 10; /* at the same time */
+    (void)stats(&w, 2, 1, 1);
+    (void)reduced(&w);
+    expect("w1<assign validate 0-2 of 3 at 1; w2<assign validate 2-3 of 3 at 1; step 1", applied(&w));
+    return w;
+}
+
 static void test_validation_is_shared_and_counted_once(void **state)
 {
     (void)state;
-    struct world w = new_world();
-    (void)hello(&w, 1);
-    to_validation(&w, 1);
-    expect("w2<welcome 1; joined", hello(&w, 2));
-    expect("", validated(&w, 1, 0, 1, true));
-    expect("", validated(&w, 1, 0, 1, true));
-    expect("", validated(&w, 1, 0, 2, true)); /* unit 0 is in */
-    expect("w2<assign validate 1-3 of 3 at 2; lost", gone(&w, 1));
-    struct sl_message *m = result(&w, 1, 3, false);
+    struct world w = validating_pair();
+    expect("", validated(&w, 1, 0, 1, true)); /* a run is reported as it was given */
+    expect("", validated(&w, 2, 0, 2, true)); /* by whom it was given to */
+    expect("", validated(&w, 2, 2, 3, true));
+    expect("", validated(&w, 2, 2, 3, true)); /* once */
+    expect("w2<assign validate 0-2 of 3 at 1; lost", gone(&w, 1));
+    struct sl_message *m = result(&w, 0, 2, false);
     m->step--;
-    expect("", from(&w, SL_ROLE_WORKER, 2, m));
-    m = result(&w, 1, 3, false);
+    expect("", from_worker(&w, 2, m));
+    m = result(&w, 0, 2, false);
     m->end = 4;
-    expect("", from(&w, SL_ROLE_WORKER, 2, m));
-    expect("w2<assign train 0-4 of 4 at 2; validation best; snapshot best", validated(&w, 2, 1, 3, false));
+    expect("", from_worker(&w, 2, m));
+    expect("", stats(&w, 2, 0, 0));
+    expect("s100<save 1; validation best; snapshot best", validated(&w, 2, 0, 2, false));
     assert_int_equal(sl_evaluation_count(w.updates.actions[0].evaluation, 2), VALIDATION);
     assert_true(
-            fabs(sl_evaluation_metric(w.updates.actions[0].evaluation, 2, SL_METRIC_ACCURACY) - 0.4) < 1e-12);
+            fabs(sl_evaluation_metric(w.updates.actions[0].evaluation, 2, SL_METRIC_ACCURACY) - 0.2) < 1e-12);
     close_world(&w);
 }
 
 static void bad_result(struct sl_message *(*make)(struct world *w), const char *words)
 {
     struct world w = new_world();
-    (void)hello(&w, 1);
     to_validation(&w, 1);
-    expect("lost", from(&w, SL_ROLE_WORKER, 1, make(&w)));
+    expect("w1<refuse; refused; lost", from_worker(&w, 1, make(&w)));
     assert_non_null(strstr(last_action(&w)->text, words));
     close_world(&w);
 }
@@ -577,19 +332,18 @@ static struct sl_message *contradictory_result(struct world *w)
     return m;
 }
 
-static struct sl_message *inflated_result(struct world *w)
-{
-    struct sl_message *m = result(w, 0, 3, true);
-    m->end = 2;
-    return m;
-}
-
 static void test_results_that_cannot_be(void **state)
 {
     (void)state;
     bad_result(short_result, "another shape");
     bad_result(contradictory_result, "contradict each other");
-    bad_result(inflated_result, "more samples than its units have");
+    struct world w = validating_pair();
+    struct sl_message *m = result(&w, 0, 2, true); /* 4 samples in unit 2, which has one */
+    m->begin = 2;
+    m->end = 3;
+    expect("w2<refuse; refused; lost", from_worker(&w, 2, m));
+    assert_non_null(strstr(last_action(&w)->text, "more samples than its units have"));
+    close_world(&w);
 }
 
 static void test_snapshots_between_epochs(void **state)
@@ -599,20 +353,21 @@ static void test_snapshots_between_epochs(void **state)
     struct ps_training training = ps_training_begin();
     w.config->snapshots.every_steps = 1;
     open_world(&w, &training);
-    (void)hello(&w, 1);
-    expect("w1<assign train 0-3 of 3 at 1; step 1; snapshot", whole_step(&w, 1));
+    (void)gather(&w);
+    expect("s100<save 1; w1<assign train 0-3 of 3 at 1; step 1; snapshot", whole_step(&w, 1));
     expect("w1<assign validate 0-3 of 3 at 2; step 2", whole_step(&w, 1));
     expect("validation best",
             validated(&w, 1, 0, 3, true)); /* must not be missed: waits for the one before */
-    expect("w1<assign train 0-4 of 4 at 2; warn; snapshot best",
+    expect("s100<save 2; w1<assign train 0-4 of 4 at 2; warn; snapshot best",
             written(&w, SL_DISK)); /* a failure is said, and training goes on */
     assert_non_null(strstr(w.updates.actions[0].text, "snapshot of step 1 could not be written: disk full"));
     expect("w1<assign train 0-3 of 3 at 3; step 3",
             whole_step(&w, 1)); /* every step, but not while one is being written */
     expect("", written(&w, SL_OK));
     expect("w1<assign validate 0-3 of 3 at 4; step 4", whole_step(&w, 1));
-    expect("validation; snapshot", validated(&w, 1, 0, 3, false));
-    expect("w1<stop; warn; finish disk", written(&w, SL_DISK)); /* the last one is what the run was for */
+    expect("s100<save 4; validation; snapshot", validated(&w, 1, 0, 3, false));
+    expect("w1<stop; s100<stop; warn; finish disk",
+            written(&w, SL_DISK)); /* the last one is what the run was for */
     assert_string_equal(last_action(&w)->text, "the last snapshot could not be written: disk full");
     close_world(&w);
 }
@@ -620,12 +375,16 @@ static void test_snapshots_between_epochs(void **state)
 static void test_no_validation_set(void **state)
 {
     (void)state;
-    struct world w = new_world();
+    struct world w = blank_world();
+    struct ps_training training = ps_training_begin();
+    open_world(&w, &training);
     struct sl_hello h = introduction(&w);
     h.validation_count = 0;
+    (void)server_hello(&w, 0);
     (void)hello_as(&w, 1, h);
+    (void)loaded(&w, 0);
     (void)whole_step(&w, 1);
-    expect("w1<assign train 0-4 of 4 at 2; step 2; snapshot", whole_step(&w, 1));
+    expect("s100<save 2; w1<assign train 0-4 of 4 at 2; step 2; snapshot", whole_step(&w, 1));
     close_world(&w);
 }
 
@@ -636,11 +395,11 @@ static void test_max_steps_ends_within_an_epoch(void **state)
     struct ps_training training = ps_training_begin();
     w.config->max_steps = 1;
     open_world(&w, &training);
-    (void)hello(&w, 1);
+    (void)gather(&w);
     assert_int_equal(ps_coordinator_total_steps(w.c), 1);
     expect("w1<assign validate 0-3 of 3 at 1; step 1", whole_step(&w, 1));
-    expect("validation best; snapshot best", validated(&w, 1, 0, 3, true));
-    expect("w1<stop; finish ok", written(&w, SL_OK));
+    expect("s100<save 1; validation best; snapshot best", validated(&w, 1, 0, 3, true));
+    expect("w1<stop; s100<stop; finish ok", written(&w, SL_OK));
     close_world(&w);
 }
 
@@ -652,7 +411,7 @@ static void early_world(struct world *w, const char *keep_best)
     w->config->epochs = 9;
     (void)snprintf(w->config->snapshots.keep_best, sizeof(w->config->snapshots.keep_best), "%s", keep_best);
     open_world(w, &training);
-    (void)hello(w, 1);
+    (void)gather(w);
 }
 
 static void test_early_stopping(void **state)
@@ -661,11 +420,12 @@ static void test_early_stopping(void **state)
     struct world w;
     early_world(&w, "fused.accuracy");
     to_validation(&w, 1);
-    expect("w1<assign train 0-4 of 4 at 2; validation best; snapshot best", validated(&w, 1, 0, 3, true));
+    expect("s100<save 2; w1<assign train 0-4 of 4 at 2; validation best; snapshot best",
+            validated(&w, 1, 0, 3, true));
     expect("", written(&w, SL_OK));
     to_validation(&w, 1);
-    expect("validation; snapshot", validated(&w, 1, 0, 3, false));
-    expect("w1<stop; finish ok", written(&w, SL_OK));
+    expect("s100<save 4; validation; snapshot", validated(&w, 1, 0, 3, false));
+    expect("w1<stop; s100<stop; finish ok", written(&w, SL_OK));
     assert_string_equal(last_action(&w)->text, "early stopping: no gain any more");
     struct ps_training training = *ps_coordinator_training(w.c);
     close_world(&w);
@@ -674,16 +434,18 @@ static void test_early_stopping(void **state)
     w.config->early_stopping.patience = 1;
     w.config->epochs = 9;
     open_world(&w, &training);
-    expect("w1<welcome 0; w1<stop; joined; finish ok", hello(&w, 1));
-    assert_string_equal(last_action(&w)->text, "nothing left to do: training was stopped early");
+    expect("w1<stop; s100<stop; ready; finish ok", gather(&w));
+    assert_string_equal(last_action(&w)->text, "early stopping: no gain any more");
     close_world(&w);
     /* a loss gains by falling */
     early_world(&w, "text.loss");
     to_validation(&w, 1);
-    expect("w1<assign train 0-4 of 4 at 2; validation best; snapshot best", validated(&w, 1, 0, 3, false));
+    expect("s100<save 2; w1<assign train 0-4 of 4 at 2; validation best; snapshot best",
+            validated(&w, 1, 0, 3, false));
     expect("", written(&w, SL_OK));
     to_validation(&w, 1);
-    expect("w1<assign train 0-4 of 4 at 4; validation best; snapshot best", validated(&w, 1, 0, 3, true));
+    expect("s100<save 4; w1<assign train 0-4 of 4 at 4; validation best; snapshot best",
+            validated(&w, 1, 0, 3, true));
     close_world(&w);
 }
 
@@ -692,15 +454,24 @@ static void test_a_gain_must_exceed_min_delta(void **state)
     (void)state;
     struct world w;
     early_world(&w, "fused.accuracy");
-    w.config->early_stopping.min_delta = 0.7;
+    w.config->early_stopping.min_delta = 1.0;
     to_validation(&w, 1);
-    (void)validated(&w, 1, 0, 1, false);
-    expect("w1<assign train 0-4 of 4 at 2; validation best; snapshot best",
-            validated(&w, 1, 1, 3, true)); /* 0.6 */
+    expect("s100<save 2; w1<assign train 0-4 of 4 at 2; validation best; snapshot best",
+            validated(&w, 1, 0, 3, false)); /* 0.0: the first one is the best so far */
     expect("", written(&w, SL_OK));
     to_validation(&w, 1);
-    expect("validation; snapshot", validated(&w, 1, 0, 3, true)); /* 1.0 */
+    expect("s100<save 4; validation; snapshot",
+            validated(&w, 1, 0, 3, true)); /* 1.0 is not more than 1.0 better */
     close_world(&w);
+}
+
+/* A run that goes on from a step. */
+static struct world resumed_world(int64_t step, int64_t validated_step)
+{
+    struct world w = blank_world();
+    struct ps_training training = at_step(step, validated_step);
+    open_world(&w, &training);
+    return w;
 }
 
 static void test_resume(void **state)
@@ -711,23 +482,29 @@ static void test_resume(void **state)
     struct sl_hello other = introduction(&w);
     other.train_count = 99;
     refused(&w, other, "other training data");
+    expect("w1<assign train 0-3 of 3 at 3; ready", gather(&w));
+    close_world(&w);
+    w = resumed_world(3, 2); /* the size of the data is known: the servers need not wait for a worker */
+    expect("s100<welcome 0; joined; load 0", server_hello(&w, 0));
+    expect("ready", loaded(&w, 0));
     expect("w1<welcome 0; w1<assign train 0-3 of 3 at 3; joined", hello(&w, 1));
     close_world(&w);
     w = resumed_world(2, 0); /* stopped at the end of an epoch, before its validation */
-    expect("w1<welcome 0; w1<assign validate 0-3 of 3 at 2; joined", hello(&w, 1));
-    expect("w1<assign train 0-4 of 4 at 2; validation best; snapshot best", validated(&w, 1, 0, 3, true));
+    expect("w1<assign validate 0-3 of 3 at 2; ready", gather(&w));
+    expect("s100<save 2; w1<assign train 0-4 of 4 at 2; validation best; snapshot best",
+            validated(&w, 1, 0, 3, true));
     close_world(&w);
     w = resumed_world(2, 2); /* and after it */
-    expect("w1<welcome 0; w1<assign train 0-4 of 4 at 2; joined", hello(&w, 1));
+    expect("w1<assign train 0-4 of 4 at 2; ready", gather(&w));
     close_world(&w);
     w = resumed_world(4, 2); /* only the last validation is missing */
-    expect("w1<welcome 0; w1<assign validate 0-3 of 3 at 4; joined", hello(&w, 1));
-    expect("validation best; snapshot best", validated(&w, 1, 0, 3, true));
-    expect("w1<stop; finish ok", written(&w, SL_OK));
+    expect("w1<assign validate 0-3 of 3 at 4; ready", gather(&w));
+    expect("s100<save 4; validation best; snapshot best", validated(&w, 1, 0, 3, true));
+    expect("w1<stop; s100<stop; finish ok", written(&w, SL_OK));
     close_world(&w);
     w = resumed_world(4, 4);
-    expect("w1<welcome 0; w1<stop; joined; finish ok", hello(&w, 1));
-    assert_string_equal(last_action(&w)->text, "nothing left to do: all steps of the config are done");
+    expect("w1<stop; s100<stop; ready; finish ok", gather(&w));
+    assert_string_equal(last_action(&w)->text, "all steps are done");
     close_world(&w);
 }
 
@@ -744,11 +521,21 @@ static void test_stop_before_anything(void **state)
 {
     (void)state;
     struct world w = new_world();
-    expect("finish stopped", stop(&w)); /* nothing to save */
+    (void)gone(&w, 1);
+    expect("s100<stop; finish stopped", stop(&w)); /* nothing to save: not a step was made */
     stopped(&w);
     w = resumed_world(1, 0);
-    expect("snapshot", stop(&w));
-    expect("finish stopped", written(&w, SL_OK));
+    expect("finish stopped", stop(&w)); /* gathering: nothing is newer than the snapshot that it began with */
+    stopped(&w);
+    w = resumed_world(1, 0);
+    (void)server_hello(&w, 0);
+    assert_string_equal(ps_coordinator_state(w.c), "loading");
+    expect("s100<stop; finish stopped", stop(&w));
+    stopped(&w);
+    w = resumed_world(1, 0);
+    (void)gather(&w);
+    (void)gone(&w, 1);
+    expect("s100<stop; finish stopped", stop(&w)); /* the same, though it was training */
     stopped(&w);
 }
 
@@ -756,15 +543,14 @@ static void test_stop_within_a_step(void **state)
 {
     (void)state;
     struct world w = new_world();
-    (void)hello(&w, 1);
     expect("", stop(&w)); /* the step is finished first */
     expect("", stop(&w));
     (void)stats(&w, 1, 2, 0);
-    expect("ps<commit 0", reduced(&w));
+    expect("s100<commit 0 to 1", reduced(&w));
     expect("", stop(&w));
-    expect("step 1; snapshot", applied(&w));
+    expect("s100<save 1; step 1; snapshot", applied(&w));
     expect("w2<welcome 1; joined", hello(&w, 2)); /* too late for work */
-    expect("w1<stop; w2<stop; finish stopped", written(&w, SL_OK));
+    expect("w1<stop; w2<stop; s100<stop; finish stopped", written(&w, SL_OK));
     stopped(&w);
 }
 
@@ -772,16 +558,16 @@ static void test_stop_while_nobody_works(void **state)
 {
     (void)state;
     struct world w = new_world();
-    (void)hello(&w, 1);
+    (void)whole_step(&w, 1);
     expect("", stop(&w));
-    expect("lost; snapshot", gone(&w, 1)); /* whom the stop waited for */
-    expect("finish stopped", written(&w, SL_OK));
+    expect("s100<save 1; lost; snapshot", gone(&w, 1)); /* whom the stop waited for */
+    expect("s100<stop; finish stopped", written(&w, SL_OK));
     stopped(&w);
     w = new_world();
-    (void)hello(&w, 1);
+    (void)whole_step(&w, 1);
     expect("lost", gone(&w, 1));
-    expect("snapshot", stop(&w));
-    expect("finish stopped", written(&w, SL_OK));
+    expect("s100<save 1; snapshot", stop(&w));
+    expect("s100<stop; finish stopped", written(&w, SL_OK));
     stopped(&w);
 }
 
@@ -789,29 +575,28 @@ static void test_stop_within_commit_validation_and_saving(void **state)
 {
     (void)state;
     struct world w = new_world();
-    (void)hello(&w, 1);
     (void)stats(&w, 1, 2, 0);
     (void)reduced(&w);
     expect("", stop(&w));
     expect("lost", gone(&w, 1));
-    expect("step 1; snapshot", applied(&w));
-    expect("finish stopped", written(&w, SL_OK));
+    expect("s100<save 1; step 1; snapshot", applied(&w));
+    expect("s100<stop; finish stopped", written(&w, SL_OK));
     stopped(&w);
 
     w = new_world();
-    (void)hello(&w, 1);
     to_validation(&w, 1);
-    expect("snapshot", stop(&w)); /* the validation is given up, and due again after the resume */
+    expect("s100<save 2; snapshot",
+            stop(&w)); /* the validation is given up, and due again after the resume */
     assert_int_equal(ps_coordinator_training(w.c)->validated_step, 0);
     expect("", validated(&w, 1, 0, 3, true));
-    expect("w1<stop; finish stopped", written(&w, SL_OK));
+    expect("w1<stop; s100<stop; finish stopped", written(&w, SL_OK));
     stopped(&w);
 
     w = resumed_world(4, 2);
-    (void)hello(&w, 1);
+    (void)gather(&w);
     (void)validated(&w, 1, 0, 3, true);
     expect("", stop(&w)); /* the last snapshot is on its way */
-    expect("w1<stop; finish stopped", written(&w, SL_OK));
+    expect("w1<stop; s100<stop; finish stopped", written(&w, SL_OK));
     stopped(&w);
 }
 
@@ -819,16 +604,15 @@ static void test_stop_at_the_end_of_an_epoch_leaves_validation_to_the_resume(voi
 {
     (void)state;
     struct world w = new_world();
-    (void)hello(&w, 1);
     (void)whole_step(&w, 1);
     expect("", stop(&w));
-    expect("step 2; snapshot", whole_step(&w, 1));
-    expect("w1<stop; finish stopped", written(&w, SL_OK));
+    expect("s100<save 2; step 2; snapshot", whole_step(&w, 1));
+    expect("w1<stop; s100<stop; finish stopped", written(&w, SL_OK));
     struct ps_training training = *ps_coordinator_training(w.c);
     stopped(&w);
     w = blank_world();
     open_world(&w, &training);
-    expect("w1<welcome 0; w1<assign validate 0-3 of 3 at 2; joined", hello(&w, 1));
+    expect("w1<assign validate 0-3 of 3 at 2; ready", gather(&w));
     close_world(&w);
 }
 
@@ -839,23 +623,23 @@ static void test_stop_waits_for_the_snapshot_before(void **state)
     struct ps_training training = ps_training_begin();
     w.config->snapshots.every_steps = 1;
     open_world(&w, &training);
-    (void)hello(&w, 1);
-    expect("w1<assign train 0-3 of 3 at 1; step 1; snapshot", whole_step(&w, 1));
+    (void)gather(&w);
+    expect("s100<save 1; w1<assign train 0-3 of 3 at 1; step 1; snapshot", whole_step(&w, 1));
     expect("", stop(&w));
     expect("step 2", whole_step(&w, 1));
-    expect("snapshot", written(&w, SL_OK));
-    expect("w1<stop; warn; finish disk", written(&w, SL_DISK)); /* what SIGTERM promises was not kept */
+    expect("s100<save 2; snapshot", written(&w, SL_OK));
+    expect("w1<stop; s100<stop; warn; finish disk",
+            written(&w, SL_DISK)); /* what SIGTERM promises was not kept */
     close_world(&w);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-            cmocka_unit_test(test_workers_join),
+            cmocka_unit_test(test_they_join_in_any_order),
             cmocka_unit_test(test_workers_that_do_not_fit_are_refused),
             cmocka_unit_test(test_a_full_house_refuses),
             cmocka_unit_test(test_a_lost_worker_costs_its_slots_alone),
-            cmocka_unit_test(test_silent_workers_are_lost_and_heartbeats_go_out),
             cmocka_unit_test(test_the_numbers_of_a_step),
             cmocka_unit_test(test_reports_that_do_not_count),
             cmocka_unit_test(test_a_worker_with_another_idea_of_the_data_is_lost),

@@ -665,10 +665,20 @@ static void test_foreign_files(void **state)
     }
 }
 
-static void save(struct ps_archive *archive, struct ps_table *table, const struct ps_training *training)
+static void save(struct ps_archive *archive, const struct sl_layout *places, const struct ps_table *table,
+        const struct ps_training *training)
 {
     struct ps_written written;
-    assert_int_equal(ps_archive_save(archive, table, training, false, &err), SL_OK);
+    assert_int_equal(ps_archive_begin(archive, training, false, &err), SL_OK);
+    for (int b = 0; b < places->block_count; b++) {
+        struct ps_block_state state = ps_table_capture(table, b);
+        struct sl_frame params = {state.params, state.params->data, state.params->size},
+                        m = {state.m, state.m->data, state.m->size},
+                        v = {state.v, state.v->data, state.v->size};
+        assert_int_equal(ps_archive_put(archive, b, &params, &m, &v, &err), SL_OK);
+        ps_block_state_fini(&state);
+    }
+    assert_int_equal(ps_archive_write(archive, &err), SL_OK);
     struct pollfd wait = {.fd = ps_archive_fd(archive), .events = POLLIN};
     assert_int_equal(poll(&wait, 1, 60000), 1);
     assert_int_equal(ps_archive_take(archive, &written), SL_OK);
@@ -676,7 +686,7 @@ static void save(struct ps_archive *archive, struct ps_table *table, const struc
         fail_msg("%s", written.error.text);
 }
 
-/* One start of a server: what ps_archive_resume gives, and the values that the table then has. */
+/* One start of a server: what ps_archive_restore gives, and the values that the table then has. */
 static enum sl_status start(const struct sl_config *run, const struct sl_layout *places, const char *resume,
         float *values, bool snapshot)
 {
@@ -687,11 +697,16 @@ static enum sl_status start(const struct sl_config *run, const struct sl_layout 
     assert_int_equal(ps_table_create(&table, places, &optimiser, NULL, 0, &err), SL_OK);
     if (ps_archive_open(&archive, run, places, &err) != SL_OK)
         fail_msg("%s", err.text);
-    enum sl_status status = ps_archive_resume(archive, resume, table, &training, &err);
+    enum sl_status status = ps_archive_restore(archive, resume, &training, &err);
+    for (int b = 0; status == SL_OK && b < places->block_count; b++) {
+        struct sl_buffer *params = ps_archive_block(archive, b)->params;
+        struct sl_frame frame = {params, params->data, params->size};
+        assert_int_equal(ps_table_put(table, b, &frame, NULL, NULL, training.step, &err), SL_OK);
+    }
     if (status == SL_OK)
         ps_table_copy(table, values, NULL, NULL);
     if (snapshot)
-        save(archive, table, &training);
+        save(archive, places, table, &training);
     ps_archive_close(archive);
     ps_table_destroy(table);
     return status;

@@ -1,6 +1,8 @@
 /* Snapshots: bits come back; every kind of damage is named and the one before is used; whatever call to the kernel fails, or is the last one of a
  * process that is killed, there is a whole snapshot, old or new. The calls are failed by definitions of this file that stand before libc's. */
 #include "common/file.h"
+#include "common/placement.h"
+#include "common/safetensors.h"
 #include "ps/snapshot.h"
 #include "tests/unit/ps/fixture.h"
 
@@ -132,25 +134,52 @@ static void free_vectors(struct vectors *vectors)
     sl_free(vectors->v);
 }
 
-static struct ps_snapshot *capture(int64_t step)
+static const struct ps_attachment attachments[] = {
+        {"config.yaml", "labels: []\n", 11}, {"vocab-text.txt", "", 0}};
+
+static struct ps_snapshot *begin(int64_t step)
 {
-    struct vectors vectors = make_vectors(step);
-    struct ps_optimiser optimiser = ps_optimiser_from_config(config);
-    struct ps_table *table = NULL;
-    assert_int_equal(ps_table_create(&table, layout, &optimiser, NULL, 0, &err), SL_OK);
-    assert_int_equal(ps_table_load(table, vectors.params, vectors.m, vectors.v, step, &err), SL_OK);
     struct ps_manifest manifest = {.seed = 7,
             .layout_hash = layout->hash,
             .optimiser = config->optimiser.kind,
             .training = {.step = step, .best_value = NAN},
             .state = (char *)(uintptr_t) "[1]"};
-    const struct ps_attachment attachments[] = {
-            {"config.yaml", "labels: []\n", 11}, {"vocab-text.txt", "", 0}};
-    struct ps_snapshot_source source = {layout, table, &manifest, attachments, 2};
+    struct ps_snapshot_source source = {layout, &manifest, attachments, 2};
     struct ps_snapshot *snapshot = NULL;
-    if (ps_snapshot_capture(&snapshot, &source, &err) != SL_OK)
+    if (ps_snapshot_begin(&snapshot, &source, &err) != SL_OK)
         fail_msg("%s", err.text);
-    ps_table_destroy(table);
+    return snapshot;
+}
+
+/* put_part puts a block's part of the vectors, from `skew` bytes into buffers as a message would hold them. */
+static enum sl_status put_part(
+        struct ps_snapshot *snapshot, int b, const struct vectors *vectors, size_t skew)
+{
+    const float *flat[] = {vectors->params, vectors->m, vectors->v};
+    size_t size = layout->blocks[b].count * sizeof(float);
+    struct sl_frame frames[3];
+    for (int k = 0; k < 3; k++) {
+        struct sl_buffer *buffer = sl_buffer_create(size + skew);
+        assert_non_null(buffer);
+        frames[k] = (struct sl_frame){buffer, (char *)buffer->data + skew, size};
+        memcpy((char *)buffer->data + skew, flat[k] + layout->blocks[b].offset, size);
+    }
+    enum sl_status s = ps_snapshot_put(snapshot, b, &frames[0], &frames[1], &frames[2], &err);
+    for (int k = 0; k < 3; k++)
+        sl_buffer_release(frames[k].buffer);
+    return s;
+}
+
+static struct ps_snapshot *capture(int64_t step)
+{
+    struct vectors vectors = make_vectors(step);
+    struct ps_snapshot *snapshot = begin(step);
+    for (int b = 0; b < layout->block_count; b++) {
+        assert_false(ps_snapshot_whole(snapshot));
+        if (put_part(snapshot, b, &vectors, 0) != SL_OK)
+            fail_msg("%s", err.text);
+    }
+    assert_true(ps_snapshot_whole(snapshot));
     free_vectors(&vectors);
     return snapshot;
 }
@@ -235,6 +264,177 @@ static void test_round_trip(void **state)
     /* the same step again replaces it */
     save(6);
     assert_int_equal(newest(), 6);
+}
+
+/* ---- from blocks of several servers ---- */
+
+static char *read_whole(const char *name, size_t *ret_size)
+{
+    char *path = in_dir(name), *bytes = NULL;
+    if (sl_file_read(&bytes, ret_size, path, 64U << 20, &err) != SL_OK)
+        fail_msg("%s", err.text);
+    sl_free(path);
+    return bytes;
+}
+
+static void append(char **bytes, size_t *size, const void *more, size_t more_size)
+{
+    *bytes = sl_realloc(*bytes, *size + more_size, 1);
+    assert_non_null(*bytes);
+    memcpy(*bytes + *size, more, more_size);
+    *size += more_size;
+}
+
+struct text {
+    char *bytes;
+    size_t size;
+};
+
+static enum sl_status append_text(void *context, const void *bytes, size_t size, struct sl_error *error)
+{
+    (void)error;
+    struct text *to = context;
+    append(&to->bytes, &to->size, bytes, size);
+    return SL_OK;
+}
+
+/* The file that the safetensors writer makes of whole flat vectors, tensor by tensor: what a snapshot's file must be, byte for byte. */
+static struct text plain_file(const float *const flat[], const char *const prefix[], int kinds, int64_t step)
+{
+    struct text file = {NULL, 0};
+    int count = kinds * layout->param_count, i = 0;
+    struct sl_tensor_view *views = sl_alloc((size_t)count, sizeof(*views));
+    char(*names)[SL_PARAM_NAME_MAX + 2] = sl_alloc((size_t)count, sizeof(*names)), text[3][32];
+    assert_true(views != NULL && names != NULL);
+    for (int k = 0; k < kinds; k++) {
+        for (int p = 0; p < layout->param_count; p++, i++) {
+            const struct sl_param *param = &layout->params[p];
+            (void)snprintf(names[i], sizeof(names[i]), "%s%s", prefix[k], param->name);
+            views[i] = (struct sl_tensor_view){.name = names[i],
+                    .dtype = SL_DTYPE_F32,
+                    .rank = param->rank,
+                    .data = flat[k] + param->offset};
+            memcpy(views[i].shape, param->shape, (size_t)param->rank * sizeof(int64_t));
+        }
+    }
+    (void)snprintf(text[0], sizeof(text[0]), "%lld", (long long)step);
+    (void)snprintf(text[1], sizeof(text[1]), "%016x", 0);
+    (void)snprintf(text[2], sizeof(text[2]), "%016llx", (unsigned long long)layout->hash);
+    const struct sl_metadata metadata[] = {
+            {"format", "pt"}, {"step", text[0]}, {"config_hash", text[1]}, {"layout_hash", text[2]}};
+    struct sl_sink sink = {append_text, &file};
+    assert_int_equal(sl_safetensors_write(&sink, views, count, metadata, 4, &err), SL_OK);
+    sl_free(views);
+    sl_free(names);
+    return file;
+}
+
+static void expect_file(const char *name, struct text wanted)
+{
+    size_t size = 0;
+    char *bytes = read_whole(name, &size);
+    assert_int_equal(size, wanted.size);
+    assert_memory_equal(bytes, wanted.bytes, size);
+    sl_free(bytes);
+    sl_free(wanted.bytes);
+}
+
+/* Three servers send their blocks in any order, from any address; the files are those of flat vectors. */
+static void test_any_number_of_servers_makes_the_same_files(void **state)
+{
+    (void)state;
+    static const char *const model_prefix[] = {""}, *const moment_prefix[] = {"m.", "v."};
+    int *owners = sl_alloc((size_t)layout->block_count, sizeof(int));
+    for (int servers = 1; servers <= 3; servers += 2) {
+        for (int kind = 0; kind < 2; kind++) {
+            config->optimiser.kind = kind == 0 ? SL_OPTIMISER_SGD : SL_OPTIMISER_ADAMW;
+            struct vectors vectors = make_vectors(9);
+            struct ps_snapshot *snapshot = begin(9);
+            sl_placement_make(layout, servers, owners);
+            for (int rank = servers - 1; rank >= 0; rank--)
+                for (int b = 0; b < layout->block_count; b++)
+                    if (owners[b] == rank)
+                        assert_int_equal(
+                                put_part(snapshot, b, &vectors, (size_t)(servers > 1 ? 1 + rank : 0)), SL_OK);
+            assert_int_equal(ps_snapshot_write(snapshot, dir, &err), SL_OK);
+            assert_int_equal(newest(), 9);
+            const float *params[] = {vectors.params}, *moments[] = {vectors.m, vectors.v};
+            expect_file("latest/model.safetensors", plain_file(params, model_prefix, 1, 9));
+            expect_file("latest/optimiser.safetensors", plain_file(moments, moment_prefix, 1 + kind, 9));
+            ps_snapshot_destroy(snapshot);
+            free_vectors(&vectors);
+        }
+    }
+    sl_free(owners);
+}
+
+static void test_read_by_blocks(void **state)
+{
+    (void)state;
+    for (int kind = 0; kind < 2; kind++) {
+        config->optimiser.kind = kind == 0 ? SL_OPTIMISER_SGD : SL_OPTIMISER_ADAMW;
+        save(4);
+        struct vectors vectors = make_vectors(4);
+        struct ps_block_state *blocks = sl_alloc((size_t)layout->block_count, sizeof(*blocks));
+        struct ps_saved *saved = NULL;
+        char *path = in_dir("latest");
+        assert_int_equal(ps_saved_open(&saved, path, &err), SL_OK);
+        for (uint64_t n = 1;; n++) {
+            sl_memory_fail_after(n);
+            enum sl_status s = ps_saved_load_blocks(saved, layout, blocks, &err);
+            sl_memory_fail_after(0);
+            if (s == SL_OK)
+                break;
+            assert_int_equal(s, SL_NO_MEMORY);
+            assert_null(blocks[0].params);
+        }
+        for (int b = 0; b < layout->block_count; b++) {
+            size_t at = layout->blocks[b].offset, size = layout->blocks[b].count * sizeof(float);
+            assert_int_equal(blocks[b].params->size, size);
+            assert_memory_equal(blocks[b].params->data, vectors.params + at, size);
+            assert_memory_equal(blocks[b].m->data, vectors.m + at, size);
+            assert_int_equal(blocks[b].v != NULL, kind == 1);
+            if (kind == 1)
+                assert_memory_equal(blocks[b].v->data, vectors.v + at, size);
+            ps_block_state_fini(&blocks[b]);
+        }
+        ps_saved_close(saved);
+        sl_free(path);
+        sl_free(blocks);
+        free_vectors(&vectors);
+    }
+}
+
+static void test_blocks_that_do_not_fit(void **state)
+{
+    (void)state;
+    struct vectors vectors = make_vectors(1);
+    struct ps_snapshot *snapshot = begin(1);
+    assert_int_equal(put_part(snapshot, 1, &vectors, 0), SL_OK);
+    assert_int_equal(put_part(snapshot, 1, &vectors, 0), SL_BAD_DATA);
+    assert_non_null(strstr(err.text, "block 1 twice"));
+    size_t size = layout->blocks[0].count * sizeof(float);
+    struct sl_buffer *buffer = sl_buffer_create(size);
+    struct sl_frame good = {buffer, buffer->data, size}, tiny = {buffer, buffer->data, size - 4},
+                    none = {NULL, NULL, 0};
+    assert_int_equal(ps_snapshot_put(snapshot, -1, &good, &good, &good, &err), SL_BAD_DATA);
+    assert_int_equal(ps_snapshot_put(snapshot, layout->block_count, &good, &good, &good, &err), SL_BAD_DATA);
+    assert_int_equal(ps_snapshot_put(snapshot, 0, &tiny, &good, &good, &err), SL_BAD_DATA);
+    assert_int_equal(ps_snapshot_put(snapshot, 0, &good, &tiny, &good, &err), SL_BAD_DATA);
+    assert_int_equal(ps_snapshot_put(snapshot, 0, &good, &good, &tiny, &err), SL_BAD_DATA);
+    assert_non_null(strstr(err.text, "second moment"));
+    assert_int_equal(ps_snapshot_put(snapshot, 0, &none, &good, &good, &err), SL_BAD_DATA);
+    assert_int_equal(ps_snapshot_put(snapshot, 0, &good, &none, &good, &err), SL_BAD_DATA);
+    assert_int_equal(ps_snapshot_put(snapshot, 0, &good, &good, NULL, &err), SL_BAD_DATA);
+    assert_int_equal(atomic_load(&buffer->references), 1); /* nothing was kept */
+    assert_int_equal(ps_snapshot_missing(snapshot), layout->block_count - 1);
+    assert_int_equal(ps_snapshot_put(snapshot, 0, &good, &good, &good, &err), SL_OK);
+    assert_int_equal(atomic_load(&buffer->references), 4);
+    assert_false(ps_snapshot_whole(snapshot));
+    ps_snapshot_destroy(snapshot); /* half-gathered */
+    assert_int_equal(atomic_load(&buffer->references), 1);
+    sl_buffer_release(buffer);
+    free_vectors(&vectors);
 }
 
 static void test_another_model_is_named(void **state)
@@ -376,10 +576,16 @@ static void test_list_and_prune(void **state)
     make_folder("other");
     expect_listed("10 20b 30 40 50 55! 60l");
     int removed = 0;
-    assert_int_equal(ps_snapshot_prune(dir, 2, 30, false, &removed, &err), SL_OK);
+    struct ps_keep keep = {.count = 2, .protect = 30, .newest = INT64_MAX};
+    assert_int_equal(ps_snapshot_prune(dir, &keep, &removed, &err), SL_OK);
     assert_int_equal(removed, 2);
     expect_listed("20b 30 50 55! 60l");
-    assert_int_equal(ps_snapshot_prune(dir, 0, -1, true, &removed, &err), SL_OK);
+    keep = (struct ps_keep){.count = 1, .protect = -1, .newest = 40, .damaged = true};
+    assert_int_equal(ps_snapshot_prune(dir, &keep, &removed, &err), SL_OK);
+    assert_int_equal(removed, 0);
+    expect_listed("20b 30 50 55! 60l");
+    keep = (struct ps_keep){.count = 0, .protect = -1, .newest = INT64_MAX, .damaged = true};
+    assert_int_equal(ps_snapshot_prune(dir, &keep, &removed, &err), SL_OK);
     assert_int_equal(removed, 4);
     expect_listed("20b");
     char *path = in_dir("other");
@@ -516,20 +722,16 @@ static void test_no_memory(void **state)
 static void test_bad_attachments(void **state)
 {
     (void)state;
-    struct ps_optimiser optimiser = ps_optimiser_from_config(config);
-    struct ps_table *table = NULL;
-    assert_int_equal(ps_table_create(&table, layout, &optimiser, NULL, 0, &err), SL_OK);
     struct ps_manifest manifest = {.training = {.best_value = NAN}};
-    struct ps_attachment attachments[PS_MANIFEST_FILES_MAX] = {{"../config.yaml", "", 0}};
-    struct ps_snapshot_source source = {layout, table, &manifest, attachments, 1};
+    struct ps_attachment bad[PS_MANIFEST_FILES_MAX] = {{"../config.yaml", "", 0}};
+    struct ps_snapshot_source source = {layout, &manifest, bad, 1};
     struct ps_snapshot *snapshot = NULL;
-    assert_int_equal(ps_snapshot_capture(&snapshot, &source, &err), SL_USAGE);
+    assert_int_equal(ps_snapshot_begin(&snapshot, &source, &err), SL_USAGE);
     source.attachment_count = PS_MANIFEST_FILES_MAX;
-    assert_int_equal(ps_snapshot_capture(&snapshot, &source, &err), SL_USAGE);
+    assert_int_equal(ps_snapshot_begin(&snapshot, &source, &err), SL_USAGE);
     source.attachment_count = 0;
     manifest.state = (char *)(uintptr_t) "{";
-    assert_int_equal(ps_snapshot_capture(&snapshot, &source, &err), SL_USAGE);
-    ps_table_destroy(table);
+    assert_int_equal(ps_snapshot_begin(&snapshot, &source, &err), SL_USAGE);
 }
 
 int main(void)
@@ -537,6 +739,9 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_dir, remove_dir)
     const struct CMUnitTest tests[] = {
             TEST(test_round_trip),
+            TEST(test_any_number_of_servers_makes_the_same_files),
+            TEST(test_read_by_blocks),
+            TEST(test_blocks_that_do_not_fit),
             TEST(test_another_model_is_named),
             TEST(test_damage_is_named_and_passed_over),
             TEST(test_nothing_there),

@@ -207,6 +207,227 @@ static void test_versions_and_shared_values(void **state)
     sl_layout_destroy(layout);
 }
 
+/* frame_of makes a frame of a block's part of a flat vector, `skew` bytes into its buffer. */
+static struct sl_frame frame_of(const struct sl_block *block, const float *flat, size_t skew)
+{
+    size_t size = block->count * sizeof(float);
+    struct sl_buffer *buffer = sl_buffer_create(size + skew);
+    assert_non_null(buffer);
+    memcpy((char *)buffer->data + skew, flat + block->offset, size);
+    return (struct sl_frame){buffer, (char *)buffer->data + skew, size};
+}
+
+static void put_all(struct ps_table *table, const struct sl_layout *layout, float *const state[3],
+        size_t skew, int64_t version)
+{
+    for (int b = 0; b < layout->block_count; b++) {
+        struct sl_frame frames[3];
+        for (int k = 0; k < 3; k++)
+            frames[k] = frame_of(&layout->blocks[b], state[k], skew);
+        assert_false(ps_table_loaded(table, b));
+        if (ps_table_put(table, b, &frames[0], &frames[1], &frames[2], version, &err) != SL_OK)
+            fail_msg("%s", err.text);
+        assert_true(ps_table_loaded(table, b));
+        for (int k = 0; k < 3; k++)
+            sl_buffer_release(frames[k].buffer);
+    }
+}
+
+/* What one capture held when it was taken. */
+struct captured {
+    struct ps_block_state state;
+    float copy[3][FIXTURE_BLOCK];
+};
+
+static void capture(struct captured *captured, const struct ps_table *table, int block)
+{
+    captured->state = ps_table_capture(table, block);
+    const struct sl_buffer *buffers[] = {captured->state.params, captured->state.m, captured->state.v};
+    for (int k = 0; k < 3; k++)
+        memcpy(captured->copy[k], buffers[k]->data, buffers[k]->size);
+}
+
+static void expect_unchanged(const struct captured *captured)
+{
+    const struct sl_buffer *buffers[] = {captured->state.params, captured->state.m, captured->state.v};
+    for (int k = 0; k < 3; k++)
+        assert_memory_equal(buffers[k]->data, captured->copy[k], buffers[k]->size);
+}
+
+/* One table is put from bytes at odd addresses and captured and shared all the time, the other is loaded from flat vectors and left alone. */
+static void test_captures_do_not_change(void **state)
+{
+    (void)state;
+    enum { STEPS = 9 };
+    struct sl_layout *layout = fixture_layout(config, FIXTURE_BLOCK);
+    size_t n = layout->count;
+    float *flat[SL_TAGS] = {fixture_vector(n, 1, 1.0F), fixture_vector(n, 2, 1.0F)};
+    float *begin[3] = {fixture_vector(n, 3, 0.1F), fixture_vector(n, 4, 0.1F), fixture_vector(n, 5, 0.1F)};
+    for (size_t i = 0; i < n; i++)
+        begin[2][i] = fabsf(begin[2][i]);
+    struct ps_table *busy = make_table(layout, NULL, 0), *quiet = make_table(layout, NULL, 0);
+    put_all(busy, layout, begin, 3, 4);
+    assert_int_equal(ps_table_load(quiet, begin[0], begin[1], begin[2], 4, &err), SL_OK);
+    struct captured *all = sl_alloc((size_t)(STEPS * layout->block_count), sizeof(*all));
+    assert_non_null(all);
+    for (int t = 0; t < STEPS; t++) {
+        for (int b = 0; b < layout->block_count; b++)
+            if ((b + t) % 3 != 0)
+                capture(&all[t * layout->block_count + b], busy, b);
+        apply_all(busy, layout, flat, 4 + t);
+        apply_all(quiet, layout, flat, 4 + t);
+        /* some are let go at once, the others live on over later updates */
+        for (int b = 0; b < layout->block_count; b++) {
+            struct captured *one = &all[t * layout->block_count + b];
+            if (one->state.params != NULL)
+                expect_unchanged(one);
+            if (b % 2 == 0)
+                ps_block_state_fini(&one->state);
+        }
+    }
+    for (int i = 0; i < STEPS * layout->block_count; i++) {
+        if (all[i].state.params != NULL)
+            expect_unchanged(&all[i]);
+        ps_block_state_fini(&all[i].state);
+    }
+    float *got[3], *wanted[3];
+    for (int k = 0; k < 3; k++) {
+        got[k] = sl_alloc(n, sizeof(float));
+        wanted[k] = sl_alloc(n, sizeof(float));
+    }
+    ps_table_copy(busy, got[0], got[1], got[2]);
+    ps_table_copy(quiet, wanted[0], wanted[1], wanted[2]);
+    for (int k = 0; k < 3; k++) {
+        expect_vector(got[k], wanted[k], n, "state");
+        assert_memory_not_equal(got[k], begin[k], n * sizeof(float));
+        sl_free(got[k]);
+        sl_free(wanted[k]);
+        sl_free(begin[k]);
+    }
+    sl_free(all);
+    sl_free(flat[0]);
+    sl_free(flat[1]);
+    ps_table_destroy(busy);
+    ps_table_destroy(quiet);
+    sl_layout_destroy(layout);
+}
+
+static void nothing(void *context)
+{
+    *(int *)context += 1;
+}
+
+/* An aligned buffer is shared as it is; foreign memory is never written, even when nobody else seems to hold it. */
+static void test_put_shares_and_does_not_write_foreign_memory(void **state)
+{
+    (void)state;
+    struct sl_layout *layout = fixture_layout(config, FIXTURE_BLOCK);
+    const struct sl_block *block = &layout->blocks[0];
+    size_t size = block->count * sizeof(float);
+    float *flat[SL_TAGS] = {fixture_vector(layout->count, 1, 1.0F), fixture_vector(layout->count, 2, 1.0F)},
+          *w = fixture_vector(layout->count, 3, 0.1F), *foreign = sl_alloc_aligned(block->count, 4);
+    const float *grads[SL_TAGS];
+    tagged_grads(block, flat, grads);
+    memcpy(foreign, w + block->offset, size);
+    struct ps_table *table = make_table(layout, NULL, 0);
+    int freed = 0;
+    struct sl_buffer *adopted = sl_buffer_adopt(foreign, size, nothing, &freed);
+    struct sl_frame frame = {adopted, foreign, size};
+    assert_int_equal(ps_table_put(table, 0, &frame, NULL, NULL, 0, &err), SL_OK);
+    struct ps_block_state held = ps_table_capture(table, 0);
+    assert_ptr_equal(held.params, adopted);
+    for (size_t i = 0; i < block->count; i++) /* no moments = zero */
+        assert_true(((float *)held.m->data)[i] == 0.0F && ((float *)held.v->data)[i] == 0.0F);
+    ps_block_state_fini(&held);
+    sl_buffer_release(adopted);
+    assert_int_equal(freed, 0);
+    assert_int_equal(ps_table_apply(table, 0, 0, &commit, grads, &err), SL_OK);
+    assert_int_equal(freed, 1);
+    assert_memory_equal(foreign, w + block->offset, size);
+    /* our own buffer that nobody else holds is written where it lies */
+    struct sl_frame own = frame_of(block, w, 0);
+    assert_int_equal(ps_table_put(table, 0, &own, &own, NULL, 9, &err), SL_OK);
+    assert_int_equal(ps_table_version(table, 0), 9);
+    held = ps_table_capture(table, 0);
+    assert_ptr_equal(held.params, own.buffer);
+    ps_block_state_fini(&held);
+    sl_buffer_release(own.buffer);
+    assert_int_equal(ps_table_apply(table, 0, 9, &commit, grads, &err), SL_OK);
+    ps_table_destroy(table);
+    float *all[] = {flat[0], flat[1], w, foreign};
+    for (int i = 0; i < 4; i++)
+        sl_free(all[i]);
+    sl_layout_destroy(layout);
+}
+
+static void test_bad_frames(void **state)
+{
+    (void)state;
+    struct sl_layout *layout = fixture_layout(config, FIXTURE_BLOCK);
+    float *w = fixture_vector(layout->count, 3, 0.1F);
+    struct ps_table *table = make_table(layout, NULL, 0);
+    struct sl_frame good = frame_of(&layout->blocks[0], w, 0), bad = good, none = {NULL, NULL, 0};
+    assert_int_equal(ps_table_put(table, 0, &good, NULL, NULL, 5, &err), SL_OK);
+    for (int by = -4; by <= 4; by += 8) {
+        bad.size = good.size + (size_t)by;
+        for (int k = 0; k < 3; k++) {
+            assert_int_equal(ps_table_put(table, 0, k == 0 ? &bad : &good, k == 1 ? &bad : &good,
+                                     k == 2 ? &bad : &good, 8, &err),
+                    SL_BAD_DATA);
+            assert_non_null(strstr(err.text, "block 0 came with"));
+        }
+    }
+    assert_int_equal(ps_table_put(table, 0, &none, NULL, NULL, 8, &err), SL_BAD_DATA);
+    for (uint64_t fail = 1; fail <= 4; fail++) { /* two buffers of zeros are made */
+        sl_memory_fail_after(fail);
+        enum sl_status s = ps_table_put(table, 0, &good, &none, NULL, 8, &err);
+        sl_memory_fail_after(0);
+        assert_int_equal(s, SL_NO_MEMORY);
+    }
+    assert_int_equal(ps_table_version(table, 0), 5); /* as before */
+    sl_buffer_release(good.buffer);
+    sl_free(w);
+    ps_table_destroy(table);
+    sl_layout_destroy(layout);
+}
+
+/* After any allocation that fails, an update of a block whose buffers are all held leaves it as it was. */
+static void test_apply_without_memory(void **state)
+{
+    (void)state;
+    struct sl_layout *layout = fixture_layout(config, FIXTURE_BLOCK);
+    size_t n = layout->count;
+    float *flat[SL_TAGS] = {fixture_vector(n, 1, 1.0F), fixture_vector(n, 2, 1.0F)},
+          *w = fixture_vector(n, 3, 0.1F);
+    const float *grads[SL_TAGS];
+    tagged_grads(&layout->blocks[0], flat, grads);
+    struct ps_table *table = make_table(layout, NULL, 0);
+    assert_int_equal(ps_table_load(table, w, w, w, 0, &err), SL_OK);
+    struct captured before, now;
+    capture(&before, table, 0);
+    uint64_t fail = 1;
+    for (;; fail++) {
+        sl_memory_fail_after(fail);
+        enum sl_status s = ps_table_apply(table, 0, 0, &commit, grads, &err);
+        sl_memory_fail_after(0);
+        if (s == SL_OK)
+            break;
+        assert_int_equal(s, SL_NO_MEMORY);
+        assert_int_equal(ps_table_version(table, 0), 0);
+        capture(&now, table, 0);
+        assert_memory_equal(now.copy, before.copy, layout->blocks[0].count * sizeof(float));
+        ps_block_state_fini(&now.state);
+    }
+    assert_int_equal(fail, 5); /* two allocations a copy; copies that a failed attempt made are kept */
+    expect_unchanged(&before);
+    ps_block_state_fini(&before.state);
+    ps_table_destroy(table);
+    float *all[] = {flat[0], flat[1], w};
+    for (int i = 0; i < 3; i++)
+        sl_free(all[i]);
+    sl_layout_destroy(layout);
+}
+
 static void test_measure(void **state)
 {
     (void)state;
@@ -270,10 +491,13 @@ static void test_no_memory(void **state)
     (void)state;
     struct sl_layout *layout = fixture_layout(config, FIXTURE_BLOCK);
     struct ps_optimiser optimiser = ps_optimiser_from_config(config);
+    float *w = fixture_vector(layout->count, 3, 0.1F);
     for (uint64_t n = 1;; n++) {
         struct ps_table *table = NULL;
         sl_memory_fail_after(n);
         enum sl_status s = ps_table_create(&table, layout, &optimiser, NULL, 0, &err);
+        if (s == SL_OK)
+            s = ps_table_load(table, w, NULL, NULL, 0, &err);
         sl_memory_fail_after(0);
         ps_table_destroy(table);
         if (s == SL_OK)
@@ -281,6 +505,7 @@ static void test_no_memory(void **state)
         assert_int_equal(s, SL_NO_MEMORY);
         assert_true(n < 10000);
     }
+    sl_free(w);
     sl_layout_destroy(layout);
 }
 
@@ -290,6 +515,10 @@ int main(void)
             cmocka_unit_test(test_updates_as_the_flat_vector),
             cmocka_unit_test(test_subsets_make_the_whole),
             cmocka_unit_test(test_versions_and_shared_values),
+            cmocka_unit_test(test_captures_do_not_change),
+            cmocka_unit_test(test_put_shares_and_does_not_write_foreign_memory),
+            cmocka_unit_test(test_bad_frames),
+            cmocka_unit_test(test_apply_without_memory),
             cmocka_unit_test(test_measure),
             cmocka_unit_test(test_no_memory),
     };

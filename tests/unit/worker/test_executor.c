@@ -108,10 +108,20 @@ static int tear_down(void **state)
 
 /* ---- runs ---- */
 
+static struct wk_executor_options fixture_options(int threads, struct sl_plan_options *plan)
+{
+    *plan = (struct sl_plan_options){.count = wk_dataset_count(train),
+            .slots = config->batch.slots,
+            .slot_size = config->batch.slot_size,
+            .seed = config->seed};
+    return (struct wk_executor_options){config, layout, model, train, validation, plan, threads};
+}
+
 static struct wk_executor *start(int threads)
 {
     struct wk_executor *executor = NULL;
-    struct wk_executor_options options = {config, layout, model, train, validation, threads};
+    struct sl_plan_options plan;
+    struct wk_executor_options options = fixture_options(threads, &plan);
     assert_ok(wk_executor_create(&executor, &options, &err));
     return executor;
 }
@@ -530,7 +540,8 @@ static void test_destroyed_while_it_computes(void **state)
 static void test_create_without_memory(void **state)
 {
     (void)state;
-    struct wk_executor_options options = {config, layout, model, train, validation, 2};
+    struct sl_plan_options plan;
+    struct wk_executor_options options = fixture_options(2, &plan);
     struct wk_executor *executor = NULL;
     uint64_t n = 1;
     for (;; n++) {
