@@ -2,6 +2,7 @@
 #include "common/link.h"
 
 #include "common/memory.h"
+#include "common/mutant.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -86,7 +87,8 @@ bool sl_link_can_send(const struct sl_link *link)
         return false;
     if (link->cursor == link->base)
         return true;
-    return !link->probing && link->cursor - link->base < SL_LINKS_WINDOW_COUNT &&
+    return !link->probing &&
+           (link->cursor - link->base < SL_LINKS_WINDOW_COUNT || sl_mutant("links: there is no window")) &&
            link->flight_size + entry_of(link, link->cursor)->size <= SL_LINKS_WINDOW_SIZE;
 }
 
@@ -246,7 +248,7 @@ bool sl_link_tick(struct sl_link *link, const struct sl_links_options *options, 
         link->ack_at = SL_LINK_NEVER;
         link->heartbeat_at = now_us + options->heartbeat_us;
     }
-    if (link->cursor > link->base && link->resend_at <= now_us) {
+    if (link->cursor > link->base && link->resend_at <= now_us && !sl_mutant("links: nothing is sent again")) {
         sl_link_go_back(link);
         link->interval_us = earlier(2 * link->interval_us, BACK_OFF_MAX * options->resend_us);
     }

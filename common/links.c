@@ -4,6 +4,7 @@
 #include "common/link.h"
 #include "common/link_set.h"
 #include "common/memory.h"
+#include "common/mutant.h"
 
 #include <assert.h>
 #include <stddef.h>
@@ -414,8 +415,13 @@ static enum sl_status take_in(struct sl_links *links, struct sl_link *link, stru
         return SL_OK;
     }
     bool ordered = m->kind != SL_MESSAGE_ALIVE && m->sequence > 0;
+    if (ordered && m->sequence > link->expected && sl_mutant("links: a gap does not matter"))
+        link->expected = m->sequence;
     if (ordered && m->sequence == link->expected) {
         status = deliver_all(links, link, message, now_us, err);
+    } else if (ordered && m->sequence < link->expected && sl_mutant("links: a duplicate is delivered")) {
+        status = deliver(links, link, message, now_us, err);
+        link->expected--;
     } else if (ordered && m->sequence < link->expected) {
         links->totals.duplicates++;
         sl_link_note_received(link, true, now_us); /* our acknowledgement was lost, or is late */
@@ -462,11 +468,14 @@ static enum sl_status take_known(struct sl_links *links, struct sl_link *link, s
 {
     const struct sl_message *m = *message;
     bool to_us = m->peer == links->options.incarnation;
+    if (m->kind == SL_MESSAGE_RESET && sl_mutant("links: RESET is ignored"))
+        return SL_OK;
     if (m->incarnation == 0 || (!to_us && (m->peer != 0 || link->opened || m->kind == SL_MESSAGE_RESET)))
         return SL_OK;
     bool same = link->incarnation == 0 || m->incarnation == link->incarnation;
     if (!same && !link->opened)
         return SL_OK;
+    same = same || sl_mutant("links: a restart is not noticed");
     if (m->kind == SL_MESSAGE_RESET) {
         end_because(links, link, false, "it does not know us any more: it was started again or gave us up");
         return SL_OK;

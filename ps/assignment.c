@@ -1,6 +1,8 @@
 /* Who computes what: the coordinator's open steps and runs. The arithmetic of shares is in assign.c. */
 #include "ps/coordinator_parts.h"
 
+#include "common/mutant.h"
+
 #include "common/random.h"
 #include "ps/assign.h"
 
@@ -379,7 +381,7 @@ void ps_coordinator_free_units(struct ps_coordinator *c, int w)
 {
     struct ps_run *run = &c->roster.workers[w].run;
     unshadow(c, w);
-    if (run->at < 0)
+    if (run->at < 0 || sl_mutant("coordinator: the slots of a lost worker stay its own"))
         return;
     struct ps_open_step *step = &c->steps[run->at];
     if (run->phase == SL_PHASE_AUDIT) {

@@ -2,6 +2,7 @@
 #include "ps/coordinator_parts.h"
 
 #include "common/memory.h"
+#include "common/mutant.h"
 #include "common/random.h"
 
 #include <inttypes.h>
@@ -274,10 +275,10 @@ static enum sl_status roll_back(struct ps_coordinator *c, const char *why, struc
         if (c->steps[i].open)
             ps_coordinator_abandon(c, i);
     ps_roster_clear(&c->roster);
-    c->cluster++;
+    c->cluster += !sl_mutant("coordinator: a rollback keeps the mark");
     c->snapshot_wanted = false;
     c->snapshot_best = false;
-    if (!c->stopping) { /* what seemed to be the end is ahead again */
+    if (!c->stopping && !sl_mutant("coordinator: the end survives a rollback")) { /* what seemed to be the end is ahead again */
         c->finish_after_save = false;
         c->finish_status = SL_OK;
         c->finish_text[0] = 0;
@@ -329,7 +330,8 @@ enum sl_status ps_coordinator_on_server_hello(
         if (status != SL_OK || rolls_back)
             return status; /* links are closed by the rollback: it says hello again */
         /* this hello may be an old one that was late: then the one that lives must hear that it is out, and begins anew */
-        ps_coordinator_add_action(c, PS_ACTION_CLOSE)->to = before;
+        if (!sl_mutant("coordinator: a replaced server is not told"))
+            ps_coordinator_add_action(c, PS_ACTION_CLOSE)->to = before;
     }
     ps_roster_set_server(&c->roster, id, hello, c->now_us);
     ps_coordinator_add_note(c, PS_ACTION_JOINED, "%s", c->roster.servers[hello->rank].name)->to = from;

@@ -2,6 +2,7 @@
 #include "ps/open_step.h"
 
 #include "common/memory.h"
+#include "common/mutant.h"
 
 #include <string.h>
 
@@ -89,6 +90,14 @@ void ps_open_step_join(struct ps_open_step *step, struct sl_node node, const str
 {
     uint32_t root = sl_tree_levels(step->units);
     struct sl_step_stats sum = *stats;
+    if (sl_mutant("coordinator: statistics are added as they come")) {
+        if (step->node_present[1])
+            sl_step_stats_add(&step->node_stats[1], stats);
+        else
+            step->node_stats[1] = *stats;
+        step->node_present[1] = 1;
+        return;
+    }
     for (;; node = sl_tree_parent(node)) {
         size_t place = sl_tree_place(step->units, node);
         step->node_stats[place] = sum;

@@ -2,6 +2,7 @@
 #include "ps/server.h"
 
 #include "common/memory.h"
+#include "common/mutant.h"
 #include "common/placement.h"
 #include "common/plan.h"
 #include "ps/reduction.h"
@@ -349,7 +350,7 @@ static enum sl_status on_push(
         return SL_OK;
     }
     bool counts = true;
-    if (is_applied(s, m->step)) {
+    if (is_applied(s, m->step) && !sl_mutant("server: a push of a past step counts")) {
         s->dropped++;
     } else {
         struct reducing *r = find_step(s, m->step);
@@ -422,7 +423,8 @@ static enum sl_status on_pull(
         s->dropped++;
         return SL_OK;
     }
-    return m->version <= s->version ? send_params(s, from, err) : wait_for(s, from, m->version, err);
+    bool stands = m->version <= s->version || sl_mutant("server: any version answers a pull");
+    return stands ? send_params(s, from, err) : wait_for(s, from, m->version, err);
 }
 
 static enum sl_status answer_waiting(struct ps_server *s, struct sl_error *err)
@@ -431,6 +433,8 @@ static enum sl_status answer_waiting(struct ps_server *s, struct sl_error *err)
     enum sl_status status = SL_OK;
     for (int i = 0; i < s->waiting_count; i++) {
         struct waiting_pull pull = s->waiting[i];
+        if (sl_mutant("server: who waits for parameters is forgotten"))
+            continue;
         if (pull.version > s->version)
             s->waiting[kept++] = pull;
         else if (status == SL_OK)

@@ -1,6 +1,8 @@
 /* A step's results: statistics and reductions come in, the step is committed, the new version stands. */
 #include "ps/coordinator_parts.h"
 
+#include "common/mutant.h"
+
 #include "ps/schedule.h"
 
 #include <assert.h>
@@ -107,6 +109,7 @@ static bool within_staleness(const struct ps_coordinator *c, const struct ps_ope
     int64_t bound = c->options.config->consistency.mode == SL_CONSISTENCY_SSP
                             ? c->options.config->consistency.staleness
                             : 0;
+    bound += sl_mutant("coordinator: the staleness bound is off by one");
     for (int i = 0; i < c->open_max; i++) {
         const struct ps_open_step *y = &c->steps[i];
         if (!y->open || y->committing || y == step || !is_older(y, step))
@@ -127,7 +130,9 @@ enum sl_status ps_coordinator_commit_whole_steps(struct ps_coordinator *c, struc
         for (int i = 0; i < c->open_max; i++) {
             struct ps_open_step *step = &c->steps[i];
             if (step->open && !step->committing && is_whole(step) &&
-                    step->reduced_count == c->roster.server_count && within_staleness(c, step) &&
+                    (step->reduced_count == c->roster.server_count ||
+                            (step->reduced_count > 0 && sl_mutant("coordinator: commits without all servers"))) &&
+                    within_staleness(c, step) &&
                     (next == NULL || is_older(step, next)))
                 next = step;
         }
@@ -181,6 +186,8 @@ enum sl_status ps_coordinator_on_stats(
 {
     struct ps_worker *worker = &c->roster.workers[w];
     int at = c->state == STATE_TRAINING ? find_step(c, m->step) : -1;
+    if (at < 0 && c->state == STATE_TRAINING && sl_mutant("coordinator: late statistics count for the next step"))
+        at = worker->run.at;
     if (at < 0 || worker->run.at != at || worker->run.phase != m->phase || m->slots != c->steps[at].units ||
             m->version < c->steps[at].base)
         return SL_OK;
@@ -243,7 +250,7 @@ enum sl_status ps_coordinator_on_applied(
     step->applied[rank] = 1;
     server->version = m->version;
     server->update_seconds = (double)(c->now_us - server->commit_us) * 1e-6;
-    if (++step->applied_count < c->roster.server_count)
+    if (++step->applied_count < c->roster.server_count && !sl_mutant("coordinator: one APPLIED is enough"))
         return SL_OK;
     assert(step->version == c->training.step + 1); /* no server's versions leave one out */
     step->open = false;

@@ -2,6 +2,7 @@
 #include "worker/core.h"
 
 #include "common/memory.h"
+#include "common/mutant.h"
 #include "common/placement.h"
 
 #include <assert.h>
@@ -224,12 +225,14 @@ static enum sl_status pull(struct wk_core *core, struct wk_updates *updates, str
 /* Parameters are written while they are pulled, so nothing may be computed on them meanwhile. */
 static enum sl_status begin_run(struct wk_core *core, struct wk_updates *updates, struct sl_error *err)
 {
-    if (core->busy) {
+    if (core->busy && !sl_mutant("worker: parameters change while it computes")) {
         if (core->state == STATE_COMPUTING)
             updates->action = (struct wk_action){.kind = WK_ACTION_CANCEL};
         core->state = STATE_DRAINING;
         return SL_OK;
     }
+    if (core->version >= 0 && sl_mutant("worker: any parameters are good enough"))
+        core->version = core->run.version;
     if (core->version < core->run.version)
         return pull(core, updates, err);
     compute(core, updates);
@@ -389,7 +392,7 @@ static enum sl_status on_ack(struct wk_core *core, struct sl_address from, const
             continue;
         pending->acknowledged[m->block] = 1;
         pending->unacknowledged--;
-        if (pending->unacknowledged > 0)
+        if (pending->unacknowledged > 0 && !sl_mutant("worker: reports before all is acknowledged"))
             return SL_OK;
         struct pending_node done = *pending;
         sl_free(pending->acknowledged);

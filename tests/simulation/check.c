@@ -389,6 +389,54 @@ int64_t sim_check_base(struct sim_world *w, const struct sim_process *p)
     return oldest;
 }
 
+/* ---- links ---- */
+
+static struct sim_window *window(struct sim_process *p, struct sl_address peer)
+{
+    for (int i = 0; i < p->window_count; i++)
+        if (sl_address_equal(p->windows[i].peer, peer))
+            return &p->windows[i];
+    if (p->window_count == p->window_capacity) {
+        p->window_capacity = p->window_capacity == 0 ? 8 : 2 * p->window_capacity;
+        p->windows = sl_realloc(p->windows, (size_t)p->window_capacity, sizeof(*p->windows));
+        assert(p->windows != NULL);
+    }
+    p->windows[p->window_count] = (struct sim_window){.peer = peer};
+    return &p->windows[p->window_count++];
+}
+
+void sim_check_arrived(struct sim_world *w, struct sim_process *p, struct sl_address from, const struct sl_message *m)
+{
+    if (w->measure || m->peer != p->incarnation)
+        return;
+    struct sim_window *known = window(p, from);
+    if (m->ack > known->acknowledged)
+        known->acknowledged = m->ack;
+}
+
+void sim_check_delivered(struct sim_world *w, struct sim_process *p, const struct sl_link_event *event)
+{
+    if (w->measure || event->kind != SL_LINK_MESSAGE)
+        return;
+    const struct sl_message *m = event->message;
+    struct sim_window *known = window(p, event->from);
+    if (known->delivered == 0)
+        known->incarnation = m->incarnation;
+    if (m->sequence != known->delivered + 1 || m->incarnation != known->incarnation)
+        sim_fail(w, "process %d is given message %" PRIu64 " of %" PRIx64 " behind message %" PRIu64 " of %" PRIx64, p->index, m->sequence, m->incarnation,
+                known->delivered, known->incarnation);
+    known->delivered = m->sequence;
+}
+
+void sim_check_window(struct sim_world *w, struct sim_process *p, struct sl_address to, const struct sl_message *m)
+{
+    if (w->measure || m->sequence <= SL_LINKS_WINDOW_COUNT)
+        return;
+    uint64_t acknowledged = window(p, to)->acknowledged;
+    if (m->sequence > acknowledged + SL_LINKS_WINDOW_COUNT)
+        sim_fail(w, "process %d sends message %" PRIu64 " where only %" PRIu64 " are acknowledged", p->index, m->sequence, acknowledged);
+}
+
 /* ---- the coordinator's actions ---- */
 
 static struct sim_lineage *newest_lineage(struct sim_world *w)

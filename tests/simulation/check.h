@@ -8,7 +8,7 @@
  *   gradient that counted may be older than the mode allows.
  * - A snapshot is the lineage's bits of one version, and of all steps before it.
  */
-#include "common/outbox.h"
+#include "common/links.h"
 #include "ps/coordinator.h"
 #include "ps/table.h"
 #include "tests/simulation/model.h"
@@ -68,6 +68,12 @@ void sim_check_committing(struct sim_world *world, struct sim_process *process, 
 void sim_check_server(struct sim_world *world, struct sim_process *process);
 /* sim_check_base finds the version of a worker's parameters; -1 with a failure. */
 int64_t sim_check_base(struct sim_world *world, const struct sim_process *process);
+
+/* What the links deliver is one incarnation's messages, each once, in order. */
+void sim_check_delivered(struct sim_world *world, struct sim_process *process, const struct sl_link_event *event);
+/* Links: what has come in, and what goes out, which is never further ahead of what was acknowledged than a window. */
+void sim_check_arrived(struct sim_world *world, struct sim_process *process, struct sl_address from, const struct sl_message *message);
+void sim_check_window(struct sim_world *world, struct sim_process *process, struct sl_address to, const struct sl_message *message);
 
 /* The coordinator's actions. */
 void sim_check_step(struct sim_world *world, const struct sim_process *process, const struct ps_step_record *record);

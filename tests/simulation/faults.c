@@ -10,7 +10,29 @@
 #ifdef SHELFLIFE_MUTANTS
 
 static const char *const names[] = {
-        "server: a slot twice",
+        "links: RESET is ignored",
+        "links: a duplicate is delivered",
+        "links: a gap does not matter",
+        "links: a restart is not noticed",
+        "links: nothing is sent again",
+        "links: there is no window",
+        "server: a push counts twice",
+        "server: a push of a past step counts",
+        "server: any version answers a pull",
+        "server: who waits for parameters is forgotten",
+        "coordinator: a replaced server is not told",
+        "coordinator: a rollback keeps the mark",
+        "coordinator: a snapshot is written before all blocks are in",
+        "coordinator: commits without all servers",
+        "coordinator: late statistics count for the next step",
+        "coordinator: one APPLIED is enough",
+        "coordinator: statistics are added as they come",
+        "coordinator: the end survives a rollback",
+        "coordinator: the slots of a lost worker stay its own",
+        "coordinator: the staleness bound is off by one",
+        "worker: any parameters are good enough",
+        "worker: parameters change while it computes",
+        "worker: reports before all is acknowledged",
 };
 
 static const char *chosen;

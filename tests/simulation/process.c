@@ -56,6 +56,7 @@ void sim_process_start(struct sim_world *w, struct sim_process *p)
     p->incarnation = next_incarnation(p);
     p->crashing = p->leaving = false;
     p->mark = 0;
+    p->window_count = 0;
     p->tick_us = INT64_MAX;
     SIM_TRACE(w, p, "begins as %" PRIx64, p->incarnation);
     open_links(w, p);
@@ -72,6 +73,7 @@ void sim_process_fini(struct sim_process *p)
     sl_outbox_fini(&p->server_updates.outbox);
     ps_updates_fini(&p->updates);
     sl_outbox_fini(&p->worker_updates.outbox);
+    sl_free(p->windows);
     sl_free(p->local);
     sl_free(p->params);
     sl_free(p->sockets);
@@ -120,6 +122,7 @@ void sim_process_flush(struct sim_world *w, struct sim_process *p)
     struct sl_address to;
     const struct sl_message *message = NULL;
     while (!p->crashing && sl_links_next_outgoing(p->links, sim_process_now(w, p), &to, &message)) {
+        sim_check_window(w, p, to, message);
         if (!sim_network_send(w, p, to, message))
             sl_links_unreachable(p->links, to, sim_process_now(w, p));
         if (!w->healed && sim_chance(&w->dice, w->plan->crash_sending))
@@ -162,6 +165,7 @@ void sim_process_pump(struct sim_world *w, struct sim_process *p)
             more = true;
             if (event.kind == SL_LINK_GONE)
                 SIM_TRACE(w, p, "link to %d:%" PRIx64 " is gone: %s", event.from.role, event.from.id, event.text);
+            sim_check_delivered(w, p, &event);
             if (p->role == SL_ROLE_SERVER)
                 sim_server_event(w, p, &event);
             else
@@ -190,9 +194,14 @@ void sim_process_receive(
         struct sim_world *w, struct sim_process *p, struct sl_address from, struct sl_message *message)
 {
     struct sl_error err = {0};
+    bool reset = message->kind == SL_MESSAGE_RESET && message->peer == p->incarnation && from.role == SL_ROLE_COORDINATOR;
+    uint32_t life = p->life;
+    sim_check_arrived(w, p, from, message);
     if (sl_links_receive(p->links, from, &message, sim_process_now(w, p), &err) != SL_OK)
         sim_fail(w, "links: %s", err.text);
     sim_process_pump(w, p);
+    if (reset && p->life == life && w->failure[0] == 0)
+        sim_fail(w, "process %d goes on, although the coordinator does not know it any more", p->index);
 }
 
 void sim_process_tick(struct sim_world *w, struct sim_process *p)

@@ -18,6 +18,12 @@ struct sim_local {
     struct sl_message *message;
 };
 
+/* What passed between this incarnation and a peer: how far the peer has acknowledged, and what was delivered to our core. */
+struct sim_window {
+    struct sl_address peer;
+    uint64_t acknowledged, delivered, incarnation;
+};
+
 /* What a worker's executor is at. It outlives the core, not the process. */
 struct sim_job {
     bool active, cancelled;
@@ -40,6 +46,8 @@ struct sim_process {
     int64_t paused_us; /* until then it sleeps */
     int64_t tick_us;   /* when it is woken next */
     struct sl_links *links;
+    struct sim_window *windows;
+    int window_count, window_capacity;
     bool crashing; /* in the middle of sending */
     bool leaving;  /* its core has finished */
     enum sl_status leave_status;

@@ -10,12 +10,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #define BROKEN_MAX 16 /* that are kept for people */
 #define EVENTS_SHOWN 120
+#define CPU_SECONDS 60
 
 /* What the processes share: each job writes its own. */
 struct job {
@@ -109,6 +111,8 @@ static bool start_job(const struct sim_runner *runner, struct job *job, bool sil
     if (pid == 0) {
         if (silent && freopen("/dev/null", "w", stderr) == NULL)
             _exit(1);
+        if (silent) /* a deliberate fault may make a core run for ever */
+            (void)setrlimit(RLIMIT_CPU, &(struct rlimit){CPU_SECONDS, CPU_SECONDS});
         work(runner, job);
         (void)fflush(NULL);
         exit(0); /* a leak found here ends the job with its sanitizer's code */

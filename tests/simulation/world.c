@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define EVENTS_MAX 20000000 /* a run that needs more does not end */
+#define EVENTS_MAX 5000000 /* a run that needs more does not end */
 #define PAIRS_MAX 300        /* processes; more only in undisturbed worlds, where all messages take equally long */
 #define HEALED_US 400000000 /* virtual time in which a healed cluster must finish */
 
