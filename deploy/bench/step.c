@@ -93,9 +93,6 @@ static enum sl_status step_work(struct dp_item *item, struct sl_error *err)
         dp_trace_begin(r->bench->trace);
     wk_executor_submit(r->executor, &run, r->bench->params);
     enum sl_status status = wait_for(r, &result, err);
-    struct wk_result idle = {0};
-    if (status == SL_OK)
-        status = wait_for(r, &idle, err); /* the next run comes after it */
     dp_trace_end(r->bench->trace);
     item->part[PART_WAIT] += dp_now() - begin;
     item->part[PART_COMPUTE] += (double)result.compute_us * 1e-6;
