@@ -10,13 +10,15 @@ small_dataset "$dir/data"
 steps=${1:-300}
 
 watch_by() {
-    "$python" - "$1" "$dir/run/status.json" <<'END'
+    exec "$python" - "$1" "$dir/run/status.json" <<'END'
 import json, os, sys, time
+
 import zmq
+
 kind, path = sys.argv[1:3]
 while not os.path.exists(path):
     time.sleep(0.01)
-endpoint, parent = json.load(open(path))["endpoint"], os.getppid()
+endpoint = json.load(open(path))["endpoint"]
 context = zmq.Context()
 watchers = [context.socket(zmq.SUB) for _ in range(3)]
 for watcher in watchers:
