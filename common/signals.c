@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/signalfd.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 static sigset_t watched(void)
@@ -18,11 +19,39 @@ static sigset_t watched(void)
     return set;
 }
 
+/* A thread that a library started before main (OpenBLAS does) blocks nothing, and the kernel gives it the signal: it passes it on to the process and blocks from then on
+ * what all others block, so that the descriptor gets it. */
+static void pass_on(int number, siginfo_t *info, void *context)
+{
+    (void)info;
+    ucontext_t *interrupted = context;
+    sigset_t set = watched();
+    for (int n = 1; n < NSIG; n++)
+        if (sigismember(&set, n) == 1)
+            (void)sigaddset(&interrupted->uc_sigmask, n);
+    (void)kill(getpid(), number);
+}
+
+static int set_handlers(void (*handler)(int, siginfo_t *, void *))
+{
+    static const int numbers[] = {SIGTERM, SIGINT, SIGUSR1, SIGCHLD};
+    struct sigaction action = {.sa_flags = SA_SIGINFO | SA_RESTART};
+    action.sa_mask = watched();
+    if (handler != NULL)
+        action.sa_sigaction = handler;
+    else
+        action = (struct sigaction){.sa_handler = SIG_DFL};
+    int bad = 0;
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+        bad |= sigaction(numbers[i], &action, NULL);
+    return bad;
+}
+
 enum sl_status sl_signals_open(int *ret_fd, struct sl_error *err)
 {
     sigset_t set = watched();
     (void)signal(SIGPIPE, SIG_IGN);
-    if (sigprocmask(SIG_BLOCK, &set, NULL) != 0)
+    if (sigprocmask(SIG_BLOCK, &set, NULL) != 0 || set_handlers(pass_on) != 0)
         return sl_fail_errno(err, "cannot block signals");
     int fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
     if (fd < 0)
@@ -59,6 +88,7 @@ void sl_signals_send(int send_fd, int number)
 void sl_signals_reset(void)
 {
     sigset_t set = watched();
+    (void)set_handlers(NULL);
     (void)sigprocmask(SIG_UNBLOCK, &set, NULL);
     (void)signal(SIGPIPE, SIG_DFL);
 }

@@ -40,7 +40,7 @@ struct top {
     bool plain;
     struct sl_status_client *client;
     Shelflife__Status__Status *status; /* our own copy: the client's lives only until its next message */
-    struct dp_history history;
+    struct dp_trail history;
     bool history_read;
     double started; /* of the run whose history it is */
     int scroll;
@@ -103,11 +103,11 @@ static void read_history(struct top *t)
         return;
     t->history_read = true;
     t->started = run->started;
-    dp_history_clear(&t->history);
+    dp_trail_clear(&t->history);
     const char *folder = sl_status_client_place(t->client)->folder;
     SL_AUTO_FREE char *path = folder[0] != 0 ? sl_path_join(folder, "metrics.jsonl") : NULL;
     if (path != NULL)
-        dp_history_read(&t->history, path, run);
+        dp_trail_read(&t->history, path, run);
 }
 
 /* Takes all there is, after at most timeout_ms. */
@@ -121,7 +121,7 @@ static enum sl_status take_news(struct top *t, int64_t timeout_ms)
             keep_status(t, news.status);
             read_history(t);
         } else if (news.kind == SL_NEWS_STEP) {
-            dp_history_add(&t->history, news.step);
+            dp_trail_add(&t->history, news.step);
         }
     }
     t->life = sl_status_client_life(t->client, t->text, sizeof(t->text));
@@ -243,7 +243,7 @@ static int watch(void *context)
         printf("%s\n", t->text);
     sl_status_client_close(t->client);
     free_status(t);
-    dp_history_fini(&t->history);
+    dp_trail_fini(&t->history);
     if (signal_fd >= 0)
         (void)close(signal_fd);
     return code;

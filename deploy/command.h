@@ -26,6 +26,7 @@ int dp_top(int argc, char **argv);
 int dp_config(int argc, char **argv);
 int dp_keygen(int argc, char **argv);
 int dp_bench(int argc, char **argv);
+int dp_dashboard(int argc, char **argv);
 
 /* `--set key=value` options, collected. */
 struct dp_overrides {

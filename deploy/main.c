@@ -31,6 +31,7 @@ static const struct command commands[] = {
         {"snapshot", dp_snapshot, "list, verify or prune snapshots"},
         {"keygen", dp_keygen, "make the keys that encrypt a cluster's traffic"},
         {"config", dp_config, "check a config and print it with all defaults"},
+        {"dashboard", dp_dashboard, "a web page about runs, live and past"},
         {"bench", dp_bench, "measure parts of training beside the machine's limits"},
 };
 

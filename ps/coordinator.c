@@ -168,7 +168,7 @@ struct ps_action *ps_coordinator_add_action(struct ps_coordinator *c, enum ps_ac
     return action;
 }
 
-__attribute__((format(printf, 3, 4))) void ps_coordinator_add_note(
+__attribute__((format(printf, 3, 4))) struct ps_action *ps_coordinator_add_note(
         struct ps_coordinator *c, enum ps_action_kind kind, const char *format, ...)
 {
     struct ps_action *action = ps_coordinator_add_action(c, kind);
@@ -176,6 +176,7 @@ __attribute__((format(printf, 3, 4))) void ps_coordinator_add_note(
     va_start(args, format);
     (void)vsnprintf(action->text, sizeof(action->text), format, args);
     va_end(args);
+    return action;
 }
 
 void ps_updates_fini(struct ps_updates *updates)

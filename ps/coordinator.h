@@ -93,7 +93,7 @@ enum ps_action_kind {
 
 struct ps_action {
     enum ps_action_kind kind;
-    struct sl_address to;                   /* LOAD, CLOSE */
+    struct sl_address to;                   /* LOAD, CLOSE; of JOINED and LOST the role alone is sure */
     uint32_t rank;                          /* LOAD */
     uint64_t cluster, count;                /* LOAD */
     struct ps_step_record record;           /* STEP */

@@ -89,7 +89,7 @@ SL_MUST_USE enum sl_status ps_coordinator_send_servers(
 /* Never NULL: when memory is out, the step of the core fails and the action goes nowhere. */
 struct ps_action *ps_coordinator_add_action(struct ps_coordinator *c, enum ps_action_kind kind);
 /* An action that is a text for people. */
-__attribute__((format(printf, 3, 4))) void ps_coordinator_add_note(
+__attribute__((format(printf, 3, 4))) struct ps_action *ps_coordinator_add_note(
         struct ps_coordinator *c, enum ps_action_kind kind, const char *format, ...);
 /* Goes on from wherever training stands: more of the open steps; at a boundary with everything applied, a validation, a snapshot, the next steps, the end. A snapshot that is due waits for the
  * one before it. */

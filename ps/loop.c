@@ -151,8 +151,8 @@ static enum sl_status open_wire(struct ps_process *p, struct sl_error *err)
         status = choose_endpoint(p, err);
     if (status != SL_OK)
         return status;
-    sl_log(SL_LOG_INFO, "server", "listening", "rank=%d endpoint=%s encrypted=%s parameters=%zu blocks=%d",
-            p->options->rank, sl_socket_endpoint(sl_wire_bound(p->wire)), p->keys != NULL ? "yes" : "no",
+    sl_log(SL_LOG_INFO, "server", "listening", "endpoint=%s rank=%d encrypted=%s parameters=%zu blocks=%d",
+            sl_socket_endpoint(sl_wire_bound(p->wire)), p->options->rank, p->keys != NULL ? "yes" : "no",
             p->layout->trained, p->layout->block_count);
     return SL_OK;
 }
@@ -464,7 +464,8 @@ static void drain(struct ps_process *p)
 static enum sl_status finish(struct ps_process *p, struct sl_error *err)
 {
     ps_console_end(&p->console);
-    drain(p);
+    if (p->finish_status != SL_TIMEOUT) /* nobody is there to take it */
+        drain(p);
     char quoted[SL_MESSAGE_TEXT_MAX * 2];
     sl_log(p->finish_status == SL_OK || p->finish_status == SL_STOPPED ? SL_LOG_INFO : SL_LOG_ERROR, "server",
             "finished", "status=%s reason=%s", sl_status_name(p->finish_status),

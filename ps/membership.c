@@ -296,7 +296,7 @@ enum sl_status ps_coordinator_lose_server(
     char text[SL_MESSAGE_TEXT_MAX];
     (void)snprintf(
             text, sizeof(text), "%s: %.*s", c->roster.servers[rank].name, SL_MESSAGE_TEXT_MAX / 2, why);
-    ps_coordinator_add_note(c, PS_ACTION_LOST, "%s", text);
+    ps_coordinator_add_note(c, PS_ACTION_LOST, "%s", text)->to.role = SL_ROLE_SERVER;
     if (!loading_or_later(c)) { /* nothing was built on it yet */
         c->roster.servers[rank].present = false;
         return SL_OK;
@@ -336,7 +336,7 @@ enum sl_status ps_coordinator_on_server_hello(
             ps_coordinator_add_action(c, PS_ACTION_CLOSE)->to = before;
     }
     ps_roster_set_server(&c->roster, id, hello, c->now_us);
-    ps_coordinator_add_note(c, PS_ACTION_JOINED, "%s", c->roster.servers[hello->rank].name);
+    ps_coordinator_add_note(c, PS_ACTION_JOINED, "%s", c->roster.servers[hello->rank].name)->to = from;
     struct sl_message *welcome = ps_coordinator_message_to_send(c, SL_MESSAGE_WELCOME);
     if (welcome != NULL) {
         welcome->rank = hello->rank;

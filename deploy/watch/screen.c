@@ -52,23 +52,23 @@ static void draw_foot(struct dp_canvas *c, const struct dp_screen *s)
 /* ---- panels ---- */
 
 static const struct {
-    enum dp_history_kind kind;
+    enum dp_trail_kind kind;
     const char *title;
     bool fused; /* has a curve of the fused branch too */
 } panels[] = {
-        {DP_HISTORY_LOSS, "loss", true},
-        {DP_HISTORY_RATIO, "ratio", false},
-        {DP_HISTORY_COEFFICIENT, "coefficient", false},
+        {DP_TRAIL_LOSS, "loss", true},
+        {DP_TRAIL_RATIO, "ratio", false},
+        {DP_TRAIL_COEFFICIENT, "coefficient", false},
 };
 #define PANEL_COUNT ((int)(sizeof(panels) / sizeof(panels[0])))
 
 static const double *last_values(
-        const Shelflife__Status__Step *step, enum dp_history_kind kind, size_t *ret_count)
+        const Shelflife__Status__Step *step, enum dp_trail_kind kind, size_t *ret_count)
 {
-    *ret_count = kind == DP_HISTORY_LOSS    ? step->n_loss
-                 : kind == DP_HISTORY_RATIO ? step->n_ratio
-                                            : step->n_coefficient;
-    return kind == DP_HISTORY_LOSS ? step->loss : kind == DP_HISTORY_RATIO ? step->ratio : step->coefficient;
+    *ret_count = kind == DP_TRAIL_LOSS    ? step->n_loss
+                 : kind == DP_TRAIL_RATIO ? step->n_ratio
+                                          : step->n_coefficient;
+    return kind == DP_TRAIL_LOSS ? step->loss : kind == DP_TRAIL_RATIO ? step->ratio : step->coefficient;
 }
 
 static char letter_of(const Shelflife__Status__Run *run, int branch)
@@ -121,15 +121,15 @@ static void draw_panel(struct dp_canvas *c, const struct dp_screen *s, const str
     curves = panels[panel].fused ? branches : branches - 1;
     curves = curves > SL_BRANCHES_MAX ? SL_BRANCHES_MAX : curves < 0 ? 0 : curves;
     draw_legend(c, s, box, panel, curves);
-    if (box->rows < 2 || !dp_history_range(s->history, panels[panel].kind, curves, &low, &high))
+    if (box->rows < 2 || !dp_trail_range(s->history, panels[panel].kind, curves, &low, &high))
         return;
-    if (panels[panel].kind == DP_HISTORY_COEFFICIENT) /* within 0 and 1 by its nature */
+    if (panels[panel].kind == DP_TRAIL_COEFFICIENT) /* within 0 and 1 by its nature */
         low = low < 0.0 ? low : 0.0, high = high > 1.0 ? high : 1.0;
     struct dp_box inner = {box->row + 1, box->column, box->rows - 1, box->columns - 1};
     int places = dp_plot_places(c, inner.columns);
     for (int b = 0; b < curves; b++) {
         struct dp_curve curve = {.values = values, .letter = letter_of(run, b), .ink = DP_INK_SERIES + b};
-        dp_history_curve(s->history, panels[panel].kind, b, places, values);
+        dp_trail_curve(s->history, panels[panel].kind, b, places, values);
         dp_plot(c, &inner, &curve, 1, low, high);
     }
     (void)dp_canvas_put(c, inner.row, inner.column, inner.columns, DP_INK_DIM, dp_figure(word, high));

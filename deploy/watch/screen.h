@@ -2,11 +2,11 @@
 /* What `top` shows, drawn into a canvas: the head line, curves of losses, ratios and coefficients, workers, servers, events, and a foot line. Pure. */
 #include "common/status_client.h"
 #include "deploy/watch/canvas.h"
-#include "deploy/watch/history.h"
+#include "deploy/watch/trail.h"
 
 struct dp_screen {
     const Shelflife__Status__Status *status; /* the last one, NULL = none yet */
-    const struct dp_history *history;
+    const struct dp_trail *history;
     enum sl_run_life life;
     const char *text;  /* as sl_status_client_life said */
     const char *place; /* the run's folder or endpoint */

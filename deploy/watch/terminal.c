@@ -171,7 +171,7 @@ static struct state remember(void)
     for (int i = 0; i < 3; i++) {
         const char *text = tigetstr(names[i]);
         if (text != NULL && text != (char *)-1 && strlen(text) < sizeof(state.texts[i]))
-            (void)strcpy(state.texts[i], text);
+            memcpy(state.texts[i], text, strlen(text) + 1);
     }
     return state;
 }

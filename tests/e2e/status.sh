@@ -34,8 +34,8 @@ refuses 2 "unknown option" "$shelflife" top --colour
 # a run that goes
 begin
 wait_for 60 is_running || fail "the run does not come up: $(cat "$dir/train.log")"
-must "$shelflife" status # finds runs/first by itself
-grep -q "^training\|^validating\|^saving" "$dir/out.txt" || fail "status says: $(cat "$dir/out.txt")"
+trains() { "$shelflife" status | grep -q '^training\|^validating\|^saving'; } # finds runs/first by itself
+wait_for 60 trains || fail "status says: $("$shelflife" status 2>&1)"
 wait_for 60 bash -c "'$shelflife' status '$run' | grep -q 'validation after step'" || fail "status shows no validation"
 must "$shelflife" status "$(field endpoint)" --json
 "$python" - "$dir/out.txt" <<'END' || fail "the JSON: $(cat "$dir/out.txt")"

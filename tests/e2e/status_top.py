@@ -1,5 +1,6 @@
 """shelflife top in pseudo-terminals: sizes, resizing, keys, colours and none, signals, a crash; afterwards the terminal is as it was. Called by status.sh."""
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -23,12 +24,18 @@ def has_dots(text):
     return any("\u2800" < letter <= "\u28ff" for letter in text)
 
 
+def has_colours(raw):
+    codes = [code for codes in re.findall(rb"\x1b\[([0-9;]*)m", raw) for code in codes.split(b";")]
+    return any(re.fullmatch(rb"[349][0-7]|[34]8", code) for code in codes)
+
+
 for rows, columns in (24, 80), (12, 40), (60, 200):
     top = Terminal(command, rows, columns)
     top.wait(lambda text: is_drawn(text) and has_dots(text), f"no picture at {rows} x {columns}")
     check(top.screen.display[rows - 1].startswith("q quit"), "the foot is not at the foot", top)
     top.send(b"q")
     check(top.end() == 0, "q does not end it with 0", top)
+    check(has_colours(top.raw), "no colours", top)
     check(top.restored(), "the terminal is not as it was", top)
 
 top = Terminal(command, 24, 80)
@@ -58,7 +65,7 @@ check(top.restored(), "the terminal is not as it was after a crash", top)
 top = Terminal(command, 24, 80, NO_COLOR="1")
 top.wait(lambda text: is_drawn(text) and "vv" in text and not has_dots(text), "no letters without colours")
 top.send(b"q")
-check(top.end() == 0 and b"\x1b[3" not in top.raw.replace(b"\x1b[39;49m", b""), "there are colours in spite of NO_COLOR", top)
+check(top.end() == 0 and not has_colours(top.raw), "there are colours in spite of NO_COLOR", top)
 
 top = Terminal(command, 24, 80, LC_ALL="C", TERM="vt100")
 top.wait(is_drawn, "no picture on a vt100")

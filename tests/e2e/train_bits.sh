@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The same bits, whatever computed them: 1 or 2 workers, 1 or 2 threads, stopped and resumed, killed and resumed, a worker killed in the middle.
+# The same bits, whatever computed them: 1 to 3 workers, 1 to 3 servers, one process, 1 or 2 threads, stopped and resumed, killed and resumed, a worker killed in the middle.
 set -euo pipefail
 # shellcheck source=tests/e2e/common.bash
 . "$(dirname "$0")/common.bash"
@@ -17,7 +17,10 @@ train "$dir/one" --workers 1 --threads 1 || fail "one worker: $(tail -n 20 "$dir
 train "$dir/two" --workers 2 --threads 1 || fail "two workers: $(tail -n 20 "$dir/two.log")"
 train "$dir/threads" --workers 1 --threads 2 || fail "two threads: $(tail -n 20 "$dir/threads.log")"
 train "$dir/many" --workers 3 --threads 2 || fail "three workers: $(tail -n 20 "$dir/many.log")"
-for run in two threads many; do
+train "$dir/alone" || fail "one process: $(tail -n 20 "$dir/alone.log")"
+train "$dir/servers2" --servers 2 --workers 3 --threads 1 || fail "two servers: $(tail -n 20 "$dir/servers2.log")"
+train "$dir/servers3" --servers 3 --workers 1 || fail "three servers: $(tail -n 20 "$dir/servers3.log")"
+for run in two threads many alone servers2 servers3; do
     [ "$(tensors "$dir/one")" = "$(tensors "$dir/$run")" ] || fail "the parameters of run '$run' differ from those of one worker with one thread"
 done
 steps=$(grep -c '"kind":"step"' "$dir/one/metrics.jsonl")
@@ -80,4 +83,21 @@ victim=$(pgrep -P $pid -f 'shelflife worker' | head -n 1)
 kill -9 "$victim"
 wait $pid || fail "a dead worker stops training: $(tail -n 20 "$dir/worker.log")"
 [ "$(tensors "$dir/worker")" = "$reference" ] || fail "a dead worker changes the parameters"
-echo "12 runs agree"
+
+# stopped as threads of one process, resumed as many processes
+start "$dir/mixed"
+wait_for 60 lines "$dir/mixed" 20 || fail "the run does not start: $(cat "$dir/mixed.log")"
+kill -TERM $pid
+code=0
+wait $pid || code=$?
+[ $code = 143 ] || fail "SIGTERM to one process exits $code: $(tail -n 20 "$dir/mixed.log")"
+train "$dir/mixed" --servers 3 --workers 2 "${long[@]}" || fail "resume with other numbers: $(tail -n 20 "$dir/mixed.log")"
+[ "$(tensors "$dir/mixed")" = "$reference" ] || fail "resuming with other numbers of servers and workers changes the parameters"
+
+# the other modes do every step once
+for mode in ssp asp; do
+    train "$dir/$mode" --servers 2 --workers 3 --set consistency.mode=$mode || fail "$mode: $(tail -n 20 "$dir/$mode.log")"
+    steps=$(grep -c '"kind":"step"' "$dir/$mode/metrics.jsonl")
+    [ "$steps" = 12 ] || fail "$mode has $steps steps in metrics.jsonl instead of 12"
+done
+echo "17 runs agree"

@@ -4,6 +4,7 @@
 #include "common/evaluation.h"
 #include "common/json.h"
 #include "common/memory.h"
+#include "common/placement.h"
 #include "common/text.h"
 #include "ps/coordinator.h"
 #include "ps/server.h"
@@ -31,6 +32,8 @@ static const char text[] =
 static struct {
     struct sl_config *config; /* of the fixture: two modalities of features, 8 slots */
     struct sl_layout *layout;
+    struct sl_plan *plan; /* one step of two slots */
+    int *owners;          /* (block_count,) of two servers */
     float *params;
 } set;
 
@@ -44,6 +47,12 @@ static int set_up(void **state)
     set.config->cluster.timeout_ms = 5000;
     set.config->batch.slots = 2;
     set.layout = fixture_layout(set.config, 4096);
+    struct sl_plan_options plan = {.count = 8, .slots = 2, .slot_size = 4};
+    struct sl_error err = {0};
+    set.owners = sl_alloc((size_t)set.layout->block_count, sizeof(int));
+    if (set.owners == NULL || sl_plan_create(&set.plan, &plan, &err) != SL_OK)
+        return -1;
+    sl_placement_make(set.layout, 2, set.owners);
     set.params = fixture_vector(set.layout->count, 1, 0.1F);
     return 0;
 }
@@ -52,6 +61,8 @@ static int tear_down(void **state)
 {
     (void)state;
     sl_free(set.params);
+    sl_free(set.owners);
+    sl_plan_destroy(set.plan);
     sl_layout_destroy(set.layout);
     sl_free(set.config);
     return 0;
@@ -183,40 +194,63 @@ static struct sl_buffer *zeros(size_t size)
     return buffer;
 }
 
-static void add_frame(struct sl_message *m, size_t size)
+static void add_bytes(struct sl_message *m, const void *bytes, size_t size)
 {
     struct sl_buffer *buffer = zeros(size);
+    if (bytes != NULL)
+        memcpy(buffer->data, bytes, size);
     sl_message_add_frame(m, buffer, buffer->data, size);
     sl_buffer_release(buffer);
+}
+
+static void add_frame(struct sl_message *m, size_t size)
+{
+    add_bytes(m, NULL, size);
 }
 
 static struct sl_message *from_server[64];
 static int from_server_count;
 
+/* It joins two servers, computes a step and begins anew. */
 static enum sl_status worker_life(struct sl_error *err)
 {
     struct wk_core *core = NULL;
     struct wk_updates updates = {0};
-    struct wk_core_options options = {
-            .layout = set.layout, .slots = 2, .slot_size = 4, .heartbeat_us = 1000, .timeout_us = 100000};
-    options.hello = (struct sl_hello){.train_count = 8, .validation_count = 4};
+    struct wk_core_options options = {.layout = set.layout,
+            .plan = set.plan,
+            .slot_size = 4,
+            .join_us = 1000000,
+            .report_us = 1,
+            .hello = {.train_count = 8, .validation_count = 4}};
     struct sl_step_stats stats = {.count = 8};
     static struct sl_buffer gradients; /* never freed: the count stays above 0 */
     atomic_store(&gradients.references, 1);
     gradients.data = set.params;
-    struct wk_event start = {.kind = WK_EVENT_START}, done = {.kind = WK_EVENT_NODE_DONE,
-                                                              .node = {1, 0},
-                                                              .stats = &stats,
-                                                              .gradients = &gradients};
+    struct wk_event start = {.kind = WK_EVENT_START}, tick = {.kind = WK_EVENT_TICK, .now_us = 5},
+                    leave = {.kind = WK_EVENT_LEAVE, .text = "SIGTERM"},
+                    done = {.kind = WK_EVENT_NODE_DONE,
+                            .node = {1, 0},
+                            .stats = &stats,
+                            .gradients = &gradients};
     enum sl_status status = wk_core_create(&core, &options, set.params, err);
     if (status == SL_OK)
         status = wk_core_step(core, &start, &updates, err);
     for (int i = 0; i < from_server_count && status == SL_OK; i++) {
-        struct wk_event event = {.kind = WK_EVENT_MESSAGE, .message = from_server[i]};
+        struct wk_event event = {.kind = WK_EVENT_MESSAGE, .from = SL_COORDINATOR, .message = from_server[i]};
+        bool of_block = from_server[i]->kind == SL_MESSAGE_PARAMS || from_server[i]->kind == SL_MESSAGE_ACK;
+        if (of_block && set.owners[from_server[i]->block] == 1)
+            event.from = (struct sl_address){SL_ROLE_SERVER, 101};
         status = wk_core_step(core, &event, &updates, err);
-        if (status == SL_OK && updates.action.kind == WK_ACTION_COMPUTE)
+        if (status == SL_OK && updates.action.kind == WK_ACTION_COMPUTE) {
+            done.run = updates.action.run;
             status = wk_core_step(core, &done, &updates, err);
+        }
     }
+    assert_true(status != SL_OK || strcmp(wk_core_doing(core), "idle") == 0);
+    if (status == SL_OK)
+        status = wk_core_step(core, &tick, &updates, err);
+    if (status == SL_OK)
+        status = wk_core_step(core, &leave, &updates, err);
     sl_outbox_fini(&updates.outbox);
     wk_core_destroy(core);
     return status;
@@ -226,7 +260,10 @@ static void test_worker(void **state)
 {
     (void)state;
     exhaust(take_gradients, 5);
-    from_server[from_server_count++] = make(SL_MESSAGE_WELCOME);
+    struct sl_server_entry list[2] = {{100, ""}, {101, "tcp://h:1"}};
+    from_server[from_server_count] = make(SL_MESSAGE_WELCOME);
+    from_server[from_server_count]->count = 2;
+    add_bytes(from_server[from_server_count++], list, sizeof(list));
     from_server[from_server_count++] = make(SL_MESSAGE_ASSIGN);
     for (int kind = SL_MESSAGE_PARAMS; kind <= SL_MESSAGE_ACK; kind += SL_MESSAGE_ACK - SL_MESSAGE_PARAMS) {
         for (int b = 0; b < set.layout->block_count; b++) {
@@ -244,47 +281,75 @@ static void test_worker(void **state)
 
 /* ---- server ---- */
 
-/* The halves of one node for every block, then COMMIT; made anew for every try, because the server takes the frames. */
-static struct sl_message *to_server[64];
+/* It joins and loads, is pulled from, gets the halves of one node for every block, then COMMIT and SAVE; made anew for every try, because the server takes the frames. */
+static struct sl_message *to_server[128];
 static int to_server_count;
+
+static void add_block_message(enum sl_message_kind kind, int b)
+{
+    const struct sl_block *block = &set.layout->blocks[b];
+    struct sl_message *m = make(kind);
+    assert_true(to_server_count < 128);
+    m->block = (uint32_t)b;
+    m->count = 2;
+    for (int tag = 0; tag < SL_TAGS; tag++)
+        if (kind == SL_MESSAGE_LOAD || block->tagged[tag])
+            add_frame(m, block->count * sizeof(float));
+    to_server[to_server_count++] = m;
+}
 
 static void make_server_messages(void)
 {
     to_server_count = 0;
+    to_server[to_server_count++] = make(SL_MESSAGE_WELCOME);
+    for (int b = 0; b < set.layout->block_count; b++)
+        add_block_message(SL_MESSAGE_LOAD, b);
     to_server[to_server_count++] = make(SL_MESSAGE_PULL);
     to_server[to_server_count] = make(SL_MESSAGE_PULL);
-    to_server[to_server_count++]->step = 1;
+    to_server[to_server_count++]->version = 1;
     for (int i = 0; i < 2 * set.layout->block_count; i++) {
-        const struct sl_block *block = &set.layout->blocks[i / 2];
-        struct sl_message *m = make(SL_MESSAGE_PUSH);
-        m->block = (uint32_t)(i / 2);
-        m->node = (struct sl_node){0, (uint32_t)i % 2};
-        for (int tag = 0; tag < SL_TAGS; tag++)
-            if (block->tagged[tag])
-                add_frame(m, block->count * sizeof(float));
-        to_server[to_server_count++] = m;
+        add_block_message(SL_MESSAGE_PUSH, i / 2);
+        to_server[to_server_count - 1]->node = (struct sl_node){0, (uint32_t)i % 2};
     }
-    to_server[to_server_count++] = make(SL_MESSAGE_COMMIT);
+    to_server[to_server_count] = make(SL_MESSAGE_COMMIT);
+    to_server[to_server_count++]->version = 1;
+    to_server[to_server_count] = make(SL_MESSAGE_SAVE);
+    to_server[to_server_count++]->version = 1;
 }
 
 static enum sl_status server_life(struct sl_error *err)
 {
     struct ps_table *table = NULL;
     struct ps_server *server = NULL;
-    struct sl_outbox outbox = {0};
+    struct ps_server_updates updates = {0};
     struct ps_optimiser optimiser = ps_optimiser_from_config(set.config);
     enum sl_status status = ps_table_create(&table, set.layout, &optimiser, NULL, 0, err);
+    struct ps_server_options options = {.config = set.config,
+            .layout = set.layout,
+            .table = table,
+            .hello = {.role = SL_ROLE_SERVER, .servers = 1},
+            .join_us = 1000000,
+            .report_us = 1};
+    struct ps_server_event start = {.kind = PS_SERVER_START}, tick = {.kind = PS_SERVER_TICK, .now_us = 5},
+                           leave = {.kind = PS_SERVER_LEAVE, .text = "SIGTERM"};
     if (status == SL_OK)
-        status = ps_table_load(table, set.params, NULL, NULL, 0, err);
+        status = ps_server_create(&server, &options, err);
     if (status == SL_OK)
-        status = ps_server_create(&server, set.config, set.layout, table, CLUSTER, err);
+        status = ps_server_step(server, &start, &updates, err);
     for (int i = 0; i < to_server_count && status == SL_OK; i++) {
-        struct sl_address from = {
-                to_server[i]->kind == SL_MESSAGE_COMMIT ? SL_ROLE_SERVER : SL_ROLE_WORKER, 1};
-        status = ps_server_step(server, from, to_server[i], &outbox, err);
+        enum sl_message_kind kind = to_server[i]->kind;
+        bool worker = kind == SL_MESSAGE_PUSH || kind == SL_MESSAGE_PULL;
+        struct ps_server_event event = {.kind = PS_SERVER_MESSAGE, .message = to_server[i]};
+        event.from = worker ? (struct sl_address){SL_ROLE_WORKER, 1} : SL_COORDINATOR;
+        status = ps_server_step(server, &event, &updates, err);
+        assert_true(status != SL_OK || kind != SL_MESSAGE_SAVE || updates.outbox.count > 0);
     }
     assert_true(status != SL_OK || ps_server_version(server) == 1);
-    sl_outbox_fini(&outbox);
+    if (status == SL_OK)
+        status = ps_server_step(server, &tick, &updates, err);
+    if (status == SL_OK)
+        status = ps_server_step(server, &leave, &updates, err);
+    sl_outbox_fini(&updates.outbox);
     ps_server_destroy(server);
     ps_table_destroy(table);
     return status;
@@ -310,6 +375,7 @@ static void test_server(void **state)
     }
 }
 
+/* A snapshot of a table's blocks, as servers send them. */
 static enum sl_status capture(struct sl_error *err)
 {
     SL_AUTO(ps_snapshot_destroy_auto) struct ps_snapshot *snapshot = NULL;
@@ -317,13 +383,23 @@ static enum sl_status capture(struct sl_error *err)
     struct ps_optimiser optimiser = ps_optimiser_from_config(set.config);
     struct ps_manifest manifest = {.training = ps_training_begin()};
     struct ps_attachment attachment = {"config.yaml", text, sizeof(text)};
-    struct ps_snapshot_source source = {set.layout, NULL, &manifest, &attachment, 1};
+    struct ps_snapshot_source source = {set.layout, &manifest, &attachment, 1};
     char *manifest_text = NULL;
     size_t size = 0;
     enum sl_status status = ps_table_create(&table, set.layout, &optimiser, NULL, 0, err);
-    source.table = table;
     if (status == SL_OK)
-        status = ps_snapshot_capture(&snapshot, &source, err);
+        status = ps_table_load(table, set.params, NULL, NULL, 0, err);
+    if (status == SL_OK)
+        status = ps_snapshot_begin(&snapshot, &source, err);
+    for (int b = 0; b < set.layout->block_count && status == SL_OK; b++) {
+        size_t bytes = set.layout->blocks[b].count * sizeof(float);
+        struct ps_block_state state = ps_table_capture(table, b);
+        struct sl_frame params = {state.params, state.params->data, bytes},
+                        m = {state.m, state.m->data, bytes}, v = {state.v, state.v->data, bytes};
+        status = ps_snapshot_put(snapshot, b, &params, &m, &v, err);
+        ps_block_state_fini(&state);
+    }
+    assert_true(status != SL_OK || ps_snapshot_whole(snapshot));
     if (status == SL_OK)
         status = ps_manifest_write(&manifest_text, &size, &manifest, err);
     sl_free(manifest_text);
@@ -338,33 +414,88 @@ static void test_snapshot(void **state)
 
 /* ---- coordinator ---- */
 
-static struct sl_message *to_coordinator[8];
+/* A server and two workers come, one goes, the other computes the step of the epoch and validates, a snapshot is gathered and written; the server is lost, all begins anew; then a
+ * signal. */
+static struct sl_message *to_coordinator[128];
+static struct ps_event events[128];
+static int event_count;
 
-/* Two workers come, one goes, the other computes the step of the epoch and validates; then a signal. */
+static struct sl_message *add_event(enum sl_role role, uint64_t id, enum sl_message_kind kind)
+{
+    struct sl_message *m = make(kind);
+    assert_true(event_count < 128);
+    to_coordinator[event_count] = m;
+    events[event_count++] = (struct ps_event){.kind = PS_EVENT_MESSAGE, .from = {role, id}, .message = m};
+    return m;
+}
+
+static void add_plain_event(struct ps_event event)
+{
+    assert_true(event_count < 128);
+    to_coordinator[event_count] = NULL;
+    events[event_count++] = event;
+}
+
+static void add_hellos(void)
+{
+    add_event(SL_ROLE_SERVER, 100, SL_MESSAGE_HELLO)->hello =
+            (struct sl_hello){.role = SL_ROLE_SERVER, .layout_hash = set.layout->hash, .servers = 1};
+    for (uint64_t id = 1; id <= 2; id++)
+        add_event(SL_ROLE_WORKER, id, SL_MESSAGE_HELLO)->hello =
+                (struct sl_hello){.layout_hash = set.layout->hash, .train_count = 8, .validation_count = 4};
+}
+
+static void make_coordinator_events(const struct ps_training *fresh)
+{
+    event_count = 0;
+    add_hellos();
+    add_event(SL_ROLE_WORKER, 3, SL_MESSAGE_HELLO)->hello.config_hash = 1; /* another config */
+    (void)add_event(SL_ROLE_SERVER, 100, SL_MESSAGE_LOADED);
+    add_plain_event((struct ps_event){.kind = PS_EVENT_TICK});
+    add_plain_event(
+            (struct ps_event){.kind = PS_EVENT_GONE, .from = {SL_ROLE_WORKER, 1}, .text = "not heard"});
+    for (uint32_t slot = 0; slot < 2; slot++) {
+        struct sl_message *m = add_event(SL_ROLE_WORKER, 2, SL_MESSAGE_STATS);
+        m->node = (struct sl_node){0, 1 - slot};
+        m->stats = (struct sl_step_stats){.count = 4, .weight_sum = 4.0};
+    }
+    add_frame(add_event(SL_ROLE_SERVER, 100, SL_MESSAGE_REDUCED),
+            (size_t)set.layout->block_count * sizeof(struct sl_block_sums));
+    add_event(SL_ROLE_SERVER, 100, SL_MESSAGE_APPLIED)->version = 1;
+    struct sl_message *m = add_event(SL_ROLE_WORKER, 2, SL_MESSAGE_VALIDATED);
+    m->step = 1;
+    m->end = 1;
+    add_frame(m, sl_evaluation_int_count(3, 3) * sizeof(int64_t) +
+                         sl_evaluation_double_count(3, 3) * sizeof(double));
+    for (int b = 0; b < set.layout->block_count; b++) {
+        m = add_event(SL_ROLE_SERVER, 100, SL_MESSAGE_SAVED);
+        m->block = (uint32_t)b;
+        m->version = 1;
+        add_frame(m, set.layout->blocks[b].count * sizeof(float));
+    }
+    add_plain_event((struct ps_event){.kind = PS_EVENT_SNAPSHOT_WRITTEN, .text = ""});
+    add_plain_event(
+            (struct ps_event){.kind = PS_EVENT_GONE, .from = {SL_ROLE_SERVER, 100}, .text = "not heard"});
+    add_plain_event((struct ps_event){.kind = PS_EVENT_RESTORED, .training = fresh, .text = ""});
+    add_hellos();
+    add_event(SL_ROLE_SERVER, 100, SL_MESSAGE_LOADED)->cluster = CLUSTER + 1;
+    add_plain_event((struct ps_event){.kind = PS_EVENT_STOP, .status = SL_STOPPED, .text = "SIGTERM"});
+}
+
 static enum sl_status coordinator_life(struct sl_error *err)
 {
     struct ps_coordinator *c = NULL;
     struct ps_updates updates = {0};
-    struct ps_coordinator_options options = {set.config, set.layout, 0, CLUSTER, ps_training_begin()};
-    struct sl_address first = {SL_ROLE_WORKER, 1}, second = {SL_ROLE_WORKER, 2}, server = {SL_ROLE_SERVER, 0};
-    struct ps_event events[] = {
-            {.kind = PS_EVENT_MESSAGE, .from = first, .message = to_coordinator[0]},
-            {.kind = PS_EVENT_MESSAGE, .from = second, .message = to_coordinator[0]},
-            {.kind = PS_EVENT_TICK},
-            {.kind = PS_EVENT_GONE, .from = first},
-            {.kind = PS_EVENT_MESSAGE, .from = second, .message = to_coordinator[1]},
-            {.kind = PS_EVENT_MESSAGE, .from = server, .message = to_coordinator[2]},
-            {.kind = PS_EVENT_MESSAGE, .from = server, .message = to_coordinator[3]},
-            {.kind = PS_EVENT_MESSAGE, .from = first, .message = to_coordinator[5]},
-            {.kind = PS_EVENT_MESSAGE, .from = second, .message = to_coordinator[4]},
-            {.kind = PS_EVENT_STOP, .status = SL_STOPPED, .text = "SIGTERM"},
-            {.kind = PS_EVENT_SNAPSHOT_WRITTEN, .text = ""},
-    };
+    struct ps_coordinator_options options = {set.config, set.layout, 0, CLUSTER, 100, 1, ps_training_begin()};
+    bool validated = false;
     enum sl_status status = ps_coordinator_create(&c, &options, err);
-    for (size_t i = 0; i < sizeof(events) / sizeof(events[0]) && status == SL_OK; i++)
+    for (int i = 0; i < event_count && status == SL_OK; i++) {
         status = ps_coordinator_step(c, &events[i], &updates, err);
-    assert_true(status != SL_OK || ps_coordinator_training(c)->validated_step == 1);
-    sl_outbox_fini(&updates.outbox);
+        validated |= status == SL_OK && ps_coordinator_training(c)->validated_step == 1;
+    }
+    assert_true(status != SL_OK || (validated && ps_coordinator_rollbacks(c) == 1 &&
+                                           strcmp(ps_coordinator_state(c), "training") == 0));
+    ps_updates_fini(&updates);
     ps_coordinator_destroy(c);
     return status;
 }
@@ -372,24 +503,10 @@ static enum sl_status coordinator_life(struct sl_error *err)
 static void test_coordinator(void **state)
 {
     (void)state;
-    to_coordinator[0] = make(SL_MESSAGE_HELLO);
-    to_coordinator[0]->hello =
-            (struct sl_hello){.layout_hash = set.layout->hash, .train_count = 8, .validation_count = 4};
-    to_coordinator[1] = make(SL_MESSAGE_STATS);
-    to_coordinator[1]->stats = (struct sl_step_stats){.count = 8, .weight_sum = 8.0};
-    to_coordinator[2] = make(SL_MESSAGE_REDUCED);
-    add_frame(to_coordinator[2], (size_t)set.layout->block_count * sizeof(struct sl_block_sums));
-    to_coordinator[3] = make(SL_MESSAGE_APPLIED);
-    to_coordinator[3]->step = 1;
-    to_coordinator[4] = make(SL_MESSAGE_VALIDATED);
-    to_coordinator[4]->step = 1;
-    to_coordinator[4]->end = 1;
-    add_frame(to_coordinator[4], sl_evaluation_int_count(3, 3) * sizeof(int64_t) +
-                                         sl_evaluation_double_count(3, 3) * sizeof(double));
-    to_coordinator[5] = make(SL_MESSAGE_HELLO); /* of another config */
-    to_coordinator[5]->hello.config_hash = 1;
-    exhaust(coordinator_life, 15);
-    for (int i = 0; i < 6; i++)
+    struct ps_training fresh = ps_training_begin();
+    make_coordinator_events(&fresh);
+    exhaust(coordinator_life, 30);
+    for (int i = 0; i < event_count; i++)
         sl_message_destroy(to_coordinator[i]);
 }
 

@@ -107,7 +107,7 @@ static void test_values_and_defaults(void **state)
     assert_int_equal(config->snapshots.keep, 3);
     assert_string_equal(config->snapshots.keep_best, "fused.accuracy");
     assert_string_equal(config->cluster.coordinator, "tcp://127.0.0.1:0");
-    assert_int_equal(config->cluster.heartbeat_ms, 2000);
+    assert_int_equal(config->cluster.heartbeat_ms, 500);
     assert_int_equal(config->early_stopping.patience, 0);
     sl_config_destroy(config);
 }
@@ -285,8 +285,8 @@ static void test_meaning_errors(void **state)
             "run.yaml:12:28: early_stopping.patience: needs a metric to watch; set snapshots.keep_best");
     expect_error(", validation: data/validation}", "}\nearly_stopping: {patience: 2}",
             "run.yaml:6:28: early_stopping.patience: needs validations; set dataset.validation");
-    expect_error(NULL, "cluster: {timeout_ms: 3000}\n",
-            "run.yaml:12:23: cluster.timeout_ms: 3000 is less than two heartbeats of 2000 ms; one lost "
+    expect_error(NULL, "cluster: {timeout_ms: 900}\n",
+            "run.yaml:12:23: cluster.timeout_ms: 900 is less than two heartbeats of 500 ms; one lost "
             "heartbeat would count as a "
             "death");
 }

@@ -1,8 +1,9 @@
-/* Signals as events: taken in turn from the descriptor, never by a handler; a child gets the defaults back. And how many cores there are. */
+/* Signals as events: taken in turn from the descriptor, never by a handler, whichever thread the kernel chose; a child gets the defaults back. And how many cores there are. */
 #include "common/cpu.h"
 #include "common/signals.h"
 
 #include <poll.h>
+#include <pthread.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -31,6 +32,37 @@ static void test_signals_are_taken(void **state)
     int first = sl_signals_take(fd), second = sl_signals_take(fd);
     assert_int_equal(first + second, SIGTERM + SIGUSR1);
     assert_int_equal(sl_signals_take(fd), 0);
+    (void)close(fd);
+    sl_signals_reset();
+}
+
+static void *wait_for_a_byte(void *pipe_end)
+{
+    char byte = 0;
+    (void)!read(*(int *)pipe_end, &byte, 1);
+    return NULL;
+}
+
+/* As OpenBLAS does it: the thread is older than the call that blocks signals and blocks none, so the kernel gives it what is meant for the process. */
+static void test_a_thread_that_blocks_nothing(void **state)
+{
+    (void)state;
+    int ends[2], fd = -1;
+    pthread_t thread;
+    assert_int_equal(pipe(ends), 0);
+    assert_int_equal(pthread_create(&thread, NULL, wait_for_a_byte, &ends[0]), 0);
+    assert_int_equal(sl_signals_open(&fd, &err), SL_OK);
+    const int numbers[] = {SIGTERM, SIGINT, SIGUSR1, SIGTERM};
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+        struct pollfd ready = {.fd = fd, .events = POLLIN};
+        assert_int_equal(kill(getpid(), numbers[i]), 0);
+        assert_int_equal(poll(&ready, 1, 10000), 1);
+        assert_int_equal(sl_signals_take(fd), numbers[i]);
+    }
+    assert_int_equal(write(ends[1], "", 1), 1);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    (void)close(ends[0]);
+    (void)close(ends[1]);
     (void)close(fd);
     sl_signals_reset();
 }
@@ -88,6 +120,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
             cmocka_unit_test(test_signals_are_taken),
+            cmocka_unit_test(test_a_thread_that_blocks_nothing),
             cmocka_unit_test(test_a_child_gets_the_defaults_back),
             cmocka_unit_test(test_exit_codes),
             cmocka_unit_test(test_cores),

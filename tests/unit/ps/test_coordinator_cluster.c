@@ -105,7 +105,7 @@ static void test_a_server_that_goes_while_gathering_is_waited_for(void **state)
     w.servers = 2;
     open_world(&w, &training);
     (void)server_hello(&w, 1);
-    expect("s201<welcome 1; lost; joined",
+    expect("s201<welcome 1; lost; close; joined",
             server_hello_as(&w, 201, again)); /* started again before its end was noticed */
     expect("", server_gone(&w, 101));
     close_world(&w);
@@ -210,7 +210,7 @@ static void test_what_joins_while_restoring_is_not_forgotten(void **state)
     expect("lost", server_gone(&w, 101)); /* nothing was built on it: no second rollback */
     assert_int_equal(ps_coordinator_rollbacks(w.c), 1);
     expect("s201<welcome 1; joined", server_hello_as(&w, 201, server_introduction(&w, 1)));
-    expect("s301<welcome 1; lost; joined", server_hello_as(&w, 301, server_introduction(&w, 1)));
+    expect("s301<welcome 1; lost; close; joined", server_hello_as(&w, 301, server_introduction(&w, 1)));
     expect("joined", hello(&w, 1));
     expect("w1<welcome 1; load 0; load 1", restored(&w, &fresh));
     close_world(&w);
@@ -367,7 +367,7 @@ static void test_a_validation_is_shadowed_too(void **state)
     (void)whole_step(&w, 1);
     (void)hello(&w, 2);
     expect("w2<assign validate 0-3 of 3 at 2; warn", tick(&w, 3 * BEAT_US));
-    expect("s100<save 2; w1<assign train 0-3 of 4 at 2; w2<assign train 3-4 of 4 at 2; validation best; "
+    expect("s100<save 2; w1<assign train 0-2 of 4 at 2; w2<assign train 2-4 of 4 at 2; validation best; "
            "snapshot best",
             validated(&w, 2, 0, 3, true));
     expect("", validated(&w, 1, 0, 3, true));

@@ -1,115 +1,336 @@
-/* The server's decisions, one test for a row of its tables: pushes that count and that do not, reduction, commit, pulls at once and later. */
+/* The server's decisions, one test for a row of its tables: joining and loading, pushes that count and that do not, reduction, commit, pulls at once and later, snapshots, the end. The test plays the
+ * coordinator and the workers; the data has 3 steps of 2 slots an epoch, the last has one. */
 #include "ps/server.h"
 
+#include "common/placement.h"
 #include "tests/unit/ps/fixture.h"
 #include "tests/unit/ps/trace.h"
 
 #include <math.h>
 
 #define CLUSTER 77
+#define JOIN_US 5000000
+#define REPORT_US 1000000
 
 struct world {
     struct sl_config *config;
     struct sl_layout *layout;
     struct ps_table *table;
     struct ps_server *server;
-    struct sl_outbox outbox;
+    struct ps_server_updates updates;
     struct sl_text text;
+    int *own; /* (own_count,) */
+    int own_count;
+    float *params;
+    int64_t now_us;
 };
 
 static struct sl_error err;
 
-static struct world new_world(int64_t version)
+/* ---- the world ---- */
+
+static struct world joining_world(int rank, int servers, enum sl_consistency mode, int staleness)
 {
-    struct world w = {.config = fixture_config()};
+    struct world w = {.config = fixture_config(), .now_us = 1000};
+    w.config->batch.slots = 2;
+    w.config->consistency.mode = mode;
+    w.config->consistency.staleness = staleness;
     w.layout = fixture_layout(w.config, 4096); /* one block for each head and extractor, two for the fusion */
     sl_text_init(&w.text, 1 << 20);
+    int *owners = sl_alloc((size_t)w.layout->block_count, sizeof(int));
+    w.own = sl_alloc((size_t)w.layout->block_count, sizeof(int));
+    assert_true(owners != NULL && w.own != NULL);
+    sl_placement_make(w.layout, servers, owners);
+    for (int b = 0; b < w.layout->block_count; b++)
+        if (owners[b] == rank)
+            w.own[w.own_count++] = b;
+    sl_free(owners);
     struct ps_optimiser optimiser = ps_optimiser_from_config(w.config);
-    float *params = fixture_vector(w.layout->count, 1, 1.0F);
-    assert_int_equal(ps_table_create(&w.table, w.layout, &optimiser, NULL, 0, &err), SL_OK);
-    assert_int_equal(ps_table_load(w.table, params, NULL, NULL, version, &err), SL_OK);
-    assert_int_equal(ps_server_create(&w.server, w.config, w.layout, w.table, CLUSTER, &err), SL_OK);
-    assert_int_equal(ps_server_version(w.server), version);
-    sl_free(params);
+    w.params = fixture_vector(w.layout->count, 1, 1.0F);
+    assert_int_equal(ps_table_create(&w.table, w.layout, &optimiser, w.own, w.own_count, &err), SL_OK);
+    struct ps_server_options options = {.config = w.config,
+            .layout = w.layout,
+            .table = w.table,
+            .hello = {.role = SL_ROLE_SERVER, .rank = (uint32_t)rank, .servers = (uint32_t)servers},
+            .incarnation = 42,
+            .join_us = JOIN_US,
+            .report_us = REPORT_US};
+    assert_int_equal(ps_server_create(&w.server, &options, &err), SL_OK);
     return w;
 }
 
 static void close_world(struct world *w)
 {
-    sl_outbox_fini(&w->outbox);
+    sl_outbox_fini(&w->updates.outbox);
     ps_server_destroy(w->server);
     ps_table_destroy(w->table);
     sl_text_fini(&w->text);
     sl_layout_destroy(w->layout);
     sl_free(w->config);
+    sl_free(w->params);
+    sl_free(w->own);
 }
 
-/* Takes the message. */
-static const char *from(struct world *w, enum sl_role role, uint64_t id, struct sl_message *m)
+/* ---- events ---- */
+
+static const char *step(struct world *w, struct ps_server_event event)
 {
     const char *line = NULL;
-    if (ps_server_step(w->server, (struct sl_address){role, id}, m, &w->outbox, &err) != SL_OK)
+    event.now_us = w->now_us;
+    w->now_us += 10;
+    if (ps_server_step(w->server, &event, &w->updates, &err) != SL_OK)
         fail_msg("%s", err.text);
-    sl_message_destroy(m);
     sl_text_reset(&w->text);
-    trace_outbox(&w->text, &w->outbox);
+    trace_outbox(&w->text, &w->updates.outbox);
+    if (w->updates.finished) {
+        trace_separate(&w->text);
+        sl_text_printf(&w->text, "finish %s", sl_status_name(w->updates.status));
+    }
     if (sl_text_finish(&w->text, &line, NULL, &err) != SL_OK)
         fail_msg("%s", err.text);
     return line;
 }
 
-static struct sl_message *message(enum sl_message_kind kind, int64_t step)
+#define expect(trace, event) assert_string_equal(event, trace)
+
+/* Takes the message. */
+static const char *from(struct world *w, enum sl_role role, uint64_t id, struct sl_message *m)
+{
+    const char *line =
+            step(w, (struct ps_server_event){.kind = PS_SERVER_MESSAGE, .from = {role, id}, .message = m});
+    sl_message_destroy(m);
+    return line;
+}
+
+static const char *control(struct world *w, struct sl_message *m)
+{
+    return from(w, SL_ROLE_COORDINATOR, 0, m);
+}
+
+static struct sl_message *message(enum sl_message_kind kind, int64_t at, int64_t version)
 {
     struct sl_message *m = sl_message_create(kind);
     assert_non_null(m);
     m->cluster = CLUSTER;
-    m->step = step;
+    m->step = at;
+    m->version = version;
     return m;
 }
 
-/* A push of a step of two slots, all numbers `value`. */
-static struct sl_message *push(
-        struct world *w, int64_t step, uint32_t level, uint32_t index, int block, float value)
+static void add_values(struct sl_message *m, const float *values, float value, size_t count)
 {
-    struct sl_message *m = message(SL_MESSAGE_PUSH, step);
+    struct sl_buffer *buffer = sl_buffer_create(count * sizeof(float));
+    assert_non_null(buffer);
+    for (size_t i = 0; i < count; i++)
+        ((float *)buffer->data)[i] = values != NULL ? values[i] : value;
+    sl_message_add_frame(m, buffer, buffer->data, buffer->size);
+    sl_buffer_release(buffer);
+}
+
+static struct sl_message *load_of(struct world *w, int block, int64_t version)
+{
     const struct sl_block *place = &w->layout->blocks[block];
-    m->slots = 2;
+    struct sl_message *m = message(SL_MESSAGE_LOAD, 0, version);
+    m->block = (uint32_t)block;
+    m->count = 5; /* slots of an epoch */
+    add_values(m, w->params + place->offset, 0.0F, place->count);
+    return m;
+}
+
+static const char *start(struct world *w)
+{
+    return step(w, (struct ps_server_event){.kind = PS_SERVER_START});
+}
+
+static const char *tick(struct world *w, int64_t later_us)
+{
+    w->now_us += later_us;
+    return step(w, (struct ps_server_event){.kind = PS_SERVER_TICK});
+}
+
+static const char *gone(struct world *w, enum sl_role role, uint64_t id)
+{
+    return step(w, (struct ps_server_event){.kind = PS_SERVER_GONE, .from = {role, id}, .text = "not heard"});
+}
+
+static struct world world_of(int rank, int servers, int64_t version, enum sl_consistency mode, int staleness)
+{
+    struct world w = joining_world(rank, servers, mode, staleness);
+    (void)start(&w);
+    (void)control(&w, message(SL_MESSAGE_WELCOME, 0, 0));
+    for (int i = 0; i < w.own_count; i++)
+        (void)control(&w, load_of(&w, w.own[i], version));
+    assert_int_equal(ps_server_version(w.server), version);
+    return w;
+}
+
+/* All blocks, at a version, in bsp. */
+static struct world new_world(int64_t version)
+{
+    return world_of(0, 1, version, SL_CONSISTENCY_BSP, 0);
+}
+
+/* A push of a node of a step of two slots, all numbers `value`. */
+static struct sl_message *push(
+        struct world *w, int64_t at, uint32_t level, uint32_t index, int block, float value)
+{
+    struct sl_message *m = message(SL_MESSAGE_PUSH, at, 0);
+    const struct sl_block *place = &w->layout->blocks[block];
+    m->slots = at % 3 == 2 ? 1 : 2;
     m->node = (struct sl_node){level, index};
     m->block = (uint32_t)block;
-    for (int tag = 0; tag < SL_TAGS; tag++) {
-        if (!place->tagged[tag])
-            continue;
-        struct sl_buffer *buffer = sl_buffer_create(place->count * sizeof(float));
-        assert_non_null(buffer);
-        for (size_t i = 0; i < place->count; i++)
-            ((float *)buffer->data)[i] = value;
-        sl_message_add_frame(m, buffer, buffer->data, buffer->size);
-        sl_buffer_release(buffer);
-    }
+    for (int tag = 0; tag < SL_TAGS; tag++)
+        if (place->tagged[tag])
+            add_values(m, NULL, value, place->count);
     return m;
 }
 
-static struct sl_message *commit(int64_t step)
+static struct sl_message *commit(int64_t at, int64_t version)
 {
-    struct sl_message *m = message(SL_MESSAGE_COMMIT, step);
+    struct sl_message *m = message(SL_MESSAGE_COMMIT, at, version);
     m->commit =
             (struct sl_commit){.inverse_weight = 0.5, .clip = 1.0, .rate = 1e-3, .coefficient = {0.5, 1.0}};
     return m;
 }
 
-#define expect(trace, event) assert_string_equal(event, trace)
-
 static int last_block(const struct world *w)
 {
-    return w->layout->block_count - 1;
+    return w->own[w->own_count - 1];
 }
 
-/* Both slots of all blocks but the last one, in one node. */
-static void push_most(struct world *w, int64_t step)
+/* Both slots of all its blocks but the last one, in one node. */
+static void push_most(struct world *w, int64_t at)
 {
-    for (int b = 0; b < last_block(w); b++)
-        (void)from(w, SL_ROLE_WORKER, 1, push(w, step, 1, 0, b, 0.25F));
+    for (int i = 0; i < w->own_count - 1; i++)
+        (void)from(w, SL_ROLE_WORKER, 1, push(w, at, 1, 0, w->own[i], 0.25F));
 }
+
+/* The step becomes whole; the line of the last push. */
+static const char *push_all(struct world *w, int64_t at)
+{
+    push_most(w, at);
+    return from(w, SL_ROLE_WORKER, 1, push(w, at, 1, 0, last_block(w), 0.25F));
+}
+
+static void dropped_from(struct world *w, enum sl_role role, struct sl_message *m)
+{
+    uint64_t before = ps_server_dropped(w->server);
+    expect("", from(w, role, role == SL_ROLE_WORKER ? 1 : 0, m));
+    assert_int_equal(ps_server_dropped(w->server), before + 1);
+}
+
+static void dropped(struct world *w, struct sl_message *m)
+{
+    dropped_from(w, SL_ROLE_WORKER, m);
+}
+
+/* ---- joining ---- */
+
+static void test_it_joins_and_loads(void **state)
+{
+    (void)state;
+    struct world w = joining_world(1, 2, SL_CONSISTENCY_BSP, 0);
+    assert_true(w.own_count > 0 && w.own_count < w.layout->block_count);
+    expect("c<hello", start(&w));
+    assert_int_equal(w.updates.outbox.items[0].message->hello.rank, 1);
+    assert_int_equal(ps_server_version(w.server), -1);
+    dropped_from(&w, SL_ROLE_COORDINATOR, load_of(&w, w.own[0], 3)); /* before the welcome */
+    expect("", control(&w, message(SL_MESSAGE_WELCOME, 0, 0)));
+    expect("", control(&w, message(SL_MESSAGE_WELCOME, 0, 0)));
+    dropped(&w, message(SL_MESSAGE_PULL, 0, 0));
+    dropped(&w, push(&w, 3, 1, 0, w.own[0], 1.0F));
+    for (int i = 0; i < w.own_count - 1; i++)
+        expect("", control(&w, load_of(&w, w.own[i], 3)));
+    struct sl_message *m = load_of(&w, last_block(&w), 4);
+    dropped_from(&w, SL_ROLE_COORDINATOR, m); /* of another version than the others */
+    m = load_of(&w, last_block(&w), 3);
+    m->count = 6;
+    dropped_from(&w, SL_ROLE_COORDINATOR, m);
+    m = load_of(&w, last_block(&w), 3);
+    m->frames[0].size -= 4;
+    dropped_from(&w, SL_ROLE_COORDINATOR, m);
+    m = load_of(&w, last_block(&w), 3);
+    m->block = (uint32_t)w.layout->block_count;
+    dropped_from(&w, SL_ROLE_COORDINATOR, m);
+    int other = 0;
+    while (ps_table_owns(w.table, other))
+        other++;
+    dropped_from(&w, SL_ROLE_COORDINATOR, load_of(&w, other, 3));    /* not its own */
+    dropped_from(&w, SL_ROLE_COORDINATOR, load_of(&w, w.own[0], 3)); /* twice, when it has another */
+    m = load_of(&w, last_block(&w), 3);
+    m->cluster++;
+    dropped_from(&w, SL_ROLE_COORDINATOR, m);
+    expect("", from(&w, SL_ROLE_WORKER, 1, load_of(&w, last_block(&w), 3))); /* only the coordinator loads */
+    expect("c<loaded 3", control(&w, load_of(&w, last_block(&w), 3)));
+    assert_int_equal(ps_server_version(w.server), 3);
+    dropped_from(&w, SL_ROLE_COORDINATOR, load_of(&w, w.own[0], 3));
+    close_world(&w);
+}
+
+static void test_numbers_of_an_epoch_that_cannot_be(void **state)
+{
+    (void)state;
+    static const uint64_t counts[] = {0, (uint64_t)UINT32_MAX + 1, UINT64_MAX};
+    struct world w = joining_world(0, 1, SL_CONSISTENCY_BSP, 0);
+    (void)start(&w);
+    (void)control(&w, message(SL_MESSAGE_WELCOME, 0, 0));
+    for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
+        struct sl_message *m = load_of(&w, 0, 0);
+        m->count = counts[i];
+        dropped_from(&w, SL_ROLE_COORDINATOR, m);
+    }
+    close_world(&w);
+}
+
+static void test_ends(void **state)
+{
+    (void)state;
+    struct world w = joining_world(0, 1, SL_CONSISTENCY_BSP, 0);
+    (void)start(&w);
+    expect("", tick(&w, JOIN_US - 100));
+    expect("finish timeout", tick(&w, 200));
+    assert_non_null(strstr(w.updates.text, "no answer from the coordinator"));
+    expect("", start(&w)); /* it has left */
+    close_world(&w);
+    w = joining_world(0, 1, SL_CONSISTENCY_BSP, 0);
+    (void)start(&w);
+    struct sl_message *m = message(SL_MESSAGE_REFUSE, 0, 0);
+    (void)snprintf(m->text, sizeof(m->text), "another config");
+    expect("finish mismatch", control(&w, m));
+    assert_string_equal(w.updates.text, "another config");
+    close_world(&w);
+    w = new_world(0);
+    m = message(SL_MESSAGE_STOP, 0, 0);
+    m->cluster++;
+    dropped_from(&w, SL_ROLE_COORDINATOR, m); /* of another run */
+    expect("finish ok", control(&w, message(SL_MESSAGE_STOP, 0, 0)));
+    close_world(&w);
+    w = new_world(0);
+    expect("", gone(&w, SL_ROLE_WORKER, 1)); /* workers come and go */
+    expect("finish again", gone(&w, SL_ROLE_COORDINATOR, 0));
+    assert_string_equal(w.updates.text, "the coordinator: not heard");
+    close_world(&w);
+    w = new_world(0);
+    expect("c<bye; finish stopped",
+            step(&w, (struct ps_server_event){.kind = PS_SERVER_LEAVE, .text = "SIGTERM"}));
+    assert_string_equal(w.updates.outbox.items[0].message->text, "SIGTERM");
+    close_world(&w);
+}
+
+static void test_reports(void **state)
+{
+    (void)state;
+    struct world w = new_world(0);
+    dropped(&w, message(SL_MESSAGE_PULL, 0, 1 << 20));
+    expect("", tick(&w, REPORT_US / 2));
+    assert_true(w.updates.wake_us > w.now_us && w.updates.wake_us <= w.now_us + REPORT_US);
+    expect("c<report", tick(&w, REPORT_US));
+    assert_int_equal(w.updates.outbox.items[0].message->report.dropped, 1);
+    expect("", tick(&w, 0));
+    close_world(&w);
+}
+
+/* ---- a step ---- */
 
 static void test_a_step(void **state)
 {
@@ -123,21 +344,38 @@ static void test_a_step(void **state)
     int last = last_block(&w);
     (void)from(&w, SL_ROLE_WORKER, 1, push(&w, 0, 0, 1, last, 0.25F));
     const char *line = from(&w, SL_ROLE_WORKER, 2, push(&w, 0, 0, 0, last, 0.5F));
-    assert_int_equal(strncmp(line, "ps<reduced 0; w2<ack 0.0 of block", 33), 0);
-    const struct sl_message *reduced = w.outbox.items[0].message;
+    assert_int_equal(strncmp(line, "c<reduced 0; w2<ack 0.0 of block", 32), 0);
+    const struct sl_message *reduced = w.updates.outbox.items[0].message;
     const struct sl_block_sums *sums = reduced->frames[0].data;
     assert_int_equal(reduced->text[0], 0);
     assert_int_equal(reduced->frames[0].size, (size_t)w.layout->block_count * sizeof(*sums));
     for (int b = 0; b < w.layout->block_count; b++)
         assert_true(sums[b].norm2 > 0.0 && sums[b].norm2 >= sums[b].fused2);
-    expect("ps<applied 1", from(&w, SL_ROLE_SERVER, 0, commit(0)));
+    expect("c<applied 0 to 1", control(&w, commit(0, 1)));
     assert_int_equal(ps_server_version(w.server), 1);
     ps_table_copy(w.table, after, NULL, NULL);
     assert_memory_not_equal(before, after, w.layout->count * sizeof(float));
-    expect("", from(&w, SL_ROLE_SERVER, 0, commit(0))); /* applied before */
+    dropped_from(&w, SL_ROLE_COORDINATOR, commit(0, 1)); /* applied before */
     expect("w1<ack 1.0 of block 0 at 1", from(&w, SL_ROLE_WORKER, 1, push(&w, 1, 1, 0, 0, 0.25F)));
     sl_free(before);
     sl_free(after);
+    close_world(&w);
+}
+
+static void test_a_server_of_two_has_its_own_blocks_alone(void **state)
+{
+    (void)state;
+    struct world w = world_of(1, 2, 0, SL_CONSISTENCY_BSP, 0);
+    int other = 0;
+    while (ps_table_owns(w.table, other))
+        other++;
+    dropped(&w, push(&w, 0, 1, 0, other, 1.0F));
+    assert_int_equal(strncmp(push_all(&w, 0), "c<reduced 0; w1<ack", 19), 0);
+    assert_int_equal(w.updates.outbox.items[0].message->frames[0].size,
+            (size_t)w.own_count * sizeof(struct sl_block_sums));
+    (void)from(&w, SL_ROLE_WORKER, 1, message(SL_MESSAGE_PULL, 0, 0));
+    assert_int_equal(w.updates.outbox.count, w.own_count);
+    assert_int_equal(w.updates.outbox.items[0].message->block, w.own[0]);
     close_world(&w);
 }
 
@@ -147,21 +385,13 @@ static void test_pushes_that_are_acknowledged_but_not_added(void **state)
     struct world w = new_world(3);
     expect("w1<ack 0.0 of block 0 at 3", from(&w, SL_ROLE_WORKER, 1, push(&w, 3, 0, 0, 0, 1.0F)));
     assert_int_equal(ps_server_dropped(w.server), 0);
-    expect("w1<ack 0.0 of block 0 at 3",
-            from(&w, SL_ROLE_WORKER, 1, push(&w, 3, 0, 0, 0, 1.0F))); /* a resend */
+    expect("w1<ack 0.0 of block 0 at 3", from(&w, SL_ROLE_WORKER, 1, push(&w, 3, 0, 0, 0, 1.0F)));
     expect("w2<ack 0.0 of block 0 at 3",
             from(&w, SL_ROLE_WORKER, 2, push(&w, 3, 0, 0, 0, 1.0F))); /* another worker was first */
-    expect("w2<ack 0.1 of block 0 at 2",
-            from(&w, SL_ROLE_WORKER, 2, push(&w, 2, 0, 1, 0, 1.0F))); /* a past step */
+    expect("w2<ack 0.0 of block 0 at 2",
+            from(&w, SL_ROLE_WORKER, 2, push(&w, 2, 0, 0, 0, 1.0F))); /* a past step */
     assert_int_equal(ps_server_dropped(w.server), 3);
     close_world(&w);
-}
-
-static void dropped(struct world *w, struct sl_message *m)
-{
-    uint64_t before = ps_server_dropped(w->server);
-    expect("", from(w, SL_ROLE_WORKER, 1, m));
-    assert_int_equal(ps_server_dropped(w->server), before + 1);
 }
 
 static void test_pushes_that_fit_nothing_are_dropped(void **state)
@@ -169,8 +399,9 @@ static void test_pushes_that_fit_nothing_are_dropped(void **state)
     (void)state;
     struct world w = new_world(3);
     dropped(&w, push(&w, 4, 0, 0, 0, 1.0F)); /* a step to come */
+    dropped(&w, push(&w, SL_STEP_MAX, 0, 0, 0, 1.0F));
     struct sl_message *m = push(&w, 3, 0, 0, 0, 1.0F);
-    m->slots = 9; /* more than a step has */
+    m->slots = 1; /* the step has two */
     dropped(&w, m);
     m = push(&w, 3, 0, 0, 0, 1.0F);
     m->block = (uint32_t)w.layout->block_count;
@@ -190,52 +421,64 @@ static void test_pushes_that_fit_nothing_are_dropped(void **state)
     sl_buffer_release(m->frames[m->frame_count].buffer);
     dropped(&w, m);
     expect("w1<ack 0.0 of block 0 at 3", from(&w, SL_ROLE_WORKER, 1, push(&w, 3, 0, 0, 0, 1.0F)));
-    m = push(&w, 3, 0, 0, 0, 1.0F);
-    m->slots = 1; /* the step has two slots since the first push */
-    dropped(&w, m);
+    expect("", control(&w, push(&w, 3, 0, 1, 0, 1.0F))); /* only workers push */
     close_world(&w);
 }
 
-static void test_pulls(void **state)
+static void test_commits_that_do_not_count(void **state)
 {
     (void)state;
     struct world w = new_world(0);
-    int blocks = w.layout->block_count;
-    (void)from(&w, SL_ROLE_WORKER, 1, message(SL_MESSAGE_PULL, 0));
-    assert_int_equal(w.outbox.count, blocks);
-    for (int b = 0; b < blocks; b++) {
-        const struct sl_message *params = w.outbox.items[b].message;
-        struct sl_buffer *values = ps_table_share(w.table, b);
-        assert_int_equal(params->kind, SL_MESSAGE_PARAMS);
-        assert_int_equal(params->block, b);
-        assert_ptr_equal(params->frames[0].data, values->data); /* from where it lies */
-        sl_buffer_release(values);
-    }
-    expect("", from(&w, SL_ROLE_WORKER, 1, message(SL_MESSAGE_PULL, 1))); /* kept until it stands */
-    expect("", from(&w, SL_ROLE_WORKER, 2, message(SL_MESSAGE_PULL, 1)));
-    expect("", from(&w, SL_ROLE_WORKER, 2, message(SL_MESSAGE_PULL, 1))); /* once */
-    dropped(&w, message(SL_MESSAGE_PULL, 2));                             /* cannot come next */
+    dropped_from(&w, SL_ROLE_COORDINATOR, commit(0, 1)); /* nothing is reduced */
     push_most(&w, 0);
-    (void)from(&w, SL_ROLE_WORKER, 1, push(&w, 0, 1, 0, last_block(&w), 1.0F));
-    (void)from(&w, SL_ROLE_SERVER, 0, commit(0));
-    assert_int_equal(w.outbox.count, 2 * blocks + 1);
-    assert_true(w.outbox.items[0].to.id == 1 && w.outbox.items[blocks].to.id == 2);
-    assert_int_equal(w.outbox.items[0].message->step, 1);
-    assert_int_equal(w.outbox.items[2 * blocks].message->kind, SL_MESSAGE_APPLIED);
-    dropped(&w, message(SL_MESSAGE_PULL, 0)); /* past */
+    dropped_from(&w, SL_ROLE_COORDINATOR, commit(0, 1)); /* not all of it */
+    (void)push_all(&w, 0);
+    dropped_from(&w, SL_ROLE_COORDINATOR, commit(1, 1));
+    dropped_from(&w, SL_ROLE_COORDINATOR, commit(0, 2));
+    expect("", from(&w, SL_ROLE_WORKER, 1, commit(0, 1))); /* only the coordinator commits */
+    assert_int_equal(ps_server_version(w.server), 0);
+    expect("c<applied 0 to 1", control(&w, commit(0, 1)));
     close_world(&w);
 }
 
-static void test_waiting_pulls_are_bounded(void **state)
+/* In ssp with a bound of 2 three steps are open at a time, in any order; there is room for those that may be open, whatever else somebody pushes. */
+static void test_steps_overlap(void **state)
 {
     (void)state;
-    struct world w = new_world(0);
-    for (uint64_t id = 0; id < 4096; id++)
-        expect("", from(&w, SL_ROLE_WORKER, id, message(SL_MESSAGE_PULL, 1)));
-    assert_int_equal(ps_server_dropped(w.server), 0);
-    struct sl_message *m = message(SL_MESSAGE_PULL, 1);
-    expect("", from(&w, SL_ROLE_WORKER, 5000, m));
-    assert_int_equal(ps_server_dropped(w.server), 1);
+    struct world w = world_of(0, 1, 0, SL_CONSISTENCY_SSP, 2);
+    dropped(&w, push(&w, 3, 1, 0, 0, 1.0F)); /* a fourth */
+    (void)push_all(&w, 1);
+    (void)from(&w, SL_ROLE_WORKER, 1, push(&w, 2, 0, 0, 0, 1.0F));
+    expect("w2<ack 1.0 of block 0 at 0", from(&w, SL_ROLE_WORKER, 2, push(&w, 0, 1, 0, 0, 1.0F)));
+    expect("c<applied 1 to 1", control(&w, commit(1, 1)));
+    expect("w1<ack 1.0 of block 0 at 1",
+            from(&w, SL_ROLE_WORKER, 1, push(&w, 1, 1, 0, 0, 1.0F))); /* applied */
+    dropped(&w, push(&w, 4, 1, 0, 0, 1.0F));
+    assert_int_equal(strncmp(push_all(&w, 3), "c<reduced 3", 11), 0);
+    expect("c<applied 3 to 2", control(&w, commit(3, 2)));
+    assert_int_equal(strncmp(push_all(&w, 0), "c<reduced 0", 11), 0);
+    expect("c<applied 0 to 3", control(&w, commit(0, 3)));
+    expect("w1<ack 1.0 of block 0 at 3", from(&w, SL_ROLE_WORKER, 1, push(&w, 3, 1, 0, 0, 1.0F)));
+    close_world(&w);
+}
+
+static void test_asp_remembers_what_is_applied_within_a_window(void **state)
+{
+    (void)state;
+    struct world w = world_of(0, 1, 0, SL_CONSISTENCY_ASP, 0);
+    for (int64_t at = 1; at < PS_WINDOW_MAX; at++) {
+        for (int i = 0; i < w.own_count; i++)
+            (void)from(&w, SL_ROLE_WORKER, 1, push(&w, at, at % 3 == 2 ? 0 : 1, 0, w.own[i], 0.01F));
+        (void)control(&w, commit(at, at));
+        assert_int_equal(ps_server_version(w.server), at);
+    }
+    dropped(&w, push(&w, PS_WINDOW_MAX, 1, 0, 0, 1.0F)); /* step 0 is not applied yet */
+    expect("w1<ack 1.0 of block 0 at 1", from(&w, SL_ROLE_WORKER, 1, push(&w, 1, 1, 0, 0, 1.0F)));
+    (void)push_all(&w, 0);
+    (void)control(&w, commit(0, PS_WINDOW_MAX));
+    expect("w1<ack 1.0 of block 0 at 4096",
+            from(&w, SL_ROLE_WORKER, 1, push(&w, PS_WINDOW_MAX, 1, 0, 0, 1.0F)));
+    assert_int_equal(strncmp(push_all(&w, PS_WINDOW_MAX), "c<reduced 4096", 14), 0);
     close_world(&w);
 }
 
@@ -248,8 +491,8 @@ static void test_a_gradient_that_is_not_finite_is_named_and_never_applied(void *
     ps_table_copy(w.table, before, NULL, NULL);
     push_most(&w, 0);
     const char *line = from(&w, SL_ROLE_WORKER, 1, push(&w, 0, 1, 0, last_block(&w), NAN));
-    assert_int_equal(strncmp(line, "ps<reduced 0; ", 14), 0);
-    assert_non_null(strstr(w.outbox.items[0].message->text, "of the gradient of fusion."));
+    assert_int_equal(strncmp(line, "c<reduced 0; ", 13), 0);
+    assert_non_null(strstr(w.updates.outbox.items[0].message->text, "of the gradient of fusion."));
     ps_table_copy(w.table, after, NULL, NULL);
     assert_memory_equal(before, after, w.layout->count * sizeof(float));
     sl_free(before);
@@ -257,21 +500,51 @@ static void test_a_gradient_that_is_not_finite_is_named_and_never_applied(void *
     close_world(&w);
 }
 
-static void test_commits_that_do_not_count(void **state)
+/* ---- parameters ---- */
+
+static void test_pulls(void **state)
 {
     (void)state;
     struct world w = new_world(0);
-    dropped(&w, message(SL_MESSAGE_PULL, 7));
-    expect("", from(&w, SL_ROLE_SERVER, 0, commit(0))); /* nothing is reduced */
-    (void)from(&w, SL_ROLE_WORKER, 1, push(&w, 0, 1, 0, 0, 1.0F));
-    expect("", from(&w, SL_ROLE_SERVER, 0, commit(0))); /* not all of it */
-    push_most(&w, 0);
-    (void)from(&w, SL_ROLE_WORKER, 1, push(&w, 0, 1, 0, last_block(&w), 1.0F));
-    expect("", from(&w, SL_ROLE_SERVER, 0, commit(1)));
-    expect("", from(&w, SL_ROLE_WORKER, 1, commit(0))); /* only the coordinator commits */
-    expect("", from(&w, SL_ROLE_WORKER, 1, message(SL_MESSAGE_HEARTBEAT, 0)));
-    assert_int_equal(ps_server_version(w.server), 0);
-    expect("ps<applied 1", from(&w, SL_ROLE_SERVER, 0, commit(0)));
+    int blocks = w.layout->block_count;
+    (void)from(&w, SL_ROLE_WORKER, 1, message(SL_MESSAGE_PULL, 0, 0));
+    assert_int_equal(w.updates.outbox.count, blocks);
+    for (int b = 0; b < blocks; b++) {
+        const struct sl_message *params = w.updates.outbox.items[b].message;
+        struct sl_buffer *values = ps_table_share(w.table, b);
+        assert_int_equal(params->kind, SL_MESSAGE_PARAMS);
+        assert_int_equal(params->block, b);
+        assert_ptr_equal(params->frames[0].data, values->data); /* from where it lies */
+        sl_buffer_release(values);
+    }
+    expect("", from(&w, SL_ROLE_WORKER, 1, message(SL_MESSAGE_PULL, 0, 1))); /* kept until it stands */
+    expect("", from(&w, SL_ROLE_WORKER, 2, message(SL_MESSAGE_PULL, 0, 1)));
+    expect("", from(&w, SL_ROLE_WORKER, 2, message(SL_MESSAGE_PULL, 0, 1))); /* once */
+    expect("", from(&w, SL_ROLE_WORKER, 3, message(SL_MESSAGE_PULL, 0, 1)));
+    expect("", gone(&w, SL_ROLE_WORKER, 3)); /* does not wait any more */
+    expect("", from(&w, SL_ROLE_WORKER, 4, message(SL_MESSAGE_PULL, 0, 2)));
+    dropped(&w, message(SL_MESSAGE_PULL, 0, SL_STEP_MAX)); /* nobody can wait for that */
+    (void)push_all(&w, 0);
+    (void)control(&w, commit(0, 1));
+    assert_int_equal(w.updates.outbox.count, 2 * blocks + 1);
+    assert_true(w.updates.outbox.items[0].to.id == 1 && w.updates.outbox.items[blocks].to.id == 2);
+    assert_int_equal(w.updates.outbox.items[0].message->version, 1);
+    assert_int_equal(w.updates.outbox.items[2 * blocks].message->kind, SL_MESSAGE_APPLIED);
+    (void)from(&w, SL_ROLE_WORKER, 1, message(SL_MESSAGE_PULL, 0, 0)); /* an older one → the newest */
+    assert_int_equal(w.updates.outbox.count, blocks);
+    assert_int_equal(w.updates.outbox.items[0].message->version, 1);
+    close_world(&w);
+}
+
+static void test_waiting_pulls_are_bounded(void **state)
+{
+    (void)state;
+    struct world w = new_world(0);
+    for (uint64_t id = 0; id < 8192; id++)
+        expect("", from(&w, SL_ROLE_WORKER, id, message(SL_MESSAGE_PULL, 0, 1)));
+    assert_int_equal(ps_server_dropped(w.server), 0);
+    expect("", from(&w, SL_ROLE_WORKER, 9000, message(SL_MESSAGE_PULL, 0, 1)));
+    assert_int_equal(ps_server_dropped(w.server), 1);
     close_world(&w);
 }
 
@@ -280,12 +553,11 @@ static void test_parameters_on_their_way_stay_as_they_were(void **state)
 {
     (void)state;
     struct world w = new_world(0);
-    (void)from(&w, SL_ROLE_WORKER, 1, message(SL_MESSAGE_PULL, 0));
-    struct sl_buffer *sent = sl_buffer_retain(w.outbox.items[0].message->frames[0].buffer);
+    (void)from(&w, SL_ROLE_WORKER, 1, message(SL_MESSAGE_PULL, 0, 0));
+    struct sl_buffer *sent = sl_buffer_retain(w.updates.outbox.items[0].message->frames[0].buffer);
     float first = ((const float *)sent->data)[0];
-    push_most(&w, 0);
-    (void)from(&w, SL_ROLE_WORKER, 1, push(&w, 0, 1, 0, last_block(&w), 1.0F));
-    (void)from(&w, SL_ROLE_SERVER, 0, commit(0));
+    (void)push_all(&w, 0);
+    (void)control(&w, commit(0, 1));
     assert_true(((const float *)sent->data)[0] == first);
     struct sl_buffer *now = ps_table_share(w.table, 0);
     assert_true(((const float *)now->data)[0] != first);
@@ -294,17 +566,50 @@ static void test_parameters_on_their_way_stay_as_they_were(void **state)
     close_world(&w);
 }
 
+static void test_a_snapshot_is_the_version_that_was_asked_for(void **state)
+{
+    (void)state;
+    struct world w = world_of(1, 2, 3, SL_CONSISTENCY_BSP, 0);
+    dropped_from(&w, SL_ROLE_COORDINATOR, message(SL_MESSAGE_SAVE, 0, 2));
+    expect("", from(&w, SL_ROLE_WORKER, 1, message(SL_MESSAGE_SAVE, 0, 3)));
+    (void)control(&w, message(SL_MESSAGE_SAVE, 0, 3));
+    assert_int_equal(w.updates.outbox.count, w.own_count);
+    for (int i = 0; i < w.own_count; i++) {
+        const struct sl_message *saved = w.updates.outbox.items[i].message;
+        const struct sl_block *block = &w.layout->blocks[w.own[i]];
+        assert_true(
+                saved->kind == SL_MESSAGE_SAVED && saved->block == (uint32_t)w.own[i] && saved->version == 3);
+        assert_int_equal(saved->frame_count, 3); /* AdamW: values and two moments */
+        assert_memory_equal(saved->frames[0].data, w.params + block->offset, block->count * sizeof(float));
+    }
+    struct sl_buffer *sent = sl_buffer_retain(w.updates.outbox.items[0].message->frames[0].buffer);
+    (void)push_all(&w, 3);
+    (void)control(&w, commit(3, 4));
+    assert_memory_equal(sent->data, w.params + w.layout->blocks[w.own[0]].offset,
+            w.layout->blocks[w.own[0]].count * sizeof(float)); /* while training goes on */
+    sl_buffer_release(sent);
+    close_world(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+            cmocka_unit_test(test_it_joins_and_loads),
+            cmocka_unit_test(test_numbers_of_an_epoch_that_cannot_be),
+            cmocka_unit_test(test_ends),
+            cmocka_unit_test(test_reports),
             cmocka_unit_test(test_a_step),
+            cmocka_unit_test(test_a_server_of_two_has_its_own_blocks_alone),
             cmocka_unit_test(test_pushes_that_are_acknowledged_but_not_added),
             cmocka_unit_test(test_pushes_that_fit_nothing_are_dropped),
+            cmocka_unit_test(test_commits_that_do_not_count),
+            cmocka_unit_test(test_steps_overlap),
+            cmocka_unit_test(test_asp_remembers_what_is_applied_within_a_window),
+            cmocka_unit_test(test_a_gradient_that_is_not_finite_is_named_and_never_applied),
             cmocka_unit_test(test_pulls),
             cmocka_unit_test(test_waiting_pulls_are_bounded),
-            cmocka_unit_test(test_a_gradient_that_is_not_finite_is_named_and_never_applied),
-            cmocka_unit_test(test_commits_that_do_not_count),
             cmocka_unit_test(test_parameters_on_their_way_stay_as_they_were),
+            cmocka_unit_test(test_a_snapshot_is_the_version_that_was_asked_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

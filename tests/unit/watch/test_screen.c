@@ -19,7 +19,7 @@
 
 static char *branches[] = {"visual", "text", "fused"};
 
-static void put_step(struct dp_history *history, int64_t number, double loss)
+static void put_step(struct dp_trail *history, int64_t number, double loss)
 {
     double losses[] = {loss, loss / 2, loss / 4}, ratios[] = {1.1, 0.9}, coefficients[] = {0.8, 1.0};
     Shelflife__Status__Step step = SHELFLIFE__STATUS__STEP__INIT;
@@ -29,7 +29,7 @@ static void put_step(struct dp_history *history, int64_t number, double loss)
     step.n_ratio = step.n_coefficient = 2;
     step.ratio = ratios;
     step.coefficient = coefficients;
-    dp_history_add(history, &step);
+    dp_trail_add(history, &step);
 }
 
 /* Everything at once, with a name and an event that would like to rule the terminal. */
@@ -39,7 +39,7 @@ struct sample {
     Shelflife__Status__Step step;
     Shelflife__Status__Worker workers[40], *worker_pointers[40];
     Shelflife__Status__Event event, *event_pointer;
-    struct dp_history history;
+    struct dp_trail history;
     double losses[3];
 };
 
@@ -146,7 +146,7 @@ static void test_usual_size(void **state)
     draw(&canvas, &s, 0, SL_LIFE_LIVE, "training");
     expect(&canvas, "r?n", true);
     dp_canvas_fini(&canvas);
-    dp_history_fini(&s.history);
+    dp_trail_fini(&s.history);
 }
 
 static void test_every_size(void **state)
@@ -171,14 +171,14 @@ static void test_every_size(void **state)
     expect(&canvas, "step 100 of 400", true);
     expect(&canvas, "host:1000", true);
     dp_canvas_fini(&canvas);
-    dp_history_fini(&s.history);
+    dp_trail_fini(&s.history);
 }
 
 static void test_before_the_first_status(void **state)
 {
     (void)state;
     struct dp_canvas canvas = {0};
-    struct dp_history history = {0};
+    struct dp_trail history = {0};
     struct dp_screen screen = {
             .history = &history, .text = "connecting to tcp://127.0.0.1:9", .place = "runs/first"};
     assert_true(dp_canvas_resize(&canvas, 24, 80));
@@ -213,7 +213,7 @@ static void test_curves(void **state)
 static void test_history(void **state)
 {
     (void)state;
-    struct dp_history history = {0};
+    struct dp_trail history = {0};
     struct sl_error err;
     double low = 0, high = 0, values[4];
     char *names[] = {"visual", "text", "fused"};
@@ -225,27 +225,27 @@ static void test_history(void **state)
             "{\"kind\":\"event\",\"step\":1}\nrubbish\n"
             "{\"kind\":\"step\",\"step\":2,\"loss\":{\"visual\":6}}\n{\"kind\":\"step\",\"step\":3";
     assert_int_equal(sl_file_write_atomic(METRICS, text, strlen(text), &err), SL_OK);
-    dp_history_read(&history, METRICS, &run);
-    dp_history_read(&history, "not there", &run);
+    dp_trail_read(&history, METRICS, &run);
+    dp_trail_read(&history, "not there", &run);
     assert_int_equal(remove(METRICS), 0);
     assert_int_equal(history.count, 2);
-    assert_true(dp_history_range(&history, DP_HISTORY_LOSS, 3, &low, &high));
+    assert_true(dp_trail_range(&history, DP_TRAIL_LOSS, 3, &low, &high));
     assert_true(low == 6.0 && high == 8.0);
     put_step(&history, 3, 4.0);
     put_step(&history, 4, 2.0);
-    dp_history_curve(&history, DP_HISTORY_LOSS, 0, 2, values); /* means of two each */
+    dp_trail_curve(&history, DP_TRAIL_LOSS, 0, 2, values); /* means of two each */
     assert_true(values[0] == 7.0 && values[1] == 3.0);
-    dp_history_curve(&history, DP_HISTORY_LOSS, 1, 4, values);
+    dp_trail_curve(&history, DP_TRAIL_LOSS, 1, 4, values);
     assert_true(isnan(values[0]) && isnan(values[1]) && values[2] == 2.0 && values[3] == 1.0);
     put_step(&history, 3, 9.0); /* rolled back: 4 never was */
     assert_int_equal(history.count, 3);
-    for (int i = 0; i < 3 * DP_HISTORY_STEPS; i++)
+    for (int i = 0; i < 3 * DP_TRAIL_STEPS; i++)
         put_step(&history, 10 + i, 1.0);
-    assert_int_equal(history.count, DP_HISTORY_STEPS);
-    assert_true(dp_history_range(&history, DP_HISTORY_LOSS, 1, &low, &high));
+    assert_int_equal(history.count, DP_TRAIL_STEPS);
+    assert_true(dp_trail_range(&history, DP_TRAIL_LOSS, 1, &low, &high));
     assert_true(low == 1.0 && high == 1.0);
-    dp_history_fini(&history);
-    assert_false(dp_history_range(&history, DP_HISTORY_LOSS, 3, &low, &high));
+    dp_trail_fini(&history);
+    assert_false(dp_trail_range(&history, DP_TRAIL_LOSS, 3, &low, &high));
 }
 
 static void test_words(void **state)

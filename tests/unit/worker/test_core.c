@@ -2,18 +2,22 @@
  * slots of 2 samples, then one of 3 slots) and 5 for validation (3 units). */
 #include "worker/core.h"
 
+#include "common/placement.h"
 #include "common/text.h"
 #include "tests/unit/worker/fixture.h"
 
 #define CLUSTER 77
-#define BEAT_US 1000000
-#define TIMEOUT_US 5000000
+#define JOIN_US 5000000
+#define REPORT_US 1000000
 
 struct world {
     struct sl_config *config;
     struct sl_layout *layout;
+    struct sl_plan *plan;
     struct wk_core *core;
     float *params;
+    int servers, *owners; /* (block_count,) */
+    uint64_t run;         /* of the last COMPUTE */
     struct wk_updates updates;
     struct sl_text text;
     int64_t now_us;
@@ -23,30 +27,43 @@ static struct sl_error err;
 
 /* ---- the world ---- */
 
-static struct world new_world(void)
+static struct world world_of(int servers, bool busy)
 {
-    struct world w = {.config = fixture_config(), .now_us = 1000};
+    struct world w = {.config = fixture_config(), .now_us = 1000, .servers = servers};
     w.layout = fixture_layout(w.config);
     w.params = sl_alloc_aligned(w.layout->count, sizeof(float));
+    w.owners = sl_alloc((size_t)w.layout->block_count, sizeof(int));
+    assert_true(w.params != NULL && w.owners != NULL);
+    sl_placement_make(w.layout, servers, w.owners);
     sl_text_init(&w.text, 1 << 20);
+    struct sl_plan_options plan = {.count = 20, .slots = FIXTURE_SLOTS, .slot_size = FIXTURE_SLOT_SIZE};
+    assert_int_equal(sl_plan_create(&w.plan, &plan, &err), SL_OK);
     struct wk_core_options options = {.layout = w.layout,
             .incarnation = 42,
-            .slots = FIXTURE_SLOTS,
+            .plan = w.plan,
             .slot_size = FIXTURE_SLOT_SIZE,
-            .heartbeat_us = BEAT_US,
-            .timeout_us = TIMEOUT_US};
+            .join_us = JOIN_US,
+            .report_us = REPORT_US,
+            .busy = busy};
     options.hello = (struct sl_hello){
             .config_hash = 5, .layout_hash = w.layout->hash, .train_count = 20, .validation_count = 5};
     assert_int_equal(wk_core_create(&w.core, &options, w.params, &err), SL_OK);
     return w;
 }
 
+static struct world new_world(void)
+{
+    return world_of(1, false);
+}
+
 static void close_world(struct world *w)
 {
     sl_outbox_fini(&w->updates.outbox);
     wk_core_destroy(w->core);
+    sl_plan_destroy(w->plan);
     sl_text_fini(&w->text);
     sl_free(w->params);
+    sl_free(w->owners);
     sl_layout_destroy(w->layout);
     sl_free(w->config);
 }
@@ -65,17 +82,23 @@ static const char *trace(struct world *w)
         if (m->kind == SL_MESSAGE_STATS)
             sl_text_printf(&w->text, " %u.%u at %d", m->node.level, m->node.index, (int)m->step);
         if (m->kind == SL_MESSAGE_PULL)
-            sl_text_printf(&w->text, " %d", (int)m->step);
+            sl_text_printf(&w->text, " %d", (int)m->version);
         if (m->kind == SL_MESSAGE_VALIDATED)
             sl_text_printf(&w->text, " %u-%u", m->begin, m->end);
         assert_true(m->incarnation == 42);
     }
     const struct wk_action *action = &w->updates.action;
     const char *gap = w->text.size > 0 ? "; " : "";
-    if (action->kind == WK_ACTION_COMPUTE)
-        sl_text_printf(&w->text, "%s%s %u-%u at %d", gap,
-                action->phase == SL_PHASE_TRAIN ? "train" : "validate", action->begin, action->end,
+    static const char *const phases[SL_PHASE_COUNT] = {"train", "validate", "skip", "audit"};
+    if (action->kind == WK_ACTION_COMPUTE) {
+        sl_text_printf(&w->text, "%s%s %u-%u at %d", gap, phases[action->phase], action->begin, action->end,
                 (int)action->step);
+        w->run = action->run;
+    }
+    if (action->kind == WK_ACTION_CANCEL)
+        sl_text_printf(&w->text, "%scancel", gap);
+    if (action->kind == WK_ACTION_CONNECT)
+        sl_text_printf(&w->text, "%sconnect %d", gap, action->server_count);
     if (action->kind == WK_ACTION_FINISH)
         sl_text_printf(&w->text, "%sfinish %s", gap, sl_status_name(action->status));
     if (sl_text_finish(&w->text, &line, NULL, &err) != SL_OK)
@@ -96,11 +119,20 @@ static const char *step(struct world *w, struct wk_event event)
     return trace(w);
 }
 
+/* Server r >= 1 has incarnation 100 + r; the first one shares the coordinator's link. */
+static struct sl_address sender(const struct world *w, const struct sl_message *m)
+{
+    bool of_block = (m->kind == SL_MESSAGE_PARAMS || m->kind == SL_MESSAGE_ACK) &&
+                    m->block < (uint32_t)w->layout->block_count;
+    int rank = of_block ? w->owners[m->block] : 0;
+    return rank == 0 ? SL_COORDINATOR : (struct sl_address){SL_ROLE_SERVER, 100 + (uint64_t)rank};
+}
+
 /* Takes the message. */
 static const char *receive(struct world *w, struct sl_message *m)
 {
     const char *line =
-            step(w, (struct wk_event){.kind = WK_EVENT_MESSAGE, .from = {SL_ROLE_SERVER, 0}, .message = m});
+            step(w, (struct wk_event){.kind = WK_EVENT_MESSAGE, .from = sender(w, m), .message = m});
     sl_message_destroy(m);
     return line;
 }
@@ -111,6 +143,7 @@ static struct sl_message *message(enum sl_message_kind kind, int64_t at)
     assert_non_null(m);
     m->cluster = CLUSTER;
     m->step = at;
+    m->version = at;
     return m;
 }
 
@@ -151,24 +184,52 @@ static const char *params(struct world *w, int64_t at, float value)
     return receive(w, block_of(w, w->layout->block_count - 1, at, value));
 }
 
+static struct sl_message *welcome_of(int servers)
+{
+    struct sl_message *m = message(SL_MESSAGE_WELCOME, 0);
+    struct sl_buffer *buffer = sl_buffer_create((size_t)servers * sizeof(struct sl_server_entry));
+    assert_non_null(buffer);
+    struct sl_server_entry *list = buffer->data;
+    for (int s = 0; s < servers; s++) {
+        list[s].incarnation = 100 + (uint64_t)s;
+        (void)snprintf(list[s].endpoint, sizeof(list[s].endpoint), "%s", s == 0 ? "" : "tcp://h:1");
+    }
+    m->count = (uint64_t)servers;
+    sl_message_add_frame(m, buffer, buffer->data, buffer->size);
+    sl_buffer_release(buffer);
+    return m;
+}
+
 static const char *join(struct world *w)
 {
     (void)step(w, (struct wk_event){.kind = WK_EVENT_START});
-    return receive(w, message(SL_MESSAGE_WELCOME, 0));
+    return receive(w, welcome_of(w->servers));
 }
 
-static const char *node_done(struct world *w, uint32_t level, uint32_t index)
+static const char *idle(struct world *w)
+{
+    return step(w, (struct wk_event){.kind = WK_EVENT_IDLE});
+}
+
+static const char *node_done_of(struct world *w, uint64_t run, uint32_t level, uint32_t index)
 {
     struct sl_buffer *buffer = sl_buffer_create(SL_TAGS * w->layout->count * sizeof(float));
     assert_non_null(buffer);
     struct sl_step_stats stats = {.count = 2 << level, .weight_sum = 2.0};
     const char *line = step(w, (struct wk_event){.kind = WK_EVENT_NODE_DONE,
+                                       .run = run,
+                                       .hash = 77,
                                        .node = {level, index},
                                        .stats = &stats,
                                        .gradients = buffer,
                                        .compute_us = 500});
     sl_buffer_release(buffer);
     return line;
+}
+
+static const char *node_done(struct world *w, uint32_t level, uint32_t index)
+{
+    return node_done_of(w, w->run, level, index);
 }
 
 static struct sl_message *ack(int64_t at, uint32_t level, uint32_t index, int block)
@@ -197,48 +258,106 @@ static const char *validation_done(struct world *w)
 {
     struct sl_buffer *buffer = sl_buffer_create(80);
     assert_non_null(buffer);
-    const char *line = step(
-            w, (struct wk_event){.kind = WK_EVENT_VALIDATION_DONE, .evaluation = buffer, .compute_us = 500});
+    const char *line = step(w, (struct wk_event){.kind = WK_EVENT_VALIDATION_DONE,
+                                       .run = w->run,
+                                       .evaluation = buffer,
+                                       .compute_us = 500});
     sl_buffer_release(buffer);
     return line;
 }
 
 /* ---- tests ---- */
 
-static void test_hello_until_answered(void **state)
+static void test_it_joins(void **state)
 {
     (void)state;
     struct world w = new_world();
     expect("hello", step(&w, (struct wk_event){.kind = WK_EVENT_START}));
     assert_int_equal(w.updates.outbox.items[0].message->hello.train_count, 20);
-    assert_int_equal(w.updates.outbox.items[0].to.role, SL_ROLE_SERVER);
+    assert_int_equal(w.updates.outbox.items[0].to.role, SL_ROLE_COORDINATOR);
+    assert_string_equal(wk_core_doing(w.core), "joining");
     expect("", tick(&w, 0));
-    expect("hello", tick(&w, BEAT_US));
     expect("", assign(&w, 0, 0, 7)); /* before the welcome there is no run to belong to */
-    expect("", receive(&w, message(SL_MESSAGE_WELCOME, 0)));
-    expect("heartbeat", tick(&w, BEAT_US));
+    expect("", receive(&w, welcome_of(1)));
+    assert_string_equal(wk_core_doing(w.core), "idle");
+    expect("", receive(&w, welcome_of(1))); /* again: nothing new */
+    expect("report", tick(&w, REPORT_US));
     assert_true(w.updates.outbox.items[0].message->cluster == CLUSTER);
-    assert_true(w.updates.wake_us > w.now_us && w.updates.wake_us <= w.now_us + BEAT_US);
-    expect("", receive(&w, message(SL_MESSAGE_WELCOME, 0))); /* again: nothing new */
+    assert_true(w.updates.wake_us > w.now_us && w.updates.wake_us <= w.now_us + REPORT_US);
+    expect("", tick(&w, 0));
+    close_world(&w);
+    w = world_of(3, false);
+    expect("connect 3", join(&w));
+    assert_string_equal(w.updates.action.servers[2].endpoint, "tcp://h:1");
     close_world(&w);
 }
 
-static void test_silence(void **state)
+static struct sl_message *spoil(int what)
+{
+    struct sl_message *m = welcome_of(2);
+    struct sl_server_entry *list = m->frames[0].buffer->data;
+    if (what == 0)
+        m->count = 3;
+    if (what == 1)
+        list[1].incarnation = 0;
+    if (what == 2)
+        list[1].endpoint[0] = 0;
+    if (what == 3)
+        memset(list[1].endpoint, 'x', sizeof(list[1].endpoint));
+    if (what == 4)
+        m->count = UINT64_MAX / sizeof(struct sl_server_entry) + 3;
+    return m;
+}
+
+static void test_lists_of_servers_that_make_no_sense(void **state)
+{
+    (void)state;
+    for (int what = 0; what < 5; what++) {
+        struct world w = world_of(2, false);
+        (void)step(&w, (struct wk_event){.kind = WK_EVENT_START});
+        expect("finish mismatch", receive(&w, spoil(what)));
+        close_world(&w);
+    }
+}
+
+static void test_nobody_answers(void **state)
 {
     (void)state;
     struct world w = new_world();
     (void)step(&w, (struct wk_event){.kind = WK_EVENT_START});
-    expect("finish timeout", tick(&w, TIMEOUT_US + 100));
+    expect("", tick(&w, JOIN_US - 100));
+    expect("finish timeout", tick(&w, 200));
     assert_non_null(strstr(w.updates.action.text, "no answer from the coordinator"));
-    expect("", tick(&w, BEAT_US)); /* it has left */
+    expect("", tick(&w, REPORT_US)); /* it has left */
     close_world(&w);
-    w = new_world();
+}
+
+static const char *gone(struct world *w, struct sl_address from)
+{
+    return step(w, (struct wk_event){.kind = WK_EVENT_GONE, .from = from, .text = "not heard"});
+}
+
+static void test_whoever_is_gone_it_begins_anew(void **state)
+{
+    (void)state;
+    struct world w = world_of(2, false);
     (void)join(&w);
-    expect("heartbeat", tick(&w, TIMEOUT_US - 1000));
-    expect("", receive(&w, message(SL_MESSAGE_HEARTBEAT, 0)));
-    expect("heartbeat", tick(&w, TIMEOUT_US - 1000));
-    expect("finish timeout", tick(&w, TIMEOUT_US));
-    assert_non_null(strstr(w.updates.action.text, "has not been heard for too long"));
+    expect("finish again", gone(&w, SL_COORDINATOR));
+    assert_string_equal(w.updates.action.text, "the coordinator: not heard");
+    close_world(&w);
+    w = world_of(2, false);
+    (void)join(&w);
+    expect("", gone(&w, (struct sl_address){
+                                SL_ROLE_SERVER, 101})); /* the coordinator may know better what that means */
+    expect("", assign(&w, 0, 0, 7));
+    expect("", tick(&w, 100000));
+    expect("bye; finish again", tick(&w, 500000));
+    assert_string_equal(w.updates.action.text, "a server: not heard");
+    close_world(&w);
+    w = world_of(2, false);
+    (void)join(&w);
+    (void)gone(&w, (struct sl_address){SL_ROLE_SERVER, 101});
+    expect("finish ok", receive(&w, message(SL_MESSAGE_STOP, 0))); /* it was the end of training */
     close_world(&w);
 }
 
@@ -268,7 +387,9 @@ static void test_a_step(void **state)
     assert_int_equal(w.updates.outbox.items[0].message->compute_us, 500);
     (void)node_done(&w, 1, 1);
     expect("stats 1.1 at 0", acks(&w, 0, 1, 1));
-    expect("pull 1", assign(&w, 1, 0, 3)); /* the run was whole */
+    assert_string_equal(wk_core_doing(w.core), "idle");
+    expect("", assign(&w, 1, 0, 3)); /* the run was whole, but the executor has not said so */
+    expect("pull 1", idle(&w));
     close_world(&w);
 }
 
@@ -302,7 +423,6 @@ static void test_parameters_that_do_not_count(void **state)
     (void)join(&w);
     expect("", receive(&w, block_of(&w, 0, 0, 9.0F))); /* not asked for */
     (void)assign(&w, 0, 0, 7);
-    expect("", receive(&w, block_of(&w, 0, 1, 9.0F))); /* another version */
     struct sl_message *m = block_of(&w, 0, 0, 9.0F);
     m->block = (uint32_t)w.layout->block_count;
     expect("", receive(&w, m));
@@ -324,19 +444,105 @@ static void test_parameters_that_do_not_count(void **state)
     close_world(&w);
 }
 
-static void test_an_assignment_that_comes_early_is_kept(void **state)
+/* An assignment replaces the run before it; nothing is pulled or computed while the executor reads the parameters. */
+static void test_runs_are_replaced(void **state)
+{
+    (void)state;
+    struct world w = new_world();
+    (void)join(&w);
+    (void)assign(&w, 0, 0, 2);
+    expect("train 0-2 at 0", params(&w, 0, 1.0F));
+    (void)node_done(&w, 0, 0);
+    uint64_t before = w.run;
+    expect("cancel", assign(&w, 0, 4, 5));
+    assert_string_equal(wk_core_doing(w.core), "computing");
+    expect("", node_done_of(&w, before, 0, 1)); /* of the one that was cancelled */
+    expect("", acks(&w, 0, 0, 0));              /* too late to be reported */
+    expect("", assign(&w, 0, 5, 6));            /* replaced again: nothing more to cancel */
+    expect("train 5-6 at 0", idle(&w));         /* the same version: nothing to pull */
+    expect("", idle(&w));
+    (void)node_done(&w, 0, 5);
+    expect("stats 0.5 at 0", acks(&w, 0, 0, 5));
+    expect("pull 1", assign(&w, 1, 0, 1));
+    expect("", receive(&w, block_of(&w, 0, 1, 1.0F)));
+    expect("pull 2", assign(&w, 2, 0, 7));             /* while it pulls */
+    expect("", receive(&w, block_of(&w, 1, 1, 1.0F))); /* of the pull before, older than this one wants */
+    expect("train 0-7 at 2", params(&w, 2, 2.0F));
+    close_world(&w);
+}
+
+static void test_an_executor_that_is_busy_from_before_is_waited_for(void **state)
+{
+    (void)state;
+    struct world w = world_of(1, true);
+    (void)join(&w);
+    expect("", assign(&w, 0, 0, 7));
+    expect("pull 0", idle(&w));
+    close_world(&w);
+}
+
+static void test_a_newer_version_than_asked_for_is_fine(void **state)
 {
     (void)state;
     struct world w = new_world();
     (void)join(&w);
     (void)assign(&w, 0, 0, 1);
-    (void)params(&w, 0, 1.0F);
+    expect("", receive(&w, block_of(&w, 0, 4, 1.0F)));
+    for (int b = 1; b + 1 < w.layout->block_count; b++)
+        expect("", receive(&w, block_of(&w, b, 3, 1.0F)));
+    expect("train 0-1 at 0", receive(&w, block_of(&w, w.layout->block_count - 1, 5, 1.0F)));
     (void)node_done(&w, 0, 0);
-    expect("", assign(&w, 0, 4, 5));
-    expect("stats 0.0 at 0; train 4-5 at 0", acks(&w, 0, 0, 0)); /* the same version: nothing to pull */
-    (void)node_done(&w, 0, 4);
-    expect("", assign(&w, 1, 0, 1));
-    expect("stats 0.4 at 0; pull 1", acks(&w, 0, 0, 4));
+    expect("stats 0.0 at 0", acks(&w, 0, 0, 0));
+    assert_int_equal(w.updates.outbox.items[0].message->version, 3); /* the oldest of its blocks */
+    (void)idle(&w);
+    struct sl_message *m = assignment(SL_PHASE_TRAIN, 4, 7, 0, 1);
+    m->version = 3;
+    expect("train 0-1 at 4", receive(&w, m)); /* in ssp and asp a step may begin on what is here */
+    (void)node_done(&w, 0, 0);
+    (void)acks(&w, 4, 0, 0);
+    (void)idle(&w);
+    m = assignment(SL_PHASE_TRAIN, 4, 7, 1, 2);
+    m->version = 4;
+    expect("pull 4", receive(&w, m));
+    close_world(&w);
+}
+
+static void test_several_servers(void **state)
+{
+    (void)state;
+    struct world w = world_of(2, false);
+    int own = 0;
+    while (w.owners[own] != 1)
+        own++;
+    (void)join(&w);
+    expect("pull 0; pull 0", assign(&w, 0, 0, 7));
+    assert_true(sl_address_equal(w.updates.outbox.items[0].to, SL_COORDINATOR));
+    assert_int_equal(w.updates.outbox.items[1].to.id, 101);
+    struct sl_message *m = block_of(&w, own, 0, 9.0F);
+    expect("", step(&w, (struct wk_event){.kind = WK_EVENT_MESSAGE, .from = SL_COORDINATOR, .message = m}));
+    sl_message_destroy(m); /* from who does not own it */
+    expect("train 0-7 at 0", params(&w, 0, 1.0F));
+    (void)node_done(&w, 3, 0);
+    for (int b = 0; b < w.layout->block_count; b++)
+        assert_int_equal(w.updates.outbox.items[b].to.id, w.owners[b] == 0 ? 0 : 101);
+    m = ack(0, 3, 0, own);
+    expect("", step(&w, (struct wk_event){.kind = WK_EVENT_MESSAGE, .from = SL_COORDINATOR, .message = m}));
+    sl_message_destroy(m);
+    expect("stats 3.0 at 0", acks(&w, 0, 3, 0));
+    close_world(&w);
+}
+
+static void test_an_audit_sends_its_hash_alone(void **state)
+{
+    (void)state;
+    struct world w = new_world();
+    (void)join(&w);
+    (void)receive(&w, assignment(SL_PHASE_AUDIT, 0, 7, 0, 2));
+    expect("audit 0-2 at 0", params(&w, 0, 1.0F));
+    expect("stats 1.0 at 0", node_done(&w, 1, 0));
+    assert_int_equal(w.updates.outbox.items[0].message->hash, 77);
+    assert_int_equal(w.updates.outbox.items[0].message->phase, SL_PHASE_AUDIT);
+    assert_string_equal(wk_core_doing(w.core), "idle");
     close_world(&w);
 }
 
@@ -349,7 +555,8 @@ static void test_validation(void **state)
     expect("validate 1-3 at 2", params(&w, 2, 1.0F));
     expect("validated 1-3", validation_done(&w));
     assert_int_equal(w.updates.outbox.items[0].message->frames[0].size, 80);
-    expect("train 0-7 at 2", assign(&w, 2, 0, 7));
+    expect("", assign(&w, 2, 0, 7)); /* until the executor is free */
+    expect("train 0-7 at 2", idle(&w));
     close_world(&w);
 }
 
@@ -414,6 +621,10 @@ static void test_what_is_not_for_workers_is_ignored(void **state)
         bool ours = kind == SL_MESSAGE_REFUSE || kind == SL_MESSAGE_STOP || kind == SL_MESSAGE_ASSIGN;
         if (!ours)
             expect("", receive(&w, message((enum sl_message_kind)kind, 0)));
+        struct sl_message *m = message((enum sl_message_kind)kind, 0); /* nor may a server give orders */
+        expect("", step(&w, (struct wk_event){
+                                    .kind = WK_EVENT_MESSAGE, .from = {SL_ROLE_SERVER, 9}, .message = m}));
+        sl_message_destroy(m);
     }
     expect("pull 0", assign(&w, 0, 0, 1));
     close_world(&w);
@@ -422,12 +633,18 @@ static void test_what_is_not_for_workers_is_ignored(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-            cmocka_unit_test(test_hello_until_answered),
-            cmocka_unit_test(test_silence),
+            cmocka_unit_test(test_it_joins),
+            cmocka_unit_test(test_lists_of_servers_that_make_no_sense),
+            cmocka_unit_test(test_nobody_answers),
+            cmocka_unit_test(test_whoever_is_gone_it_begins_anew),
             cmocka_unit_test(test_a_step),
             cmocka_unit_test(test_acknowledgements_count_once),
             cmocka_unit_test(test_parameters_that_do_not_count),
-            cmocka_unit_test(test_an_assignment_that_comes_early_is_kept),
+            cmocka_unit_test(test_runs_are_replaced),
+            cmocka_unit_test(test_an_executor_that_is_busy_from_before_is_waited_for),
+            cmocka_unit_test(test_a_newer_version_than_asked_for_is_fine),
+            cmocka_unit_test(test_several_servers),
+            cmocka_unit_test(test_an_audit_sends_its_hash_alone),
             cmocka_unit_test(test_validation),
             cmocka_unit_test(test_assignments_beyond_the_data),
             cmocka_unit_test(test_refused_stopped_leaving),

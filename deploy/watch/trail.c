@@ -1,5 +1,5 @@
-/* The latest steps: see history.h. */
-#include "deploy/watch/history.h"
+/* The latest steps: see trail.h. */
+#include "deploy/watch/trail.h"
 
 #include "common/file.h"
 #include "common/memory.h"
@@ -11,32 +11,32 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-void dp_history_fini(struct dp_history *history)
+void dp_trail_fini(struct dp_trail *trail)
 {
-    sl_free(history->steps);
-    *history = (struct dp_history){0};
+    sl_free(trail->steps);
+    *trail = (struct dp_trail){0};
 }
 
-void dp_history_clear(struct dp_history *history)
+void dp_trail_clear(struct dp_trail *trail)
 {
-    history->first = history->count = 0;
+    trail->first = trail->count = 0;
 }
 
-static struct dp_history_step *step_at(const struct dp_history *history, int index)
+static struct dp_trail_step *step_at(const struct dp_trail *trail, int index)
 {
-    return &history->steps[(history->first + index) % DP_HISTORY_STEPS];
+    return &trail->steps[(trail->first + index) % DP_TRAIL_STEPS];
 }
 
-static void add_step(struct dp_history *h, const struct dp_history_step *step)
+static void add_step(struct dp_trail *h, const struct dp_trail_step *step)
 {
     if (h->steps == NULL)
-        h->steps = sl_alloc(DP_HISTORY_STEPS, sizeof(*h->steps));
+        h->steps = sl_alloc(DP_TRAIL_STEPS, sizeof(*h->steps));
     if (h->steps == NULL)
         return;
     while (h->count > 0 && step_at(h, h->count - 1)->step >= step->step)
         h->count--;
-    if (h->count == DP_HISTORY_STEPS) {
-        h->first = (h->first + 1) % DP_HISTORY_STEPS;
+    if (h->count == DP_TRAIL_STEPS) {
+        h->first = (h->first + 1) % DP_TRAIL_STEPS;
         h->count--;
     }
     *step_at(h, h->count++) = *step;
@@ -48,13 +48,13 @@ static void fill(float *to, const double *values, size_t count)
         to[b] = b < count ? (float)values[b] : NAN;
 }
 
-void dp_history_add(struct dp_history *history, const Shelflife__Status__Step *step)
+void dp_trail_add(struct dp_trail *trail, const Shelflife__Status__Step *step)
 {
-    struct dp_history_step entry = {.step = step->step};
-    fill(entry.values[DP_HISTORY_LOSS], step->loss, step->n_loss);
-    fill(entry.values[DP_HISTORY_RATIO], step->ratio, step->n_ratio);
-    fill(entry.values[DP_HISTORY_COEFFICIENT], step->coefficient, step->n_coefficient);
-    add_step(history, &entry);
+    struct dp_trail_step entry = {.step = step->step};
+    fill(entry.values[DP_TRAIL_LOSS], step->loss, step->n_loss);
+    fill(entry.values[DP_TRAIL_RATIO], step->ratio, step->n_ratio);
+    fill(entry.values[DP_TRAIL_COEFFICIENT], step->coefficient, step->n_coefficient);
+    add_step(trail, &entry);
 }
 
 /* ---- metrics.jsonl ---- */
@@ -68,26 +68,25 @@ static void fill_json(float *to, const json_t *line, const char *key, const Shel
     }
 }
 
-static void add_line(
-        struct dp_history *history, const char *text, size_t size, const Shelflife__Status__Run *run)
+static void add_line(struct dp_trail *trail, const char *text, size_t size, const Shelflife__Status__Run *run)
 {
     json_t *line = json_loadb(text, size, 0, NULL);
     const char *kind = json_string_value(json_object_get(line, "kind"));
     if (kind != NULL && strcmp(kind, "step") == 0) {
-        struct dp_history_step entry = {.step = json_integer_value(json_object_get(line, "step"))};
-        fill_json(entry.values[DP_HISTORY_LOSS], line, "loss", run);
-        fill_json(entry.values[DP_HISTORY_RATIO], line, "ratio", run);
-        fill_json(entry.values[DP_HISTORY_COEFFICIENT], line, "coefficient", run);
-        add_step(history, &entry);
+        struct dp_trail_step entry = {.step = json_integer_value(json_object_get(line, "step"))};
+        fill_json(entry.values[DP_TRAIL_LOSS], line, "loss", run);
+        fill_json(entry.values[DP_TRAIL_RATIO], line, "ratio", run);
+        fill_json(entry.values[DP_TRAIL_COEFFICIENT], line, "coefficient", run);
+        add_step(trail, &entry);
     }
     json_decref(line);
 }
 
-void dp_history_read(struct dp_history *history, const char *path, const Shelflife__Status__Run *run)
+void dp_trail_read(struct dp_trail *trail, const char *path, const Shelflife__Status__Run *run)
 {
     int64_t size = sl_file_size(path);
     SL_AUTO_CLOSE int fd = size > 0 ? open(path, O_RDONLY | O_CLOEXEC) : -1;
-    int64_t taken = size < DP_HISTORY_TAIL ? size : DP_HISTORY_TAIL;
+    int64_t taken = size < DP_TRAIL_TAIL ? size : DP_TRAIL_TAIL;
     if (fd < 0)
         return;
     SL_AUTO_FREE char *text = sl_alloc((size_t)taken, 1);
@@ -99,13 +98,13 @@ void dp_history_read(struct dp_history *history, const char *path, const Shelfli
         at = line != NULL ? line + 1 : end;
     }
     for (const char *line; at < end && (line = memchr(at, '\n', (size_t)(end - at))) != NULL; at = line + 1)
-        add_line(history, at, (size_t)(line - at), run);
+        add_line(trail, at, (size_t)(line - at), run);
 }
 
 /* ---- curves ---- */
 
-void dp_history_curve(
-        const struct dp_history *h, enum dp_history_kind kind, int branch, int places, double *ret_values)
+void dp_trail_curve(
+        const struct dp_trail *h, enum dp_trail_kind kind, int branch, int places, double *ret_values)
 {
     for (int p = 0; p < places; p++)
         ret_values[p] = NAN;
@@ -128,8 +127,8 @@ void dp_history_curve(
     }
 }
 
-bool dp_history_range(const struct dp_history *h, enum dp_history_kind kind, int branches, double *ret_low,
-        double *ret_high)
+bool dp_trail_range(
+        const struct dp_trail *h, enum dp_trail_kind kind, int branches, double *ret_low, double *ret_high)
 {
     double low = INFINITY, high = -INFINITY;
     for (int i = 0; i < h->count; i++)

@@ -1,0 +1,413 @@
+/* The web server: see gateway.h. */
+#include "deploy/dashboard/gateway.h"
+
+#include "common/clock.h"
+#include "common/memory.h"
+#include "common/text.h"
+#include "deploy/dashboard/assets.h"
+#include "deploy/dashboard/deadlines.h"
+#include "deploy/dashboard/guard.h"
+#include "deploy/dashboard/listener.h"
+
+#include <microhttpd.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define ANSWER_MAX ((size_t)16 << 20)
+#define REQUEST_MAX ((size_t)16 << 10)
+#define IDLE_S 15
+#define SEND_BYTES                                                                                           \
+    (256 << 10) /* that the kernel keeps for one who does not read; by itself it would go to megabytes */
+
+struct dp_gateway {
+    struct MHD_Daemon *daemon;
+    struct dp_deadlines *deadlines;
+    struct dp_feed *feed;
+    struct dp_hub *hub;
+    char *token, *allow_host;
+    char url[DP_URL_MAX];
+};
+
+typedef struct MHD_Connection connection_t;
+typedef struct MHD_Response response_t;
+
+/* ---- answers ---- */
+
+/* Every answer says the same to the browser: nothing from elsewhere, nothing guessed, nothing for other pages to read or frame. */
+static void put_headers(response_t *response, const char *type, const char *cache)
+{
+    static const char *const always[][2] = {
+            {"X-Content-Type-Options", "nosniff"},
+            {"Referrer-Policy", "no-referrer"},
+            {"Cross-Origin-Resource-Policy", "same-origin"},
+            {"Cross-Origin-Opener-Policy", "same-origin"},
+            {"X-Frame-Options", "DENY"},
+            {"Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; img-src "
+                                        "'self'; connect-src 'self'; "
+                                        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"},
+    };
+    for (size_t i = 0; i < sizeof(always) / sizeof(always[0]); i++)
+        (void)MHD_add_response_header(response, always[i][0], always[i][1]);
+    (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, type);
+    (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, cache);
+}
+
+static enum MHD_Result send_response(connection_t *connection, unsigned code, response_t *response)
+{
+    if (response == NULL)
+        return MHD_NO; /* out of memory: the connection is closed */
+    enum MHD_Result result = MHD_queue_response(connection, code, response);
+    MHD_destroy_response(response);
+    return result;
+}
+
+static response_t *copy_response(const char *bytes, size_t size)
+{
+    return MHD_create_response_from_buffer(size, (void *)(uintptr_t)bytes, MHD_RESPMEM_MUST_COPY);
+}
+
+static enum MHD_Result send_text(connection_t *connection, unsigned code, const char *text)
+{
+    response_t *response = copy_response(text, strlen(text));
+    if (response != NULL) {
+        put_headers(response, "text/plain; charset=utf-8", "no-store");
+        if (code == MHD_HTTP_UNAUTHORIZED)
+            (void)MHD_add_response_header(
+                    response, MHD_HTTP_HEADER_WWW_AUTHENTICATE, "Bearer realm=\"shelflife\"");
+        if (code == MHD_HTTP_METHOD_NOT_ALLOWED)
+            (void)MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, "GET, HEAD");
+        if (code != MHD_HTTP_OK)
+            (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
+    }
+    return send_response(connection, code, response);
+}
+
+static enum MHD_Result send_json(connection_t *connection, struct sl_json *json)
+{
+    const char *text = NULL;
+    size_t size = 0;
+    if (sl_json_finish(json, &text, &size, NULL) != SL_OK)
+        return send_text(connection, MHD_HTTP_INTERNAL_SERVER_ERROR, "the answer is too large\n");
+    response_t *response = copy_response(text, size);
+    if (response != NULL)
+        put_headers(response, "application/json", "no-store");
+    return send_response(connection, MHD_HTTP_OK, response);
+}
+
+static enum MHD_Result send_asset(connection_t *connection, const struct dp_asset *asset)
+{
+    const char *known =
+            MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_IF_NONE_MATCH);
+    bool fresh = known != NULL && strcmp(known, asset->etag) == 0;
+    response_t *response = MHD_create_response_from_buffer(
+            fresh ? 0 : asset->size, (void *)(uintptr_t)asset->bytes, MHD_RESPMEM_PERSISTENT);
+    if (response != NULL) {
+        put_headers(response, asset->type, "no-cache");
+        (void)MHD_add_response_header(response, MHD_HTTP_HEADER_ETAG, asset->etag);
+    }
+    return send_response(connection, fresh ? MHD_HTTP_NOT_MODIFIED : MHD_HTTP_OK, response);
+}
+
+/* ---- the API ---- */
+
+static const char *argument(connection_t *connection, const char *name)
+{
+    const char *value = MHD_lookup_connection_value(connection, MHD_GET_ARGUMENT_KIND, name);
+    return value == NULL ? "" : value;
+}
+
+static enum MHD_Result answer_runs(struct dp_gateway *gateway, connection_t *connection)
+{
+    SL_AUTO(sl_json_fini) struct sl_json json;
+    sl_json_init(&json, ANSWER_MAX);
+    dp_feed_runs(gateway->feed, &json);
+    return send_json(connection, &json);
+}
+
+static enum MHD_Result no_such_run(connection_t *connection)
+{
+    return send_text(connection, MHD_HTTP_NOT_FOUND, "no such run: /api/runs lists them\n");
+}
+
+static enum MHD_Result answer_of_run(struct dp_gateway *gateway, connection_t *connection,
+        bool (*write)(struct dp_feed *feed, const char *name, struct sl_json *json))
+{
+    SL_AUTO(sl_json_fini) struct sl_json json;
+    sl_json_init(&json, ANSWER_MAX);
+    if (!write(gateway->feed, argument(connection, "run"), &json))
+        return no_such_run(connection);
+    return send_json(connection, &json);
+}
+
+static enum MHD_Result answer_metrics(struct dp_gateway *gateway, connection_t *connection)
+{
+    SL_AUTO(sl_text_fini) struct sl_text text;
+    const char *bytes = NULL;
+    size_t size = 0;
+    sl_text_init(&text, ANSWER_MAX);
+    dp_feed_metrics(gateway->feed, &text);
+    if (sl_text_finish(&text, &bytes, &size, NULL) != SL_OK)
+        return send_text(connection, MHD_HTTP_INTERNAL_SERVER_ERROR, "the answer is too large\n");
+    response_t *response = copy_response(bytes, size);
+    if (response != NULL)
+        put_headers(response, "text/plain; version=0.0.4; charset=utf-8", "no-store");
+    return send_response(connection, MHD_HTTP_OK, response);
+}
+
+static void sleep_connection(void *connection)
+{
+    MHD_suspend_connection(connection);
+}
+
+static void wake_connection(void *connection)
+{
+    MHD_resume_connection(connection);
+}
+
+static const struct dp_stream_calls stream_calls = {.sleep = sleep_connection, .wake = wake_connection};
+
+static ssize_t read_stream(void *stream, uint64_t position, char *bytes, size_t size)
+{
+    (void)position;
+    long got = dp_stream_read(stream, bytes, size);
+    return got < 0 ? MHD_CONTENT_READER_END_OF_STREAM : (ssize_t)got;
+}
+
+static void close_stream(void *stream)
+{
+    dp_stream_close(stream);
+}
+
+static enum MHD_Result answer_events(struct dp_gateway *gateway, connection_t *connection)
+{
+    const char *run = argument(connection, "run");
+    struct dp_stream *stream = NULL;
+    struct sl_error err = {0};
+    if (!dp_feed_has(gateway->feed, run))
+        return no_such_run(connection);
+    if (dp_hub_open(&stream, gateway->hub, run, &stream_calls, connection, &err) != SL_OK)
+        return send_text(connection, MHD_HTTP_SERVICE_UNAVAILABLE, err.text);
+    response_t *response =
+            MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 32 << 10, read_stream, stream, close_stream);
+    if (response == NULL)
+        dp_stream_close(stream);
+    else
+        put_headers(response, "text/event-stream", "no-store");
+    if (response != NULL)
+        (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
+    return send_response(connection, MHD_HTTP_OK, response);
+}
+
+/* ---- who may ask ---- */
+
+static bool has_token(const struct dp_gateway *gateway, connection_t *connection)
+{
+    const char *cookie = MHD_lookup_connection_value(connection, MHD_COOKIE_KIND, DP_COOKIE);
+    return gateway->token == NULL ||
+           dp_guard_bearer(
+                   MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_AUTHORIZATION),
+                   gateway->token) ||
+           (cookie != NULL && dp_guard_equal(gateway->token, cookie));
+}
+
+/* /?token=… with the right token: the cookie, and away from an address that holds a secret. */
+static enum MHD_Result welcome(const struct dp_gateway *gateway, connection_t *connection)
+{
+    char cookie[DP_TOKEN_MAX + 128];
+    response_t *response = copy_response("", 0);
+    if (response != NULL) {
+        (void)snprintf(cookie, sizeof(cookie), "%s=%s; HttpOnly; SameSite=Strict; Path=/", DP_COOKIE,
+                gateway->token);
+        put_headers(response, "text/plain; charset=utf-8", "no-store");
+        (void)MHD_add_response_header(response, MHD_HTTP_HEADER_SET_COOKIE, cookie);
+        (void)MHD_add_response_header(response, MHD_HTTP_HEADER_LOCATION, "/");
+    }
+    return send_response(connection, MHD_HTTP_SEE_OTHER, response);
+}
+
+static enum MHD_Result route(struct dp_gateway *gateway, connection_t *connection, const char *path)
+{
+    const struct dp_asset *asset = dp_asset_find(path);
+    if (asset != NULL)
+        return send_asset(connection, asset);
+    if (strcmp(path, "/api/runs") == 0)
+        return answer_runs(gateway, connection);
+    if (strcmp(path, "/api/status") == 0)
+        return answer_of_run(gateway, connection, dp_feed_status);
+    if (strcmp(path, "/api/history") == 0)
+        return answer_of_run(gateway, connection, dp_feed_history);
+    if (strcmp(path, "/api/events") == 0)
+        return answer_events(gateway, connection);
+    if (strcmp(path, "/metrics") == 0)
+        return answer_metrics(gateway, connection);
+    return send_text(connection, MHD_HTTP_NOT_FOUND, "nothing here: the dashboard is at /\n");
+}
+
+static enum MHD_Result decide(
+        struct dp_gateway *gateway, connection_t *connection, const char *path, const char *method)
+{
+    if (strcmp(method, MHD_HTTP_METHOD_GET) != 0 && strcmp(method, MHD_HTTP_METHOD_HEAD) != 0)
+        return send_text(
+                connection, MHD_HTTP_METHOD_NOT_ALLOWED, "only GET and HEAD: nothing here can be changed\n");
+    const char *host = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_HOST);
+    if (!dp_guard_host(host, gateway->allow_host))
+        return send_text(connection, MHD_HTTP_MISDIRECTED_REQUEST,
+                "this dashboard answers to an IP address or localhost; start it with --allow-host NAME for "
+                "another name\n");
+    const char *given = argument(connection, "token");
+    if (gateway->token != NULL && strcmp(path, "/") == 0 && given[0] != 0 &&
+            dp_guard_equal(gateway->token, given))
+        return welcome(gateway, connection);
+    if (!has_token(gateway, connection))
+        return send_text(connection, MHD_HTTP_UNAUTHORIZED,
+                "this dashboard wants a token: open /?token=TOKEN once, or send Authorization: Bearer "
+                "TOKEN\n");
+    return route(gateway, connection, path);
+}
+
+/* ---- libmicrohttpd's calls ---- */
+
+/* The slot of the connection's deadline, kept as 1 + slot in its own pointer; NULL for none. */
+static int slot_of(connection_t *connection)
+{
+    const union MHD_ConnectionInfo *info =
+            MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    return info == NULL || info->socket_context == NULL ? -1 : (int)(intptr_t)info->socket_context - 1;
+}
+
+static enum MHD_Result on_request(void *context, connection_t *connection, const char *path,
+        const char *method, const char *version, const char *body, size_t *body_size, void **state)
+{
+    struct dp_gateway *gateway = context;
+    (void)version;
+    (void)body;
+    if (*state == NULL) { /* the headers are there */
+        *state = gateway;
+        dp_deadlines_answering(gateway->deadlines, slot_of(connection));
+        const char *length =
+                MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_LENGTH);
+        const char *coded =
+                MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_TRANSFER_ENCODING);
+        if ((length != NULL && strcmp(length, "0") != 0) || coded != NULL)
+            return send_text(connection, MHD_HTTP_CONTENT_TOO_LARGE, "no request here has a body\n");
+        return MHD_YES;
+    }
+    if (*body_size != 0)
+        return MHD_NO;
+    return decide(gateway, connection, path, method);
+}
+
+static void on_completed(
+        void *context, connection_t *connection, void **state, enum MHD_RequestTerminationCode code)
+{
+    struct dp_gateway *gateway = context;
+    (void)state;
+    (void)code;
+    dp_deadlines_waiting(gateway->deadlines, slot_of(connection), sl_clock_monotonic_us());
+}
+
+static void on_connection(
+        void *context, connection_t *connection, void **state, enum MHD_ConnectionNotificationCode code)
+{
+    struct dp_gateway *gateway = context;
+    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+        const union MHD_ConnectionInfo *info =
+                MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+        int slot = info == NULL
+                           ? -1
+                           : dp_deadlines_open(gateway->deadlines, info->connect_fd, sl_clock_monotonic_us());
+        *state = (void *)(intptr_t)(slot + 1);
+        int send_bytes = SEND_BYTES;
+        if (info != NULL)
+            (void)setsockopt(info->connect_fd, SOL_SOCKET, SO_SNDBUF, &send_bytes, sizeof(send_bytes));
+    } else {
+        dp_deadlines_close(gateway->deadlines, (int)(intptr_t)*state - 1);
+        *state = NULL;
+    }
+}
+
+static void be_silent(void *context, const char *format, va_list arguments)
+{
+    (void)context; /* what peers do wrong is no news; what goes wrong at the start is told by MHD_start_daemon's result */
+    (void)format;
+    (void)arguments;
+}
+
+static enum sl_status start(struct dp_gateway *gateway, int fd, struct sl_error *err)
+{
+    unsigned flags =
+            MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_POLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
+    gateway->daemon = MHD_start_daemon(flags, 0, NULL, NULL, on_request, gateway, MHD_OPTION_EXTERNAL_LOGGER,
+            be_silent, NULL, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
+            (unsigned)DP_CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_S,
+            MHD_OPTION_CONNECTION_MEMORY_LIMIT, REQUEST_MAX, MHD_OPTION_NOTIFY_COMPLETED, on_completed,
+            gateway, MHD_OPTION_NOTIFY_CONNECTION, on_connection, gateway, MHD_OPTION_STRICT_FOR_CLIENT, 1,
+            MHD_OPTION_END);
+    return gateway->daemon != NULL
+                   ? SL_OK
+                   : sl_fail(err, SL_FAILED, "cannot start the web server on %s", gateway->url);
+}
+
+enum sl_status dp_gateway_create(struct dp_gateway **ret_gateway, const struct dp_gateway_options *options,
+        struct dp_feed *feed, struct dp_hub *hub, struct sl_error *err)
+{
+    struct dp_gateway *gateway = sl_alloc(1, sizeof(*gateway));
+    if (gateway == NULL)
+        return sl_fail(err, SL_NO_MEMORY, "out of memory for the web server");
+    gateway->feed = feed;
+    gateway->hub = hub;
+    gateway->token = options->token == NULL ? NULL : sl_strdup(options->token);
+    gateway->allow_host = options->allow_host == NULL ? NULL : sl_strdup(options->allow_host);
+    SL_AUTO_CLOSE int fd = -1;
+    bool loopback = true;
+    enum sl_status status = SL_OK;
+    if ((options->token != NULL && gateway->token == NULL) ||
+            (options->allow_host != NULL && gateway->allow_host == NULL))
+        status = sl_fail(err, SL_NO_MEMORY, "out of memory for the web server");
+    if (status == SL_OK)
+        status = dp_deadlines_create(&gateway->deadlines, err);
+    if (status == SL_OK)
+        status = dp_listen(&fd, gateway->url, &loopback, options->bind, err);
+    if (status == SL_OK && !loopback && options->token == NULL)
+        status = sl_fail(err, SL_USAGE,
+                "--bind %s can be reached from other machines: give --token-file FILE, or bind to 127.0.0.1 "
+                "and come through ssh",
+                options->bind);
+    if (status == SL_OK)
+        status = start(gateway, fd, err);
+    if (status != SL_OK) {
+        dp_gateway_destroy(gateway);
+        return status;
+    }
+    fd = -1; /* libmicrohttpd's now */
+    *ret_gateway = gateway;
+    return SL_OK;
+}
+
+void dp_gateway_destroy(struct dp_gateway *gateway)
+{
+    if (gateway == NULL)
+        return;
+    dp_hub_stop(gateway->hub); /* a suspended connection would never end */
+    if (gateway->daemon != NULL)
+        MHD_stop_daemon(gateway->daemon);
+    dp_deadlines_destroy(gateway->deadlines);
+    if (gateway->token != NULL)
+        explicit_bzero(gateway->token, strlen(gateway->token));
+    sl_free(gateway->token);
+    sl_free(gateway->allow_host);
+    sl_free(gateway);
+}
+
+void dp_gateway_look(struct dp_gateway *gateway)
+{
+    (void)dp_deadlines_expire(gateway->deadlines, sl_clock_monotonic_us());
+}
+
+const char *dp_gateway_url(const struct dp_gateway *gateway)
+{
+    return gateway->url;
+}
