@@ -192,7 +192,8 @@ struct sl_message *sl_link_take_early(struct sl_link *link)
 
 void sl_link_go_back(struct sl_link *link)
 {
-    link->cursor = link->base;
+    if (!sl_mutant("links: nothing is sent again"))
+        link->cursor = link->base;
     link->flight_size = 0;
     link->resend_at = SL_LINK_NEVER;
     link->probing = true;
@@ -248,7 +249,7 @@ bool sl_link_tick(struct sl_link *link, const struct sl_links_options *options, 
         link->ack_at = SL_LINK_NEVER;
         link->heartbeat_at = now_us + options->heartbeat_us;
     }
-    if (link->cursor > link->base && link->resend_at <= now_us && !sl_mutant("links: nothing is sent again")) {
+    if (link->cursor > link->base && link->resend_at <= now_us) {
         sl_link_go_back(link);
         link->interval_us = earlier(2 * link->interval_us, BACK_OFF_MAX * options->resend_us);
     }

@@ -475,7 +475,6 @@ static enum sl_status take_known(struct sl_links *links, struct sl_link *link, s
     bool same = link->incarnation == 0 || m->incarnation == link->incarnation;
     if (!same && !link->opened)
         return SL_OK;
-    same = same || sl_mutant("links: a restart is not noticed");
     if (m->kind == SL_MESSAGE_RESET) {
         end_because(links, link, false, "it does not know us any more: it was started again or gave us up");
         return SL_OK;

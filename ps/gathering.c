@@ -31,7 +31,8 @@ void ps_coordinator_on_saved(struct ps_coordinator *c, int rank, const struct sl
         return;
     c->block_saved[m->block] = 1;
     ps_coordinator_add_action(c, PS_ACTION_SAVED_BLOCK);
-    if (--c->blocks_missing == (sl_mutant("coordinator: a snapshot is written before all blocks are in") ? 1 : 0))
+    if (--c->blocks_missing ==
+            (sl_mutant("coordinator: a snapshot is written before all blocks are in") ? 1 : 0))
         ps_coordinator_add_action(c, PS_ACTION_SNAPSHOT_WRITE);
 }
 

@@ -278,7 +278,9 @@ static enum sl_status roll_back(struct ps_coordinator *c, const char *why, struc
     c->cluster += !sl_mutant("coordinator: a rollback keeps the mark");
     c->snapshot_wanted = false;
     c->snapshot_best = false;
-    if (!c->stopping && !sl_mutant("coordinator: the end survives a rollback")) { /* what seemed to be the end is ahead again */
+    if (!c->stopping &&
+            !sl_mutant(
+                    "coordinator: the end survives a rollback")) { /* what seemed to be the end is ahead again */
         c->finish_after_save = false;
         c->finish_status = SL_OK;
         c->finish_text[0] = 0;

@@ -131,9 +131,9 @@ enum sl_status ps_coordinator_commit_whole_steps(struct ps_coordinator *c, struc
             struct ps_open_step *step = &c->steps[i];
             if (step->open && !step->committing && is_whole(step) &&
                     (step->reduced_count == c->roster.server_count ||
-                            (step->reduced_count > 0 && sl_mutant("coordinator: commits without all servers"))) &&
-                    within_staleness(c, step) &&
-                    (next == NULL || is_older(step, next)))
+                            (step->reduced_count > 0 &&
+                                    sl_mutant("coordinator: commits without all servers"))) &&
+                    within_staleness(c, step) && (next == NULL || is_older(step, next)))
                 next = step;
         }
         if (next == NULL)
@@ -186,10 +186,12 @@ enum sl_status ps_coordinator_on_stats(
 {
     struct ps_worker *worker = &c->roster.workers[w];
     int at = c->state == STATE_TRAINING ? find_step(c, m->step) : -1;
-    if (at < 0 && c->state == STATE_TRAINING && sl_mutant("coordinator: late statistics count for the next step"))
+    if (at < 0 && c->state == STATE_TRAINING &&
+            sl_mutant("coordinator: late statistics count for the next step"))
         at = worker->run.at;
     if (at < 0 || worker->run.at != at || worker->run.phase != m->phase || m->slots != c->steps[at].units ||
-            m->version < c->steps[at].base)
+            (m->version < c->steps[at].base &&
+                    !sl_mutant("coordinator: late statistics count for the next step")))
         return SL_OK;
     struct ps_open_step *step = &c->steps[at];
     uint32_t begin = sl_tree_begin(m->node), end = sl_tree_end(step->units, m->node);
@@ -250,7 +252,7 @@ enum sl_status ps_coordinator_on_applied(
     step->applied[rank] = 1;
     server->version = m->version;
     server->update_seconds = (double)(c->now_us - server->commit_us) * 1e-6;
-    if (++step->applied_count < c->roster.server_count && !sl_mutant("coordinator: one APPLIED is enough"))
+    if (++step->applied_count < c->roster.server_count)
         return SL_OK;
     assert(step->version == c->training.step + 1); /* no server's versions leave one out */
     step->open = false;

@@ -63,7 +63,8 @@ static void begin_lineage(struct sim_world *w, uint64_t mark, int64_t version)
 }
 
 /* Where a lineage begins, it must be what an earlier one had there: what was saved is what is loaded. */
-static void check_origin(struct sim_world *w, const struct sim_lineage *l, int block, const struct ps_block_state *state)
+static void check_origin(
+        struct sim_world *w, const struct sim_lineage *l, int block, const struct ps_block_state *state)
 {
     for (int i = w->check.lineage_count - 1; i >= 0; i--) {
         const struct sim_lineage *old = &w->check.lineages[i];
@@ -73,7 +74,8 @@ static void check_origin(struct sim_world *w, const struct sim_lineage *l, int b
             return;
     }
     if (l->version > 0)
-        sim_fail(w, "block %d is loaded at version %" PRId64 " with bits that no earlier run had there", block, l->version);
+        sim_fail(w, "block %d is loaded at version %" PRId64 " with bits that no earlier run had there",
+                block, l->version);
 }
 
 void sim_check_load(struct sim_world *w, uint64_t mark, const struct sl_message *load)
@@ -87,11 +89,15 @@ void sim_check_load(struct sim_world *w, uint64_t mark, const struct sl_message 
         l = find_lineage(w, mark);
     }
     if (l->begin != load->version || l->version != load->version) {
-        sim_fail(w, "block %d is loaded at version %" PRId64 " into a run that began at %" PRId64 " and stands at %" PRId64, block, load->version, l->begin, l->version);
+        sim_fail(w,
+                "block %d is loaded at version %" PRId64 " into a run that began at %" PRId64
+                " and stands at %" PRId64,
+                block, load->version, l->begin, l->version);
         return;
     }
     if (model->known && !model->whole_numbers) {
-        if (sim_hash_params(model, block, load->frames[0].data) != l->params_hash[place(w, l->version, block)])
+        if (sim_hash_params(model, block, load->frames[0].data) !=
+                l->params_hash[place(w, l->version, block)])
             sim_fail(w, "block %d is loaded with wrong bits at version %" PRId64, block, l->version);
         return;
     }
@@ -134,7 +140,8 @@ static void update_shadow(struct sim_world *w, struct sim_lineage *l, const stru
     SL_AUTO_FREE float *grads = sl_alloc_aligned(SL_TAGS * layout->count, sizeof(float));
     assert(grads != NULL);
     struct sl_step_stats stats;
-    sim_model_node(w->model, w->model->initial, commit->step, sl_tree_root(sim_model_slots(w->model, commit->step)), grads, &stats);
+    sim_model_node(w->model, w->model->initial, commit->step,
+            sl_tree_root(sim_model_slots(w->model, commit->step)), grads, &stats);
     for (int b = 0; b < layout->block_count; b++) {
         const struct sl_block *block = &layout->blocks[b];
         struct sl_error err = {0};
@@ -155,12 +162,16 @@ static void check_commit_facts(struct sim_world *w, const struct sl_message *m)
     if (!w->model->known)
         return;
     const struct sl_commit *fact = &w->model->facts[m->step].commit;
-    bool same = w->model->whole_numbers ? m->commit.inverse_weight == fact->inverse_weight && m->commit.clip == fact->clip
-                                        : same_commit(&m->commit, fact);
+    bool same = w->model->whole_numbers
+                        ? m->commit.inverse_weight == fact->inverse_weight && m->commit.clip == fact->clip
+                        : same_commit(&m->commit, fact);
     if (!same)
-        sim_fail(w, "step %" PRId64 " is committed with weight %.17g clip %.17g rate %.17g k %.17g %.17g, the undisturbed run had %.17g %.17g %.17g %.17g %.17g", m->step,
-                m->commit.inverse_weight, m->commit.clip, m->commit.rate, m->commit.coefficient[0], m->commit.coefficient[1], fact->inverse_weight, fact->clip,
-                fact->rate, fact->coefficient[0], fact->coefficient[1]);
+        sim_fail(w,
+                "step %" PRId64 " is committed with weight %.17g clip %.17g rate %.17g k %.17g %.17g, the "
+                                "undisturbed run had %.17g %.17g %.17g %.17g %.17g",
+                m->step, m->commit.inverse_weight, m->commit.clip, m->commit.rate, m->commit.coefficient[0],
+                m->commit.coefficient[1], fact->inverse_weight, fact->clip, fact->rate, fact->coefficient[0],
+                fact->coefficient[1]);
 }
 
 static int rank_of(const struct sim_world *w, struct sl_address to)
@@ -180,7 +191,8 @@ static void on_commit(struct sim_world *w, struct sl_address to, const struct sl
     }
     int64_t before = m->version - 1;
     if (before < l->begin || before > l->version || (before == l->version && l->stepped[m->step])) {
-        sim_fail(w, "step %" PRId64 " is committed to version %" PRId64 ": the run stands at %" PRId64 "%s", m->step, m->version, l->version,
+        sim_fail(w, "step %" PRId64 " is committed to version %" PRId64 ": the run stands at %" PRId64 "%s",
+                m->step, m->version, l->version,
                 l->stepped[m->step] ? ", and the step was committed before" : "");
         return;
     }
@@ -197,8 +209,10 @@ static void on_commit(struct sim_world *w, struct sl_address to, const struct sl
             l->version++;
     }
     if (update->step != m->step || !same_commit(&update->commit, &m->commit))
-        sim_fail(w, "version %" PRId64 ": a server is told step %" PRId64 " with k %.17g, another one step %" PRId64 " with k %.17g", m->version, m->step,
-                m->commit.coefficient[0], update->step, update->commit.coefficient[0]);
+        sim_fail(w,
+                "version %" PRId64 ": a server is told step %" PRId64
+                " with k %.17g, another one step %" PRId64 " with k %.17g",
+                m->version, m->step, m->commit.coefficient[0], update->step, update->commit.coefficient[0]);
     int rank = rank_of(w, to);
     if (rank >= 0 && rank < 64) {
         if ((update->told >> rank & 1) != 0)
@@ -207,7 +221,8 @@ static void on_commit(struct sim_world *w, struct sl_address to, const struct sl
     }
 }
 
-void sim_check_sent(struct sim_world *w, struct sim_process *p, struct sl_address to, const struct sl_message *m)
+void sim_check_sent(
+        struct sim_world *w, struct sim_process *p, struct sl_address to, const struct sl_message *m)
 {
     (void)p;
     if (m->kind == SL_MESSAGE_COMMIT)
@@ -222,7 +237,8 @@ void sim_check_server(struct sim_world *w, struct sim_process *p)
     if (version == p->checked_version || w->failure[0] != 0)
         return;
     if (version < p->checked_version || (p->checked_version >= 0 && version != p->checked_version + 1)) {
-        sim_fail(w, "server %u went from version %" PRId64 " to %" PRId64, p->rank, p->checked_version, version);
+        sim_fail(w, "server %u went from version %" PRId64 " to %" PRId64, p->rank, p->checked_version,
+                version);
         return;
     }
     struct sim_lineage *l = find_lineage(w, p->mark);
@@ -235,7 +251,8 @@ void sim_check_server(struct sim_world *w, struct sim_process *p)
         if (!ps_table_owns(p->table, b))
             continue;
         struct ps_block_state state = ps_table_capture(p->table, b);
-        uint64_t hash = sim_hash_state(w->model, b, &state), params = sim_hash_params(w->model, b, state.params->data);
+        uint64_t hash = sim_hash_state(w->model, b, &state),
+                 params = sim_hash_params(w->model, b, state.params->data);
         ps_block_state_fini(&state);
         if (w->learn && !w->model->whole_numbers) {
             l->state_hash[place(w, version, b)] = w->model->state_hash[place(w, version, b)] = hash;
@@ -250,7 +267,8 @@ void sim_check_server(struct sim_world *w, struct sim_process *p)
 
 /* ---- which gradients count ---- */
 
-static struct sim_account *find_account(struct sim_world *w, const struct sim_process *p, int64_t step, bool make)
+static struct sim_account *find_account(
+        struct sim_world *w, const struct sim_process *p, int64_t step, bool make)
 {
     struct sim_check *check = &w->check;
     size_t size = (size_t)w->model->layout->block_count * (size_t)w->config.batch.slots;
@@ -263,11 +281,13 @@ static struct sim_account *find_account(struct sim_world *w, const struct sim_pr
         return NULL;
     struct sim_account *free_one = NULL;
     for (int i = 0; i < check->account_count && free_one == NULL; i++) /* of a life or run that is over */
-        if (w->processes[check->accounts[i].process].life != check->accounts[i].life || check->accounts[i].mark != w->processes[check->accounts[i].process].mark)
+        if (w->processes[check->accounts[i].process].life != check->accounts[i].life ||
+                check->accounts[i].mark != w->processes[check->accounts[i].process].mark)
             free_one = &check->accounts[i];
     if (free_one == NULL && check->account_count == check->account_capacity) {
         check->account_capacity = check->account_capacity == 0 ? 8 : 2 * check->account_capacity;
-        check->accounts = sl_realloc(check->accounts, (size_t)check->account_capacity, sizeof(*check->accounts));
+        check->accounts =
+                sl_realloc(check->accounts, (size_t)check->account_capacity, sizeof(*check->accounts));
         assert(check->accounts != NULL);
     }
     if (free_one == NULL) {
@@ -284,20 +304,21 @@ static struct sim_account *find_account(struct sim_world *w, const struct sim_pr
     return free_one;
 }
 
-static bool is_acknowledged(const struct sl_outbox *answers, struct sl_address from, const struct sl_message *push)
+static bool is_acknowledged(
+        const struct sl_outbox *answers, struct sl_address from, const struct sl_message *push)
 {
     for (int i = 0; i < answers->count; i++) {
         const struct sl_message *m = answers->items[i].message;
-        if (m->kind == SL_MESSAGE_ACK && sl_address_equal(answers->items[i].to, from) && m->block == push->block && m->step == push->step &&
-                sl_tree_equal(m->node, push->node))
+        if (m->kind == SL_MESSAGE_ACK && sl_address_equal(answers->items[i].to, from) &&
+                m->block == push->block && m->step == push->step && sl_tree_equal(m->node, push->node))
             return true;
     }
     return false;
 }
 
 /* By the rule of ps/reduction.h: the first one that covers some slot anew counts, and takes the place of narrower ones below it. */
-void sim_check_pushed(struct sim_world *w, struct sim_process *p, struct sl_address from, const struct sl_message *push, const struct sl_buffer *gradients,
-        const struct sl_outbox *answers)
+void sim_check_pushed(struct sim_world *w, struct sim_process *p, struct sl_address from,
+        const struct sl_message *push, const struct sl_buffer *gradients, const struct sl_outbox *answers)
 {
     struct sim_lineage *l = find_lineage(w, p->mark);
     if (l == NULL || !is_acknowledged(answers, from, push))
@@ -308,14 +329,18 @@ void sim_check_pushed(struct sim_world *w, struct sim_process *p, struct sl_addr
     if (push->step < l->begin)
         return;
     struct sim_origin origin;
-    memcpy(&origin, (const char *)gradients->data + SL_TAGS * w->model->layout->count * sizeof(float), sizeof(origin));
+    memcpy(&origin, (const char *)gradients->data + SL_TAGS * w->model->layout->count * sizeof(float),
+            sizeof(origin));
     if (origin.mark != p->mark || origin.step != push->step) {
-        sim_fail(w, "server %u counts gradients of step %" PRId64 " of mark %" PRIx64 " for step %" PRId64 " of mark %" PRIx64, p->rank, origin.step, origin.mark,
-                push->step, p->mark);
+        sim_fail(w,
+                "server %u counts gradients of step %" PRId64 " of mark %" PRIx64 " for step %" PRId64
+                " of mark %" PRIx64,
+                p->rank, origin.step, origin.mark, push->step, p->mark);
         return;
     }
     struct sim_account *account = find_account(w, p, push->step, true);
-    uint32_t slots = sim_model_slots(w->model, push->step), begin = sl_tree_begin(push->node), end = sl_tree_end(slots, push->node);
+    uint32_t slots = sim_model_slots(w->model, push->step), begin = sl_tree_begin(push->node),
+             end = sl_tree_end(slots, push->node);
     int64_t *base = account->base + (size_t)push->block * (size_t)w->config.batch.slots;
     bool counts = false;
     for (uint32_t s = begin; s < end; s++)
@@ -343,20 +368,25 @@ void sim_check_committing(struct sim_world *w, struct sim_process *p, const stru
         return; /* dropped, or else its version is found wrong */
     struct sim_account *account = find_account(w, p, commit->step, false);
     if (account == NULL) {
-        sim_fail(w, "server %u is told to commit step %" PRId64 ", of which it has nothing", p->rank, commit->step);
+        sim_fail(w, "server %u is told to commit step %" PRId64 ", of which it has nothing", p->rank,
+                commit->step);
         return;
     }
     uint32_t slots = sim_model_slots(w->model, commit->step);
     for (int b = 0; b < w->model->layout->block_count; b++) {
         for (uint32_t s = 0; s < slots && ps_table_owns(p->table, b); s++) {
-            int64_t base = account->base[(size_t)b * (size_t)w->config.batch.slots + s], age = commit->version - 1 - base;
+            int64_t base = account->base[(size_t)b * (size_t)w->config.batch.slots + s],
+                    age = commit->version - 1 - base;
             if (base < 0) {
-                sim_fail(w, "server %u commits step %" PRId64 " without slot %u of block %d", p->rank, commit->step, s, b);
+                sim_fail(w, "server %u commits step %" PRId64 " without slot %u of block %d", p->rank,
+                        commit->step, s, b);
                 return;
             }
             if (age > bound(w) || age < 0) {
-                sim_fail(w, "server %u commits step %" PRId64 " to version %" PRId64 " with slot %u of block %d computed on version %" PRId64 ": %" PRId64 " updates old", p->rank,
-                        commit->step, commit->version, s, b, base, age);
+                sim_fail(w,
+                        "server %u commits step %" PRId64 " to version %" PRId64
+                        " with slot %u of block %d computed on version %" PRId64 ": %" PRId64 " updates old",
+                        p->rank, commit->step, commit->version, s, b, base, age);
                 return;
             }
             if (age > w->check.stalest)
@@ -405,7 +435,8 @@ static struct sim_window *window(struct sim_process *p, struct sl_address peer)
     return &p->windows[p->window_count++];
 }
 
-void sim_check_arrived(struct sim_world *w, struct sim_process *p, struct sl_address from, const struct sl_message *m)
+void sim_check_arrived(
+        struct sim_world *w, struct sim_process *p, struct sl_address from, const struct sl_message *m)
 {
     if (w->measure || m->peer != p->incarnation)
         return;
@@ -423,18 +454,22 @@ void sim_check_delivered(struct sim_world *w, struct sim_process *p, const struc
     if (known->delivered == 0)
         known->incarnation = m->incarnation;
     if (m->sequence != known->delivered + 1 || m->incarnation != known->incarnation)
-        sim_fail(w, "process %d is given message %" PRIu64 " of %" PRIx64 " behind message %" PRIu64 " of %" PRIx64, p->index, m->sequence, m->incarnation,
-                known->delivered, known->incarnation);
+        sim_fail(w,
+                "process %d is given message %" PRIu64 " of %" PRIx64 " behind message %" PRIu64
+                " of %" PRIx64,
+                p->index, m->sequence, m->incarnation, known->delivered, known->incarnation);
     known->delivered = m->sequence;
 }
 
-void sim_check_window(struct sim_world *w, struct sim_process *p, struct sl_address to, const struct sl_message *m)
+void sim_check_window(
+        struct sim_world *w, struct sim_process *p, struct sl_address to, const struct sl_message *m)
 {
     if (w->measure || m->sequence <= SL_LINKS_WINDOW_COUNT)
         return;
     uint64_t acknowledged = window(p, to)->acknowledged;
     if (m->sequence > acknowledged + SL_LINKS_WINDOW_COUNT)
-        sim_fail(w, "process %d sends message %" PRIu64 " where only %" PRIu64 " are acknowledged", p->index, m->sequence, acknowledged);
+        sim_fail(w, "process %d sends message %" PRIu64 " where only %" PRIu64 " are acknowledged", p->index,
+                m->sequence, acknowledged);
 }
 
 /* ---- the coordinator's actions ---- */
@@ -464,15 +499,22 @@ void sim_check_step(struct sim_world *w, const struct sim_process *p, const stru
     if (!w->learn && !w->model->known)
         return;
     bool bsp = !w->model->whole_numbers;
-    bool same = record->samples == fact->record.samples && record->samples == sim_model_samples(w->model, step) &&
-                record->norm == fact->record.norm && same_numbers(record->loss, fact->record.loss, SIM_BRANCHES) &&
-                same_numbers(record->accuracy, fact->record.accuracy, SIM_BRANCHES) && same_numbers(record->score, fact->record.score, SIM_MODALITIES);
+    bool same = record->samples == fact->record.samples &&
+                record->samples == sim_model_samples(w->model, step) && record->norm == fact->record.norm &&
+                same_numbers(record->loss, fact->record.loss, SIM_BRANCHES) &&
+                same_numbers(record->accuracy, fact->record.accuracy, SIM_BRANCHES) &&
+                same_numbers(record->score, fact->record.score, SIM_MODALITIES);
     if (bsp)
-        same = same && record->rate == fact->record.rate && same_numbers(record->ratio, fact->record.ratio, SIM_MODALITIES) &&
-               same_numbers(record->coefficient, fact->record.coefficient, SIM_MODALITIES) && same_numbers(record->cosine, fact->record.cosine, SIM_MODALITIES);
+        same = same && record->rate == fact->record.rate &&
+               same_numbers(record->ratio, fact->record.ratio, SIM_MODALITIES) &&
+               same_numbers(record->coefficient, fact->record.coefficient, SIM_MODALITIES) &&
+               same_numbers(record->cosine, fact->record.cosine, SIM_MODALITIES);
     if (!same)
-        sim_fail(w, "the record of step %" PRId64 " differs from the undisturbed run's: samples %" PRId64 " loss %.17g score %.17g norm %.17g, had %" PRId64 " %.17g %.17g %.17g", step,
-                record->samples, record->loss[0], record->score[0], record->norm, fact->record.samples, fact->record.loss[0], fact->record.score[0], fact->record.norm);
+        sim_fail(w,
+                "the record of step %" PRId64 " differs from the undisturbed run's: samples %" PRId64
+                " loss %.17g score %.17g norm %.17g, had %" PRId64 " %.17g %.17g %.17g",
+                step, record->samples, record->loss[0], record->score[0], record->norm, fact->record.samples,
+                fact->record.loss[0], fact->record.score[0], fact->record.norm);
 }
 
 static double expected_loss(struct sim_world *w, struct sim_lineage *l)
@@ -491,20 +533,24 @@ static double expected_loss(struct sim_world *w, struct sim_lineage *l)
     return loss;
 }
 
-void sim_check_validation(struct sim_world *w, const struct sim_process *p, const struct sl_evaluation *evaluation)
+void sim_check_validation(
+        struct sim_world *w, const struct sim_process *p, const struct sl_evaluation *evaluation)
 {
     struct sim_lineage *l = newest_lineage(w);
-    int64_t count = sl_evaluation_count(evaluation, SIM_BRANCHES - 1), step = ps_coordinator_training(p->coordinator)->step;
+    int64_t count = sl_evaluation_count(evaluation, SIM_BRANCHES - 1),
+            step = ps_coordinator_training(p->coordinator)->step;
     double loss = sl_evaluation_metric(evaluation, SIM_BRANCHES - 1, SL_METRIC_LOSS);
     if (l == NULL || count != (int64_t)w->model->validation_count || step != l->version) {
-        sim_fail(w, "a validation of %" PRId64 " samples after step %" PRId64 ", the run stands at %" PRId64, count, step, l == NULL ? -1 : l->version);
+        sim_fail(w, "a validation of %" PRId64 " samples after step %" PRId64 ", the run stands at %" PRId64,
+                count, step, l == NULL ? -1 : l->version);
         return;
     }
     if (w->learn)
         w->model->validation_loss[step] = loss;
     double expected = l->shadow != NULL ? expected_loss(w, l) : w->model->validation_loss[step];
     if (!(loss == expected))
-        sim_fail(w, "the validation after step %" PRId64 " gives a loss of %.17g, not %.17g", step, loss, expected);
+        sim_fail(w, "the validation after step %" PRId64 " gives a loss of %.17g, not %.17g", step, loss,
+                expected);
 }
 
 void sim_check_snapshot(struct sim_world *w, const struct sim_process *p, const struct ps_training *training)
@@ -512,12 +558,14 @@ void sim_check_snapshot(struct sim_world *w, const struct sim_process *p, const 
     (void)p;
     struct sim_lineage *l = newest_lineage(w);
     if (l == NULL || training->step != l->version) {
-        sim_fail(w, "a snapshot of step %" PRId64 " is begun, the run stands at %" PRId64, training->step, l == NULL ? -1 : l->version);
+        sim_fail(w, "a snapshot of step %" PRId64 " is begun, the run stands at %" PRId64, training->step,
+                l == NULL ? -1 : l->version);
         return;
     }
     for (int64_t step = 0; step < w->model->total_steps; step++)
         if (l->stepped[step] != (step < training->step)) {
-            sim_fail(w, "a snapshot of step %" PRId64 " is begun, but step %" PRId64 " is %s", training->step, step, l->stepped[step] ? "in" : "not in");
+            sim_fail(w, "a snapshot of step %" PRId64 " is begun, but step %" PRId64 " is %s", training->step,
+                    step, l->stepped[step] ? "in" : "not in");
             return;
         }
 }
@@ -546,7 +594,8 @@ void sim_check_finished(struct sim_world *w, const struct sim_process *p, enum s
     if (status != SL_OK)
         return;
     if (training->step != w->model->total_steps)
-        sim_fail(w, "training has finished after step %" PRId64 " of %" PRId64, training->step, w->model->total_steps);
+        sim_fail(w, "training has finished after step %" PRId64 " of %" PRId64, training->step,
+                w->model->total_steps);
     else if (w->disk.newest == NULL || w->disk.newest->training.step != w->model->total_steps)
         sim_fail(w, "training has finished well without a snapshot of the end");
 }

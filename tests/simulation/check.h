@@ -59,25 +59,34 @@ void sim_check_fini(struct sim_world *world);
 /* A server gets a block. */
 void sim_check_load(struct sim_world *world, uint64_t mark, const struct sl_message *load);
 /* The coordinator sends something. */
-void sim_check_sent(struct sim_world *world, struct sim_process *process, struct sl_address to, const struct sl_message *message);
+void sim_check_sent(struct sim_world *world, struct sim_process *process, struct sl_address to,
+        const struct sl_message *message);
 /* A server is about to take a message; what comes back goes to sim_check_pushed. */
-void sim_check_pushed(struct sim_world *world, struct sim_process *process, struct sl_address from, const struct sl_message *push,
-        const struct sl_buffer *gradients, const struct sl_outbox *answers);
-void sim_check_committing(struct sim_world *world, struct sim_process *process, const struct sl_message *commit);
+void sim_check_pushed(struct sim_world *world, struct sim_process *process, struct sl_address from,
+        const struct sl_message *push, const struct sl_buffer *gradients, const struct sl_outbox *answers);
+void sim_check_committing(
+        struct sim_world *world, struct sim_process *process, const struct sl_message *commit);
 /* A server has taken an event. */
 void sim_check_server(struct sim_world *world, struct sim_process *process);
 /* sim_check_base finds the version of a worker's parameters; -1 with a failure. */
 int64_t sim_check_base(struct sim_world *world, const struct sim_process *process);
 
 /* What the links deliver is one incarnation's messages, each once, in order. */
-void sim_check_delivered(struct sim_world *world, struct sim_process *process, const struct sl_link_event *event);
+void sim_check_delivered(
+        struct sim_world *world, struct sim_process *process, const struct sl_link_event *event);
 /* Links: what has come in, and what goes out, which is never further ahead of what was acknowledged than a window. */
-void sim_check_arrived(struct sim_world *world, struct sim_process *process, struct sl_address from, const struct sl_message *message);
-void sim_check_window(struct sim_world *world, struct sim_process *process, struct sl_address to, const struct sl_message *message);
+void sim_check_arrived(struct sim_world *world, struct sim_process *process, struct sl_address from,
+        const struct sl_message *message);
+void sim_check_window(struct sim_world *world, struct sim_process *process, struct sl_address to,
+        const struct sl_message *message);
 
 /* The coordinator's actions. */
-void sim_check_step(struct sim_world *world, const struct sim_process *process, const struct ps_step_record *record);
-void sim_check_validation(struct sim_world *world, const struct sim_process *process, const struct sl_evaluation *evaluation);
-void sim_check_snapshot(struct sim_world *world, const struct sim_process *process, const struct ps_training *training);
-void sim_check_saved(struct sim_world *world, const struct sim_process *process, const struct sl_message *saved);
+void sim_check_step(
+        struct sim_world *world, const struct sim_process *process, const struct ps_step_record *record);
+void sim_check_validation(
+        struct sim_world *world, const struct sim_process *process, const struct sl_evaluation *evaluation);
+void sim_check_snapshot(
+        struct sim_world *world, const struct sim_process *process, const struct ps_training *training);
+void sim_check_saved(
+        struct sim_world *world, const struct sim_process *process, const struct sl_message *saved);
 void sim_check_finished(struct sim_world *world, const struct sim_process *process, enum sl_status status);

@@ -35,7 +35,8 @@ void sim_disk_begin(struct sim_disk *disk, const struct ps_training *training)
     disk->gathering = sl_alloc(1, sizeof(*disk->gathering));
     assert(disk->gathering != NULL);
     disk->gathering->training = *training;
-    disk->gathering->blocks = sl_alloc((size_t)disk->model->layout->block_count, sizeof(struct ps_block_state));
+    disk->gathering->blocks =
+            sl_alloc((size_t)disk->model->layout->block_count, sizeof(struct ps_block_state));
     assert(disk->gathering->blocks != NULL);
 }
 

@@ -11,19 +11,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char usage[] = "usage: simulate [--seeds N] [--from S] [--jobs J] [--workers W] [--servers S] [--trace]\n"
-                            "       simulate --scale [--workers W] [--servers S]\n"
-                            "       simulate --mutants [--seeds N]      (where the cores were built with deliberate faults)\n"
-                            "\n"
-                            "Runs the real cores of coordinator, servers and workers in a virtual world in which messages are lost, doubled\n"
-                            "and late, processes crash, sleep and come back, and the disk fails. Each seed is another world.\n"
-                            "  --seeds N     how many (100)\n"
-                            "  --from S      the first one (1)\n"
-                            "  --jobs J      processes (1)\n"
-                            "  --workers W, --servers S   instead of what seeds decide\n"
-                            "  --trace       everything that happens, on standard error; with one seed\n"
-                            "  --scale       an undisturbed step of 1,000 workers and 50 servers, measured\n"
-                            "exit code: 0 all promises were kept, 1 one was broken, 2 wrong usage\n";
+static const char usage[] =
+        "usage: simulate [--seeds N] [--from S] [--jobs J] [--workers W] [--servers S] [--trace]\n"
+        "       simulate --scale [--workers W] [--servers S]\n"
+        "       simulate --mutants [--seeds N]      (where the cores were built with deliberate faults)\n"
+        "\n"
+        "Runs the real cores of coordinator, servers and workers in a virtual world in which messages are "
+        "lost, doubled\n"
+        "and late, processes crash, sleep and come back, and the disk fails. Each seed is another world.\n"
+        "  --seeds N     how many (100)\n"
+        "  --from S      the first one (1)\n"
+        "  --jobs J      processes (1)\n"
+        "  --workers W, --servers S   instead of what seeds decide\n"
+        "  --trace       everything that happens, on standard error; with one seed\n"
+        "  --scale       an undisturbed step of 1,000 workers and 50 servers, measured\n"
+        "exit code: 0 all promises were kept, 1 one was broken, 2 wrong usage\n";
 
 static bool take_number(int argc, char **argv, int *at, uint64_t *ret_number)
 {

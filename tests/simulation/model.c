@@ -170,7 +170,8 @@ uint32_t sim_model_units(const struct sim_model *model)
 /* A number of (step, slot, place): the same wherever and whenever it is drawn. */
 static uint64_t number(int64_t step, uint32_t slot, uint64_t place)
 {
-    return sim_mix((((uint64_t)step << 40) ^ ((uint64_t)slot << 24) ^ place) * 0x9e3779b97f4a7c15U + 0x51ed270b);
+    return sim_mix(
+            (((uint64_t)step << 40) ^ ((uint64_t)slot << 24) ^ place) * 0x9e3779b97f4a7c15U + 0x51ed270b);
 }
 
 static double fraction(int64_t step, uint32_t slot, uint64_t place)
@@ -191,7 +192,8 @@ static void leaf(const struct sim_model *model, const float *params, int64_t ste
         }
     }
     int samples = sl_plan_chunk(model->plan, step, slot).count;
-    *stats = (struct sl_step_stats){.count = samples, .weight_sum = samples * (0.5 + fraction(step, slot, 1 << 20))};
+    *stats = (struct sl_step_stats){
+            .count = samples, .weight_sum = samples * (0.5 + fraction(step, slot, 1 << 20))};
     for (int b = 0; b < SIM_BRANCHES; b++)
         stats->loss[b] = 1.0 + fraction(step, slot, (uint64_t)((1 << 21) + b));
     for (int m = 0; m < SIM_MODALITIES; m++)
@@ -225,7 +227,8 @@ void sim_model_validate(const struct sim_model *model, const float *params, uint
         for (int b = 0; b < SIM_BRANCHES; b++) {
             struct sl_error err = {0};
             size_t place = (s * 7U + (uint32_t)b * 13U) % (model->layout->count - SIM_LABELS);
-            if (sl_evaluation_add_logits(evaluation, b, params + place, (int)(s % SIM_LABELS), &err) != SL_OK) {
+            if (sl_evaluation_add_logits(evaluation, b, params + place, (int)(s % SIM_LABELS), &err) !=
+                    SL_OK) {
                 (void)fprintf(stderr, "simulation: %s\n", err.text);
                 abort();
             }

@@ -55,9 +55,9 @@ struct sim_model {
     bool whole_numbers;
     /* the reference */
     bool known;
-    struct sim_fact *facts;            /* (total_steps,), by step */
+    struct sim_fact *facts;             /* (total_steps,), by step */
     uint64_t *params_hash, *state_hash; /* (total_steps + 1, block_count): of values; of values and moments */
-    double *validation_loss;           /* (total_steps + 1,), NaN where nothing is validated */
+    double *validation_loss;            /* (total_steps + 1,), NaN where nothing is validated */
 };
 
 /* Ends the program when memory is out: a test. */

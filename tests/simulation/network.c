@@ -35,7 +35,8 @@ static int process_of(const struct sim_world *w, uint64_t incarnation)
 }
 
 /* Finds the receiver and how it will see the sender. False: no way to it. */
-static bool route(struct sim_world *w, const struct sim_process *from, struct sl_address to, struct sim_flight *flight)
+static bool route(
+        struct sim_world *w, const struct sim_process *from, struct sl_address to, struct sim_flight *flight)
 {
     flight->from = (struct sl_address){from->role, from->incarnation};
     if (to.role == SL_ROLE_COORDINATOR) { /* a connection to a door, whoever sits behind it */
@@ -82,7 +83,8 @@ static struct sim_flight *copy_flight(const struct sim_flight *flight)
     return copy;
 }
 
-static struct sim_flight *pack(struct sim_world *w, const struct sim_flight *route_to, const struct sl_message *message)
+static struct sim_flight *pack(
+        struct sim_world *w, const struct sim_flight *route_to, const struct sl_message *message)
 {
     struct sim_flight *flight = sl_alloc(1, sizeof(*flight));
     assert(flight != NULL);
@@ -161,19 +163,25 @@ static void keep_for_replay(struct sim_world *w, const struct sim_flight *flight
     uint64_t kept = w->replay_count < SIM_REPLAY_MAX ? w->replay_count : SIM_REPLAY_MAX;
     if (kept > 0 && sim_chance(&w->dice, w->plan->replayed)) {
         struct sim_flight *again = copy_flight(w->replay[sim_below(&w->dice, kept)]);
-        sim_schedule(w, w->now_us + sim_between(&w->dice, 1, 5000000), SIM_EVENT_ARRIVAL, again->process, 0, again);
+        sim_schedule(w, w->now_us + sim_between(&w->dice, 1, 5000000), SIM_EVENT_ARRIVAL, again->process, 0,
+                again);
     }
 }
 
-static void trace_message(struct sim_world *w, const struct sim_process *from, const struct sim_flight *to, const struct sl_message *m, const char *fate)
+static void trace_message(struct sim_world *w, const struct sim_process *from, const struct sim_flight *to,
+        const struct sl_message *m, const char *fate)
 {
     if (m->kind == SL_MESSAGE_ALIVE)
         return;
-    sim_trace(w, from, "%s to %d: %s seq %" PRIu64 " step %" PRId64 " version %" PRId64 " node %u/%u [%u, %u) block %u mark %" PRIx64, fate, to->process,
-            sl_message_name(m->kind), m->sequence, m->step, m->version, m->node.level, m->node.index, m->begin, m->end, m->block, m->cluster);
+    sim_trace(w, from,
+            "%s to %d: %s seq %" PRIu64 " step %" PRId64 " version %" PRId64
+            " node %u/%u [%u, %u) block %u mark %" PRIx64,
+            fate, to->process, sl_message_name(m->kind), m->sequence, m->step, m->version, m->node.level,
+            m->node.index, m->begin, m->end, m->block, m->cluster);
 }
 
-bool sim_network_send(struct sim_world *w, struct sim_process *from, struct sl_address to, const struct sl_message *message)
+bool sim_network_send(
+        struct sim_world *w, struct sim_process *from, struct sl_address to, const struct sl_message *message)
 {
     struct sim_flight template = {0};
     const struct sim_plan *plan = w->plan;
@@ -194,13 +202,16 @@ bool sim_network_send(struct sim_world *w, struct sim_process *from, struct sl_a
     keep_for_replay(w, flight);
     if (!w->healed && sim_chance(&w->dice, plan->doubled)) {
         w->totals.doubled++;
-        sim_schedule(w, arrival(w, from->index, template.process), SIM_EVENT_ARRIVAL, template.process, 0, copy_flight(flight));
+        sim_schedule(w, arrival(w, from->index, template.process), SIM_EVENT_ARRIVAL, template.process, 0,
+                copy_flight(flight));
     }
-    sim_schedule(w, arrival(w, from->index, template.process), SIM_EVENT_ARRIVAL, template.process, 0, flight);
+    sim_schedule(
+            w, arrival(w, from->index, template.process), SIM_EVENT_ARRIVAL, template.process, 0, flight);
     return true;
 }
 
-void sim_network_arrive(struct sim_world *w, struct sim_flight *flight, struct sl_address *ret_from, struct sl_message **ret_message)
+void sim_network_arrive(struct sim_world *w, struct sim_flight *flight, struct sl_address *ret_from,
+        struct sl_message **ret_message)
 {
     const struct sim_process *p = &w->processes[flight->process];
     *ret_message = NULL;

@@ -8,8 +8,9 @@ static enum sim_model_kind draw_model(struct sim_dice *dice)
     static const struct {
         enum sim_model_kind kind;
         uint64_t weight;
-    } models[] = {{SIM_MODEL_BSP, 300}, {SIM_MODEL_BSP_SGD, 220}, {SIM_MODEL_SHARDS, 80}, {SIM_MODEL_SSP, 140}, {SIM_MODEL_SSP_TIGHT, 120},
-            {SIM_MODEL_ASP, 110}, {SIM_MODEL_WIDE, 15}, {SIM_MODEL_FINE, 15}};
+    } models[] = {{SIM_MODEL_BSP, 300}, {SIM_MODEL_BSP_SGD, 220}, {SIM_MODEL_SHARDS, 80},
+            {SIM_MODEL_SSP, 140}, {SIM_MODEL_SSP_TIGHT, 120}, {SIM_MODEL_ASP, 110}, {SIM_MODEL_WIDE, 15},
+            {SIM_MODEL_FINE, 15}};
     uint64_t at = sim_below(dice, 1000);
     for (size_t i = 0; i < sizeof(models) / sizeof(models[0]); i++) {
         if (at < models[i].weight)
@@ -22,7 +23,8 @@ static enum sim_model_kind draw_model(struct sim_dice *dice)
 /* Most clusters are small: there most orders of events are reached. */
 static int draw_servers(struct sim_dice *dice)
 {
-    return sim_chance(dice, 850000) ? (int)sim_between(dice, 1, 3) : (int)sim_between(dice, 4, SIM_SERVERS_MAX);
+    return sim_chance(dice, 850000) ? (int)sim_between(dice, 1, 3)
+                                    : (int)sim_between(dice, 4, SIM_SERVERS_MAX);
 }
 
 static int draw_workers(struct sim_dice *dice, enum sim_model_kind model)
@@ -60,9 +62,11 @@ struct sim_plan sim_plan_make(uint64_t seed, int servers, int workers)
     plan.crash_sending = sim_chance(&dice, 300000) ? sim_below(&dice, 3000) : 0;
     plan.crash_acting = sim_chance(&dice, 300000) ? sim_below(&dice, 150000) : 0;
     plan.restart_all = sim_chance(&dice, 500000);
-    plan.write_us = sim_chance(&dice, 800000) ? sim_between(&dice, 1000, 200000) : sim_between(&dice, 1000000, 9000000);
+    plan.write_us = sim_chance(&dice, 800000) ? sim_between(&dice, 1000, 200000)
+                                              : sim_between(&dice, 1000000, 9000000);
     plan.write_fails = sim_chance(&dice, 250000) ? sim_below(&dice, 500000) : 0;
-    plan.slot_us = sim_chance(&dice, 800000) ? sim_between(&dice, 1000, 60000) : sim_between(&dice, 100000, 900000);
+    plan.slot_us =
+            sim_chance(&dice, 800000) ? sim_between(&dice, 1000, 60000) : sim_between(&dice, 100000, 900000);
     plan.every_steps = sim_chance(&dice, 500000) ? sim_between(&dice, 1, 4) : 0;
     plan.straggler = (double)sim_between(&dice, 15, 60) / 10.0;
     plan.audit = sim_chance(&dice, 200000) ? 0.5 : 0.0;

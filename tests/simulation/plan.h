@@ -19,7 +19,7 @@ struct sim_plan {
     int64_t delay_us, jitter_us, tail_us;
     bool in_order; /* for each pair, as TCP does */
     /* faults: mean time between two, 0 = none; their weights are in world.c */
-    int64_t fault_us, chaos_us; /* chaos_us: when everything heals */
+    int64_t fault_us, chaos_us;           /* chaos_us: when everything heals */
     uint64_t crash_sending, crash_acting; /* per million messages sent, actions of the coordinator */
     int stops;
     bool restart_all; /* at healing */

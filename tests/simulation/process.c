@@ -147,7 +147,8 @@ static void leave(struct sim_world *w, struct sim_process *p)
         p->life++;
         sl_links_destroy(p->links);
         p->links = NULL;
-        sim_schedule(w, w->now_us + sim_between(&w->dice, 0, 200000), SIM_EVENT_START, p->index, p->life, NULL);
+        sim_schedule(
+                w, w->now_us + sim_between(&w->dice, 0, 200000), SIM_EVENT_START, p->index, p->life, NULL);
         return;
     }
     if (p->leave_status == SL_MISMATCH)
@@ -164,7 +165,8 @@ void sim_process_pump(struct sim_world *w, struct sim_process *p)
         while (!p->leaving && p->links != NULL && sl_links_next_event(p->links, &event)) {
             more = true;
             if (event.kind == SL_LINK_GONE)
-                SIM_TRACE(w, p, "link to %d:%" PRIx64 " is gone: %s", event.from.role, event.from.id, event.text);
+                SIM_TRACE(w, p, "link to %d:%" PRIx64 " is gone: %s", event.from.role, event.from.id,
+                        event.text);
             sim_check_delivered(w, p, &event);
             if (p->role == SL_ROLE_SERVER)
                 sim_server_event(w, p, &event);
@@ -194,7 +196,8 @@ void sim_process_receive(
         struct sim_world *w, struct sim_process *p, struct sl_address from, struct sl_message *message)
 {
     struct sl_error err = {0};
-    bool reset = message->kind == SL_MESSAGE_RESET && message->peer == p->incarnation && from.role == SL_ROLE_COORDINATOR;
+    bool reset = message->kind == SL_MESSAGE_RESET && message->peer == p->incarnation &&
+                 from.role == SL_ROLE_COORDINATOR;
     uint32_t life = p->life;
     sim_check_arrived(w, p, from, message);
     if (sl_links_receive(p->links, from, &message, sim_process_now(w, p), &err) != SL_OK)

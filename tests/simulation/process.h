@@ -42,7 +42,7 @@ struct sim_process {
     bool up;           /* false: crashed, ended or not started yet */
     uint32_t life;     /* changes with every start and every end */
     uint64_t incarnation, incarnations;
-    int64_t clock_us; /* its clock is so far ahead */
+    int64_t clock_us;  /* its clock is so far ahead */
     int64_t paused_us; /* until then it sleeps */
     int64_t tick_us;   /* when it is woken next */
     struct sl_links *links;
@@ -69,7 +69,7 @@ struct sim_process {
     struct wk_core *core;
     struct wk_updates worker_updates;
     int64_t worker_wake_us;
-    float *params; /* (layout->count,) */
+    float *params;                          /* (layout->count,) */
     unsigned char readable[SIM_SHARDS_MAX]; /* shards that its machine has */
     struct sim_job job;
     int64_t slow_until_us;
@@ -95,7 +95,8 @@ void sim_server_start(struct sim_world *world, struct sim_process *process);
 void sim_server_event(struct sim_world *world, struct sim_process *process, struct sl_link_event *event);
 void sim_server_tick(struct sim_world *world, struct sim_process *process);
 void sim_server_end(struct sim_process *process);
-bool sim_server_local(struct sim_world *world, struct sim_process *process); /* one local message; false: there is none */
+bool sim_server_local(
+        struct sim_world *world, struct sim_process *process); /* one local message; false: there is none */
 void sim_server_written(struct sim_world *world, struct sim_process *process);
 void sim_server_restored(struct sim_world *world, struct sim_process *process);
 void sim_server_stop(struct sim_world *world, struct sim_process *process);

@@ -17,7 +17,9 @@
 
 #define BROKEN_MAX 16 /* that are kept for people */
 #define EVENTS_SHOWN 120
-#define CPU_SECONDS 60
+#define CPU_SECONDS 20 /* of a job with a deliberate fault */
+#define RARE 64        /* times the seeds, for a fault that none of them found */
+#define DEATHS_MAX 3   /* of a job with a deliberate fault: it is caught well enough */
 
 /* What the processes share: each job writes its own. */
 struct job {
@@ -60,7 +62,8 @@ static void note_broken(struct job *job, uint64_t seed, const char *text)
     job->broken++;
 }
 
-static void run_seed(const struct sim_runner *runner, struct job *job, struct sim_model **models, uint64_t seed, FILE *trace)
+static void run_seed(const struct sim_runner *runner, struct job *job, struct sim_model **models,
+        uint64_t seed, FILE *trace)
 {
     struct sim_plan plan = sim_plan_make(seed, runner->servers, runner->workers);
     char failure[SIM_FAILURE_MAX] = "";
@@ -126,7 +129,7 @@ static bool start_job(const struct sim_runner *runner, struct job *job, bool sil
 /* A child that died takes its seed with it; another one goes on behind it. */
 static bool wait_job(const struct sim_runner *runner, struct job *job, bool silent)
 {
-    for (;;) {
+    for (int deaths = 1;; deaths++) {
         int state = 0;
         if (waitpid(job->pid, &state, 0) != job->pid)
             return false;
@@ -134,11 +137,12 @@ static bool wait_job(const struct sim_runner *runner, struct job *job, bool sile
             return true;
         char text[96];
         if (WIFSIGNALED(state))
-            (void)snprintf(text, sizeof(text), "the program died of signal %d (%s)", WTERMSIG(state), strsignal(WTERMSIG(state)));
+            (void)snprintf(text, sizeof(text), "the program died of signal %d (%s)", WTERMSIG(state),
+                    strsignal(WTERMSIG(state)));
         else
             (void)snprintf(text, sizeof(text), "the program ended with code %d", WEXITSTATUS(state));
         note_broken(job, runner->from + job->next, text);
-        if (job->next >= runner->seeds)
+        if (job->next >= runner->seeds || (silent && deaths == DEATHS_MAX))
             return true;
         job->next += (uint64_t)runner->jobs;
         job->done++;
@@ -168,7 +172,8 @@ static struct job *run_jobs(const struct sim_runner *runner, bool silent)
 
 /* ---- telling ---- */
 
-static void print_totals(const struct sim_runner *runner, const struct job *jobs, double seconds, uint64_t *ret_broken)
+static void print_totals(
+        const struct sim_runner *runner, const struct job *jobs, double seconds, uint64_t *ret_broken)
 {
     struct job sum = {0};
     for (int j = 0; j < runner->jobs; j++) {
@@ -182,14 +187,16 @@ static void print_totals(const struct sim_runner *runner, const struct job *jobs
             sum.stalest = jobs[j].stalest;
     }
     const struct sim_totals *t = &sum.totals;
-    (void)printf("%" PRIu64 " seeds in %.1f s: %.1f a second, %.1f simulated hours\n", sum.done, seconds, (double)sum.done / seconds,
-            (double)t->virtual_us / 3.6e9);
-    (void)printf("  messages %" PRIu64 " (%" PRIu64 " lost, %" PRIu64 " doubled), %.1f MB, events %" PRIu64 "\n", t->sent, t->lost, t->doubled,
-            (double)t->bytes / 1e6, t->events);
-    (void)printf("  crashes %" PRIu64 ", pauses %" PRIu64 ", cuts %" PRIu64 ", stops %" PRIu64 ", joined anew %" PRIu64 "\n", t->crashes, t->pauses, t->cuts,
-            t->stops, t->rejoins);
-    (void)printf("  steps %" PRIu64 ", rollbacks %" PRIu64 ", snapshots %" PRIu64 " (%" PRIu64 " failed, %" PRIu64 " torn), audits %" PRIu64
-                 ", stalest gradient %" PRId64 "\n",
+    (void)printf("%" PRIu64 " seeds in %.1f s: %.1f a second, %.1f simulated hours\n", sum.done, seconds,
+            (double)sum.done / seconds, (double)t->virtual_us / 3.6e9);
+    (void)printf("  messages %" PRIu64 " (%" PRIu64 " lost, %" PRIu64 " doubled), %.1f MB, events %" PRIu64
+                 "\n",
+            t->sent, t->lost, t->doubled, (double)t->bytes / 1e6, t->events);
+    (void)printf("  crashes %" PRIu64 ", pauses %" PRIu64 ", cuts %" PRIu64 ", stops %" PRIu64
+                 ", joined anew %" PRIu64 "\n",
+            t->crashes, t->pauses, t->cuts, t->stops, t->rejoins);
+    (void)printf("  steps %" PRIu64 ", rollbacks %" PRIu64 ", snapshots %" PRIu64 " (%" PRIu64
+                 " failed, %" PRIu64 " torn), audits %" PRIu64 ", stalest gradient %" PRId64 "\n",
             t->steps, t->rollbacks, sum.written, sum.write_failed, sum.torn, t->audits, sum.stalest);
     *ret_broken = sum.broken;
 }
@@ -237,7 +244,8 @@ static void print_broken(const struct sim_runner *runner, const struct job *jobs
             if (!shown)
                 show_end(runner, jobs[j].seeds[i]);
             shown = true;
-            (void)fprintf(stderr, "  replay: simulate --from %" PRIu64 " --seeds 1 --trace", jobs[j].seeds[i]);
+            (void)fprintf(
+                    stderr, "  replay: simulate --from %" PRIu64 " --seeds 1 --trace", jobs[j].seeds[i]);
             if (runner->workers > 0)
                 (void)fprintf(stderr, " --workers %d", runner->workers);
             if (runner->servers > 0)
@@ -286,6 +294,21 @@ int sim_run_seeds(const struct sim_runner *runner)
 
 /* ---- deliberate faults ---- */
 
+/* Runs seeds with the chosen fault: how many found it, and what the first said. False: no process could be started. */
+static bool try_fault(const struct sim_runner *runner, uint64_t *caught, char *ret_text)
+{
+    struct job *jobs = run_jobs(runner, true);
+    if (jobs == NULL)
+        return false;
+    for (int j = runner->jobs - 1; j >= 0; j--) {
+        *caught += jobs[j].broken;
+        if (jobs[j].broken > 0)
+            (void)snprintf(ret_text, SIM_FAILURE_MAX, "%s", jobs[j].texts[0]);
+    }
+    (void)munmap(jobs, (size_t)runner->jobs * sizeof(*jobs));
+    return true;
+}
+
 int sim_run_mutants(const struct sim_runner *runner)
 {
     int missed = 0;
@@ -294,19 +317,21 @@ int sim_run_mutants(const struct sim_runner *runner)
         return 2;
     }
     for (int i = 0; i < sim_fault_count(); i++) {
-        sim_fault_choose(i);
-        struct job *jobs = run_jobs(runner, true);
-        if (jobs == NULL)
-            return 1;
+        char text[SIM_FAILURE_MAX] = "";
         uint64_t caught = 0;
-        for (int j = 0; j < runner->jobs; j++)
-            caught += jobs[j].broken;
-        const char *text = "";
-        for (int j = runner->jobs - 1; j >= 0; j--)
-            text = jobs[j].broken > 0 ? jobs[j].texts[0] : text;
-        (void)printf("%-44s caught by %" PRIu64 " of %" PRIu64 " seeds  %s\n", sim_fault_name(i), caught, runner->seeds, text);
+        struct sim_runner batch = *runner;
+        sim_fault_choose(i);
+        for (uint64_t done = 0; caught == 0 && done < RARE * runner->seeds; done += batch.seeds) {
+            batch.from = runner->from + done;
+            batch.seeds = done == 0 ? runner->seeds : done; /* some need a rare turn of events: more seeds */
+            if (!try_fault(&batch, &caught, text))
+                return 1;
+        }
+        uint64_t seeds = batch.from + batch.seeds - runner->from;
+        (void)printf(
+                "%-62s %4" PRIu64 " of %5" PRIu64 " seeds  %s\n", sim_fault_name(i), caught, seeds, text);
+        (void)fflush(stdout);
         missed += caught == 0;
-        (void)munmap(jobs, (size_t)runner->jobs * sizeof(*jobs));
     }
     if (missed > 0)
         (void)printf("%d deliberate faults were not caught\n", missed);

@@ -70,8 +70,10 @@ static void take_server_updates(struct sim_world *w, struct sim_process *p)
     outbox->count = 0;
     if (!p->server_updates.finished)
         return;
-    SIM_TRACE(w, p, "server finishes with %s: %s", sl_status_name(p->server_updates.status), p->server_updates.text);
-    if (p->index == 0) /* the process ends with its coordinator; a core that gives up alone would leave it half dead */
+    SIM_TRACE(w, p, "server finishes with %s: %s", sl_status_name(p->server_updates.status),
+            p->server_updates.text);
+    if (p->index ==
+            0) /* the process ends with its coordinator; a core that gives up alone would leave it half dead */
         return;
     p->leaving = true;
     p->leave_status = p->server_updates.status;
@@ -116,8 +118,11 @@ static void make_server(struct sim_world *w, struct sim_process *p)
     for (int b = 0; b < layout->block_count; b++)
         if (owners[b] == (int)p->rank)
             blocks[count++] = b;
-    struct ps_server_options options = {
-            .config = &w->config, .layout = layout, .incarnation = p->incarnation, .join_us = 60000000, .report_us = 5000000};
+    struct ps_server_options options = {.config = &w->config,
+            .layout = layout,
+            .incarnation = p->incarnation,
+            .join_us = 60000000,
+            .report_us = 5000000};
     fill_hello(w, p, &options.hello);
     if (ps_table_create(&p->table, layout, &optimiser, blocks, count, &err) != SL_OK)
         sim_fail(w, "table: %s", err.text);
@@ -201,10 +206,12 @@ static void crash_somebody(struct sim_world *w)
         return;
     struct sim_process *victim = &w->processes[sim_below(&w->dice, (uint64_t)w->process_count)];
     if (victim->up)
-        sim_schedule(w, w->now_us + sim_between(&w->dice, 0, 5000), SIM_EVENT_FAULT, victim->index, victim->life, NULL);
+        sim_schedule(w, w->now_us + sim_between(&w->dice, 0, 5000), SIM_EVENT_FAULT, victim->index,
+                victim->life, NULL);
 }
 
-static void act(struct sim_world *w, struct sim_process *p, const struct ps_action *action, const struct ps_event *event)
+static void act(struct sim_world *w, struct sim_process *p, const struct ps_action *action,
+        const struct ps_event *event)
 {
     switch (action->kind) {
     case PS_ACTION_LOAD:
@@ -303,10 +310,12 @@ static void coordinate(struct sim_world *w, struct sim_process *p, struct ps_eve
     for (int i = 0; i < p->updates.action_count && w->failure[0] == 0; i++) {
         const struct ps_action *action = &p->updates.actions[i];
         if (w->trace != NULL) {
-            static const char *const names[] = {"LOAD", "READY", "STEP", "VALIDATION", "SNAPSHOT", "SAVED_BLOCK", "SNAPSHOT_WRITE",
-                    "SNAPSHOT_DROP", "RESTORE", "CLOSE", "JOINED", "LOST", "REFUSED", "WARN", "FINISH"};
-            SIM_TRACE(w, p, "coordinator (%s): %s %s rank %u step %" PRId64, ps_coordinator_state(p->coordinator),
-                    names[action->kind], action->text, action->rank, ps_coordinator_training(p->coordinator)->step);
+            static const char *const names[] = {"LOAD", "READY", "STEP", "VALIDATION", "SNAPSHOT",
+                    "SAVED_BLOCK", "SNAPSHOT_WRITE", "SNAPSHOT_DROP", "RESTORE", "CLOSE", "JOINED", "LOST",
+                    "REFUSED", "WARN", "FINISH"};
+            SIM_TRACE(w, p, "coordinator (%s): %s %s rank %u step %" PRId64,
+                    ps_coordinator_state(p->coordinator), names[action->kind], action->text, action->rank,
+                    ps_coordinator_training(p->coordinator)->step);
         }
         if (action->kind == PS_ACTION_CLOSE)
             sim_process_flush(w, p);
@@ -385,7 +394,8 @@ bool sim_server_local(struct sim_world *w, struct sim_process *p)
     struct sim_local local = p->local[0];
     memmove(p->local, p->local + 1, (size_t)--p->local_count * sizeof(*p->local));
     if (local.to_server) {
-        struct ps_server_event event = {.kind = PS_SERVER_MESSAGE, .from = SL_COORDINATOR, .message = local.message};
+        struct ps_server_event event = {
+                .kind = PS_SERVER_MESSAGE, .from = SL_COORDINATOR, .message = local.message};
         step_server(w, p, &event);
     } else {
         struct ps_event event = {.kind = PS_EVENT_MESSAGE, .from = own_address(p), .message = local.message};

@@ -44,17 +44,22 @@ static void submit(struct sim_world *w, struct sim_process *p, const struct wk_a
         sim_fail(w, "worker %d was given a run while its executor was at another one", p->index);
         return;
     }
-    p->job = (struct sim_job){.active = true, .id = p->job.id + 1, .run = *run, .at = run->begin, .mark = p->mark};
+    p->job = (struct sim_job){
+            .active = true, .id = p->job.id + 1, .run = *run, .at = run->begin, .mark = p->mark};
     p->job.params_hash = hash_all(w, p);
     p->job.base = sim_check_base(w, p);
     w->totals.audits += run->phase == SL_PHASE_AUDIT;
-    SIM_TRACE(w, p, "computes [%u, %u) of step %" PRId64 " phase %d on version %" PRId64 " (wanted %" PRId64 ")", run->begin, run->end, run->step,
-            (int)run->phase, p->job.base, run->version);
-    for (uint32_t s = run->begin; run->phase != SL_PHASE_VALIDATE && w->model->shard_count > 0 && s < run->end; s++)
+    SIM_TRACE(w, p,
+            "computes [%u, %u) of step %" PRId64 " phase %d on version %" PRId64 " (wanted %" PRId64 ")",
+            run->begin, run->end, run->step, (int)run->phase, p->job.base, run->version);
+    for (uint32_t s = run->begin;
+            run->phase != SL_PHASE_VALIDATE && w->model->shard_count > 0 && s < run->end; s++)
         if (!p->readable[sl_plan_shard(w->model->plan, run->step, s)])
-            sim_fail(w, "worker %d is to compute slot %u of step %" PRId64 ", whose shard it does not have", p->index, s, run->step);
+            sim_fail(w, "worker %d is to compute slot %u of step %" PRId64 ", whose shard it does not have",
+                    p->index, s, run->step);
     if (p->job.base >= 0 && p->job.base < run->version)
-        sim_fail(w, "worker %d computes on version %" PRId64 " where at least %" PRId64 " was wanted", p->index, p->job.base, run->version);
+        sim_fail(w, "worker %d computes on version %" PRId64 " where at least %" PRId64 " was wanted",
+                p->index, p->job.base, run->version);
     compute_on(w, p);
 }
 
@@ -167,7 +172,8 @@ static void take_updates(struct sim_world *w, struct sim_process *p)
     if (action.kind == WK_ACTION_CONNECT)
         connect_servers(w, p, &action);
     for (int i = 0; i < outbox->count; i++) {
-        enum sl_status status = sl_links_send(p->links, outbox->items[i].to, &outbox->items[i].message, sim_process_now(w, p), &err);
+        enum sl_status status = sl_links_send(
+                p->links, outbox->items[i].to, &outbox->items[i].message, sim_process_now(w, p), &err);
         if (status != SL_OK && status != SL_NOT_FOUND)
             sim_fail(w, "links: %s", err.text);
     }
@@ -204,7 +210,8 @@ void sim_worker_start(struct sim_world *w, struct sim_process *p)
     assert(p->params != NULL);
     /* the first worker can read all shards, so that training can always go on once it is there */
     for (uint32_t s = 0; s < model->shard_count; s++)
-        p->readable[s] = p->index == w->plan->servers_max || (sim_mix(w->plan->seed + (uint64_t)p->index * 8 + s) & 1) != 0;
+        p->readable[s] = p->index == w->plan->servers_max ||
+                         (sim_mix(w->plan->seed + (uint64_t)p->index * 8 + s) & 1) != 0;
     struct wk_core_options options = {.layout = model->layout,
             .incarnation = p->incarnation,
             .plan = model->plan,

@@ -11,8 +11,8 @@
 #include <string.h>
 
 #define EVENTS_MAX 5000000 /* a run that needs more does not end */
-#define PAIRS_MAX 300        /* processes; more only in undisturbed worlds, where all messages take equally long */
-#define HEALED_US 400000000 /* virtual time in which a healed cluster must finish */
+#define PAIRS_MAX 300 /* processes; more only in undisturbed worlds, where all messages take equally long */
+#define HEALED_US 240000000 /* virtual time in which a healed cluster must finish */
 
 /* ---- telling ---- */
 
@@ -80,7 +80,8 @@ static struct sim_event pop_event(struct sim_world *w)
     return top;
 }
 
-void sim_schedule(struct sim_world *w, int64_t at_us, enum sim_event_kind kind, int process, uint32_t life, struct sim_flight *flight)
+void sim_schedule(struct sim_world *w, int64_t at_us, enum sim_event_kind kind, int process, uint32_t life,
+        struct sim_flight *flight)
 {
     /* a restore stops its process: nothing comes before it */
     uint64_t order = kind == SIM_EVENT_RESTORED ? 0 : ++w->order;
@@ -101,12 +102,14 @@ static void crash(struct sim_world *w, struct sim_process *p)
         return;
     w->totals.crashes++;
     bool quick = sim_chance(&w->dice, 700000);
-    sim_process_kill(w, p, quick ? sim_between(&w->dice, 1000, 2000000) : sim_between(&w->dice, 1000000, 20000000));
+    sim_process_kill(
+            w, p, quick ? sim_between(&w->dice, 1000, 2000000) : sim_between(&w->dice, 1000000, 20000000));
 }
 
 static void pause_process(struct sim_world *w, struct sim_process *p)
 {
-    int64_t until = w->now_us + (sim_chance(&w->dice, 600000) ? sim_between(&w->dice, 10000, 2000000) : sim_between(&w->dice, 2000000, 40000000));
+    int64_t until = w->now_us + (sim_chance(&w->dice, 600000) ? sim_between(&w->dice, 10000, 2000000)
+                                                              : sim_between(&w->dice, 2000000, 40000000));
     w->totals.pauses++;
     SIM_TRACE(w, p, "is paused until %" PRId64, until);
     if (p->paused_us < until)
@@ -127,7 +130,8 @@ static void stop(struct sim_world *w)
 static void fault(struct sim_world *w)
 {
     struct sim_process *p = any_process(w);
-    int64_t soon = w->now_us + sim_between(&w->dice, 100000, 3000000), late = w->now_us + sim_between(&w->dice, 1000000, 30000000);
+    int64_t soon = w->now_us + sim_between(&w->dice, 100000, 3000000),
+            late = w->now_us + sim_between(&w->dice, 1000000, 30000000);
     switch (sim_below(&w->dice, 16)) {
     case 0:
     case 1:
@@ -174,7 +178,8 @@ static void fault(struct sim_world *w)
         break;
     }
     if (w->now_us < w->plan->chaos_us)
-        sim_schedule(w, w->now_us + sim_between(&w->dice, 1, 2 * w->plan->fault_us), SIM_EVENT_FAULT, -1, 0, NULL);
+        sim_schedule(
+                w, w->now_us + sim_between(&w->dice, 1, 2 * w->plan->fault_us), SIM_EVENT_FAULT, -1, 0, NULL);
 }
 
 static void start_all(struct sim_world *w, bool again)
@@ -213,7 +218,8 @@ void sim_world_finished(struct sim_world *w, enum sl_status status, const char *
         /* started again by a user later, with other numbers of servers and workers */
         for (int i = 1; i < w->process_count; i++)
             if (w->processes[i].up && sim_chance(&w->dice, 700000))
-                sim_schedule(w, w->now_us + sim_between(&w->dice, 0, 1000000), SIM_EVENT_FAULT, i, w->processes[i].life, NULL);
+                sim_schedule(w, w->now_us + sim_between(&w->dice, 0, 1000000), SIM_EVENT_FAULT, i,
+                        w->processes[i].life, NULL);
         sim_schedule(w, w->now_us + sim_between(&w->dice, 1000000, 5000000), SIM_EVENT_RESUME, -1, 0, NULL);
     } else {
         sim_fail(w, "the coordinator ends with %s: %s", sl_status_name(status), text);
@@ -309,9 +315,14 @@ void sim_world_run(struct sim_world *w)
         if (++w->totals.events > EVENTS_MAX)
             sim_fail(w, "no end after %d events", EVENTS_MAX);
         if (w->healed && w->now_us > w->give_up_us)
-            sim_fail(w, "not finished %d s after everything was healed: %s at step %" PRId64 " of %" PRId64, HEALED_US / 1000000,
-                    w->processes[0].coordinator != NULL ? ps_coordinator_state(w->processes[0].coordinator) : "no coordinator",
-                    w->processes[0].coordinator != NULL ? ps_coordinator_training(w->processes[0].coordinator)->step : -1, w->model->total_steps);
+            sim_fail(w, "not finished %d s after everything was healed: %s at step %" PRId64 " of %" PRId64,
+                    HEALED_US / 1000000,
+                    w->processes[0].coordinator != NULL ? ps_coordinator_state(w->processes[0].coordinator)
+                                                        : "no coordinator",
+                    w->processes[0].coordinator != NULL
+                            ? ps_coordinator_training(w->processes[0].coordinator)->step
+                            : -1,
+                    w->model->total_steps);
         struct sim_process *p = event.process >= 0 ? &w->processes[event.process] : NULL;
         if (event.kind == SIM_EVENT_TICK && p->tick_us == event.at_us && p->paused_us > w->now_us)
             p->tick_us = p->paused_us; /* sleeps_through moves it there */

@@ -43,7 +43,8 @@ struct sim_event {
 };
 
 struct sim_totals {
-    uint64_t events, sent, lost, doubled, bytes, crashes, pauses, cuts, stops, steps, rollbacks, rejoins, audits;
+    uint64_t events, sent, lost, doubled, bytes, crashes, pauses, cuts, stops, steps, rollbacks, rejoins,
+            audits;
     int64_t virtual_us;
 };
 
@@ -86,8 +87,8 @@ void sim_world_run(struct sim_world *world);
 bool sim_learn(struct sim_model *model, char *ret_failure);
 
 /* sim_schedule lets something happen. */
-void sim_schedule(struct sim_world *world, int64_t at_us, enum sim_event_kind kind, int process, uint32_t life,
-        struct sim_flight *flight);
+void sim_schedule(struct sim_world *world, int64_t at_us, enum sim_event_kind kind, int process,
+        uint32_t life, struct sim_flight *flight);
 /* sim_fail ends the run: a promise was broken. The first one counts. */
 void sim_fail(struct sim_world *world, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* sim_trace writes a line, when that is wanted. process NULL = the world. */
