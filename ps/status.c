@@ -303,6 +303,7 @@ static void publish_status(struct ps_status *s, const struct ps_status_view *vie
     m.last_step = s->stepped ? &s->step.message : NULL;
     m.last_validation = s->validated ? &s->validation.message : NULL;
     SL_AUTO_FREE void *members = ps_fill_members(&m, view, clock);
+    (void)members; /* freed when the message is sent; clang takes it for unused */
     FILL_RING(snapshots, s->snapshots, , s->snapshot_count, s->snapshot_next, PS_STATUS_SNAPSHOTS_MAX);
     m.n_snapshots = (size_t)s->snapshot_count;
     m.snapshots = snapshots;

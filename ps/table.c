@@ -104,7 +104,7 @@ void ps_block_state_fini(struct ps_block_state *state)
     sl_buffer_release(state->params);
     sl_buffer_release(state->m);
     sl_buffer_release(state->v);
-    *state = (struct ps_block_state){NULL};
+    *state = (struct ps_block_state){0};
 }
 
 /* replace gives the block other buffers. Owns: takes them. */
@@ -113,7 +113,7 @@ static void replace(struct state *state, struct ps_block_state *with, int64_t ve
     ps_block_state_fini(&state->holds);
     state->holds = *with;
     state->version = version;
-    *with = (struct ps_block_state){NULL};
+    *with = (struct ps_block_state){0};
 }
 
 /* copy_of gives a buffer of our own with these bytes, NULL = zeros; or NULL. */
