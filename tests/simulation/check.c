@@ -168,7 +168,7 @@ static void check_commit_facts(struct sim_world *w, const struct sl_message *m)
     if (!same)
         sim_fail(w,
                 "step %" PRId64 " is committed with weight %.17g clip %.17g rate %.17g k %.17g %.17g, the "
-                                "undisturbed run had %.17g %.17g %.17g %.17g %.17g",
+                "undisturbed run had %.17g %.17g %.17g %.17g %.17g",
                 m->step, m->commit.inverse_weight, m->commit.clip, m->commit.rate, m->commit.coefficient[0],
                 m->commit.coefficient[1], fact->inverse_weight, fact->clip, fact->rate, fact->coefficient[0],
                 fact->coefficient[1]);
