@@ -33,13 +33,10 @@ options=(--set epochs=300 --set snapshots.every_steps=50 --set cluster.insecure=
 "$shelflife" train "$config" --set snapshots.dir="$dir/quiet" --set epochs=300 --set snapshots.every_steps=50 >"$dir/quiet.log" 2>&1 || fail "the quiet run: $(tail -n 20 "$dir/quiet.log")"
 
 endpoint=tcp://10.77.0.1:7701
-server() { # namespace, number, address
-    ip netns exec "$1" "$shelflife" server "$config" --rank "$2" --coordinator $endpoint --bind "$3" --set snapshots.dir="$dir/run" --set cluster.coordinator=$endpoint "${options[@]}" >"$dir/s$2.log" 2>&1 &
-    pids+=($!)
-}
-server "$left" 0 $endpoint
+ip netns exec "$left" "$shelflife" server "$config" --set snapshots.dir="$dir/run" --set cluster.coordinator=$endpoint "${options[@]}" >"$dir/s0.log" 2>&1 &
 coordinator=$!
-server "$right" 1 tcp://10.77.0.2:7702
+ip netns exec "$right" "$shelflife" server "$config" --rank 1 --coordinator $endpoint --bind tcp://10.77.0.2:7702 "${options[@]}" >"$dir/s1.log" 2>&1 &
+pids+=($coordinator $!)
 workers=()
 for w in 0 1; do
     ip netns exec "$right" "$shelflife" worker "$config" --coordinator $endpoint --threads 1 --name "w$w" "${options[@]}" >"$dir/w$w.log" 2>&1 &
@@ -59,13 +56,14 @@ table inet t {
 END
 }
 steps() { grep -c '"kind":"step"' "$dir/run/metrics.jsonl" 2>/dev/null || true; }
-beyond() { [ "$(steps)" -ge "$1" ] || ! kill -0 $coordinator 2>/dev/null; }
-wait_for 60 beyond 20 || fail "the run does not start: $(tail -n 5 "$dir"/s0.log "$dir"/w0.log)"
+beyond() { [ "$(steps)" -ge "$1" ] 2>/dev/null || ! kill -0 $coordinator 2>/dev/null; }
+wait_for 60 beyond 20 && [ -s "$dir/run/metrics.jsonl" ] || fail "the run does not start: $(tail -n 5 "$dir"/s0.log "$dir"/w0.log)"
 
 disturb() { # what, rule, seconds
     rule "$2"
     sleep "$3" # how long the disturbance lasts
     rule ""
+    ip netns exec "$right" tc qdisc del dev "slv$$" root 2>/dev/null || true
     echo "$1: step $(steps)"
     kill -0 $coordinator 2>/dev/null || return 0
     wait_for 90 beyond $(($(steps) + 10)) || fail "after '$1' training does not go on: $(tail -n 3 "$dir"/*.log)"
@@ -73,8 +71,7 @@ disturb() { # what, rule, seconds
 disturb "a packet in twenty is lost" "numgen random mod 100 < 5 drop" 3
 disturb "connections are reset" "tcp dport 1-65535 numgen random mod 1000 < 20 reject with tcp reset" 2
 ip netns exec "$right" tc qdisc add dev "slv$$" root tbf rate 2mbit burst 32kbit latency 400ms
-disturb "two megabits a second" "" 3
-ip netns exec "$right" tc qdisc del dev "slv$$" root
+disturb "two megabits a second" "" 4
 disturb "nothing arrives on one side, briefly" "ip saddr 10.77.0.1 drop" 1
 disturb "nothing arrives on one side, for longer than the deadline" "ip saddr 10.77.0.1 drop" 5
 ip -n "$right" link set "slv$$" down

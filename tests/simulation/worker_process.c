@@ -31,9 +31,9 @@ static uint32_t next_end(const struct sim_job *job)
 static void compute_on(struct sim_world *w, struct sim_process *p)
 {
     int64_t each = w->plan->slot_us / 2 + sim_between(&w->dice, 0, w->plan->slot_us);
-    if (w->now_us < p->slow_until_us)
-        each *= 30;
-    int64_t takes = each * (next_end(&p->job) - p->job.at);
+    int64_t takes = each * (next_end(&p->job) - p->job.at), slow = p->slow_until_us - w->now_us;
+    if (slow > 0) /* as long as that lasts */
+        takes += 29 * takes < slow ? 29 * takes : slow;
     /* the executor outlives incarnations: its results come to whatever core is there then */
     sim_schedule(w, w->now_us + takes, SIM_EVENT_COMPUTED, p->index, p->job.id, NULL);
 }
