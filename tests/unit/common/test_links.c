@@ -90,7 +90,7 @@ static void expect_silence(struct sl_links *links, int64_t now)
 static void expect_reset(struct sl_links *links, int64_t now, struct sl_address whom, uint64_t peer)
 {
     struct sl_address to;
-    struct sl_message m;
+    struct sl_message m = {0};
     assert_true(out(links, now, &to, &m));
     assert_int_equal(m.kind, SL_MESSAGE_RESET);
     assert_true(sl_address_equal(to, whom) && m.peer == peer);
@@ -182,7 +182,7 @@ static void test_messages_are_complete(void **unused)
     (void)unused;
     struct sl_links *links = make(1);
     struct sl_address to;
-    struct sl_message m;
+    struct sl_message m = {0};
     assert_int_equal(sl_links_open(links, SL_COORDINATOR, 0, &err), SL_OK);
     assert_int_equal(sl_links_open(links, SL_COORDINATOR, 0, &err), SL_OK); /* stays */
     assert_int_equal(sl_links_totals(links).open, 1);
