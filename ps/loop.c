@@ -481,7 +481,7 @@ static enum sl_status open_all(struct ps_process *p, struct sl_error *err)
 {
     const struct sl_config *config = p->options->config;
     enum sl_status status = check_options(p, err);
-    if (status == SL_OK && p->options->transport == NULL)
+    if (status == SL_OK) /* within one process they are for the status socket alone */
         status = load_keys(p, err);
     if (status == SL_OK)
         status = sl_process_draw(&p->incarnation, err);

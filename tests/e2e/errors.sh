@@ -29,8 +29,6 @@ refuses 2 "modalities" "$shelflife" train "$(with '/name: visual/d')"
 refuses 2 "vocab" "$shelflife" train "$(with 's/vocab.txt/missing.txt/')"
 refuses 2 "duration" "$shelflife" train "$(with 's/duration: 12h/duration: 1h/')"
 refuses 2 "modulation.alpha" "$shelflife" train "$config" --set modulation.alpha=x
-refuses 2 "consistency.mode" "$shelflife" train "$config" --set consistency.mode=ssp
-refuses 2 "cluster.servers" "$shelflife" train "$config" --set cluster.servers=2
 refuses 5 "can be reached from other machines" "$shelflife" train "$config" --set "cluster.coordinator=tcp://0.0.0.0:0" --set snapshots.dir="$dir/open"
 [ ! -e "$dir/d/run" ] || fail "a refused config leaves a run folder"
 

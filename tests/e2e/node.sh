@@ -4,6 +4,7 @@ set -euo pipefail
 # shellcheck source=tests/e2e/common.bash
 . "$(dirname "$0")/common.bash"
 small_dataset "$dir/d"
+sed -i "s/^epochs: .*/epochs: 100/" "$dir/d/config.yaml" # long enough for every task to be there in time
 config=$dir/d/config.yaml
 servers=${SHELFLIFE_TEST_SERVERS:-1}
 # as users start it: with threads of OpenBLAS's own, these would take signals that are not theirs

@@ -65,7 +65,7 @@ wait_for 30 further || fail "the run does not go on after strangers were there"
 
 # it dies without a word; everybody is told so; started again, watchers find it
 server=$(field pid)
-kill -9 "$server"
+kill -9 "$launcher" "$server" # the launcher would start it again
 wait "$launcher" 2>/dev/null || true
 got=0
 "$shelflife" status "$run" >"$dir/out.txt" 2>&1 || got=$?
