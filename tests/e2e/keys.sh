@@ -20,7 +20,7 @@ grep -q "listening.*encrypted=yes" "$dir/sealed.log" || fail "the server does no
 [ "$(tensors "$dir/plain")" = "$(tensors "$dir/sealed")" ] || fail "encryption changes the parameters"
 
 # keys that must not be used: refused before anything is written
-train=("$shelflife" train "$config" --set snapshots.dir="$dir/none")
+train=("$shelflife" train "$config" --workers 1 --set snapshots.dir="$dir/none")
 refuses 5 "shelflife keygen" "${train[@]}" --set cluster.keys="$dir/missing"
 for mode in 644 640; do
     chmod $mode "$keys/server.key"
