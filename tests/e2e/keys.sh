@@ -37,7 +37,7 @@ server=$!
 trap 'if [ -n "$server" ]; then kill -9 $server 2>/dev/null || true; fi; rm -rf "$dir"' EXIT
 wait_for 30 test -s "$dir/endpoint" || fail "the server does not start: $(cat "$dir/server.log")"
 endpoint=$(cat "$dir/endpoint")
-worker=("$shelflife" worker "$config" --coordinator "$endpoint" --threads 1 --set cluster.heartbeat_ms=200 --set cluster.timeout_ms=3000)
+worker=("$shelflife" worker "$config" --coordinator "$endpoint" --threads 1 --set cluster.heartbeat_ms=200 --set cluster.timeout_ms=3000 --set cluster.join_ms=5000)
 refuses 5 "does not let this key in" "${worker[@]}" --set cluster.keys="$keys/clients/stranger"
 code=0 # which side hangs up first is chance: the worker knows why, or only that nobody answers
 "${worker[@]}" >"$dir/bare.log" 2>&1 || code=$?
