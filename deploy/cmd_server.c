@@ -35,7 +35,8 @@ static const char help[] =
         "  --name NAME                   role shown in log lines (default server, or server.RANK)\n"
         "  --ready-fd N                  write the endpoint to this descriptor once peers may come (for "
         "launchers)\n\n"
-        "example: shelflife server run.yaml --set cluster.servers=2 --set cluster.coordinator=tcp://10.0.0.5:5555\n"
+        "example: shelflife server run.yaml --set cluster.servers=2 --set "
+        "cluster.coordinator=tcp://10.0.0.5:5555\n"
         "  shelflife server run.yaml --set cluster.servers=2 --rank 1 --coordinator tcp://10.0.0.5:5555 "
         "--bind "
         "tcp://0.0.0.0:5556\n";

@@ -36,7 +36,7 @@ endpoint=tcp://10.77.0.1:7701
 ip netns exec "$left" "$shelflife" server "$config" --set snapshots.dir="$dir/run" --set cluster.coordinator=$endpoint "${options[@]}" >"$dir/s0.log" 2>&1 &
 coordinator=$!
 ip netns exec "$right" "$shelflife" server "$config" --rank 1 --coordinator $endpoint --bind tcp://10.77.0.2:7702 "${options[@]}" >"$dir/s1.log" 2>&1 &
-pids+=($coordinator $!)
+pids+=("$coordinator" "$!")
 workers=()
 for w in 0 1; do
     ip netns exec "$right" "$shelflife" worker "$config" --coordinator $endpoint --threads 1 --name "w$w" "${options[@]}" >"$dir/w$w.log" 2>&1 &
