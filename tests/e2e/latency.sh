@@ -5,7 +5,11 @@ set -euo pipefail
 . "$(dirname "$0")/common.bash"
 here=$(dirname "$0")
 pids=()
-trap 'for pid in "${pids[@]}"; do kill -9 "$pid" 2>/dev/null || true; done; rm -rf "$dir"' EXIT
+clean() {
+    for pid in "${pids[@]}"; do kill -9 "$pid" 2>/dev/null || true; done
+    rm -rf "$dir"
+}
+trap clean EXIT
 small_dataset "$dir/d"
 config=$dir/d/config.yaml
 options=(--set epochs=20 --set cluster.servers=2 --set cluster.status=none --set cluster.resend_ms=300 --set cluster.timeout_ms=3000)
