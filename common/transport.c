@@ -442,6 +442,9 @@ enum sl_status sl_socket_send(struct sl_socket *socket, struct sl_address to,
                     sl_message_name(message->kind), zmq_strerror(zmq_errno()));
     }
     int bad = send_part(socket->handle, header, size, message->frame_count > 0 ? ZMQ_SNDMORE : 0);
+    if (bad != 0 && zmq_errno() == EAGAIN) /* over inproc the way ends with the other side */
+        return sl_fail(err, SL_NOT_FOUND, "cannot send %s: %s is gone", sl_message_name(message->kind),
+                socket->endpoint);
     for (int i = 0; bad == 0 && i < message->frame_count; i++)
         bad = send_frame(socket->handle, &message->frames[i], i + 1 < message->frame_count ? ZMQ_SNDMORE : 0);
     if (bad != 0)

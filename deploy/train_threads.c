@@ -16,7 +16,6 @@
 #include <unistd.h>
 
 #define ENDPOINT "inproc://coordinator"
-#define LEAVE_TIMEOUT_MS 5000 /* for the worker, after the server has ended */
 
 /* One of the two: what it was told, how it ended. */
 struct party {
@@ -122,10 +121,11 @@ static bool wait_for(const struct dp_train_plan *plan, struct party *server, int
     }
 }
 
+/* A server that has ended well has all that was wanted, whatever became of the worker; one that was stopped because the worker failed ends as the worker did. */
 static int exit_code(const struct party *server, const struct party *worker)
 {
     bool worker_failed = worker->started && worker->status != SL_OK && worker->status != SL_STOPPED;
-    if (worker_failed && (server->status == SL_STOPPED || server->status == SL_OK))
+    if (worker_failed && server->status == SL_STOPPED)
         return dp_fail("train", worker->status, &worker->error);
     if (server->status == SL_STOPPED)
         return sl_signals_exit_code(server->signal_number, NULL);
@@ -154,7 +154,7 @@ static enum sl_status run(const struct dp_train_plan *plan, struct party *server
     if (!atomic_load(&server->ended) && atomic_load(&worker->ended) && worker->status != SL_OK)
         sl_signals_send(server->send_fd, SIGTERM); /* nobody is left to compute */
     (void)wait_for(plan, server, *ret_server_fd, -1, -1, &interrupts);
-    if (listens && !wait_for(plan, server, *ret_worker_fd, -1, LEAVE_TIMEOUT_MS, &interrupts))
+    if (listens) /* one that was in has been told and takes no notice; one that came too late would look for the server */
         sl_signals_send(worker->send_fd, SIGTERM);
     return SL_OK;
 }

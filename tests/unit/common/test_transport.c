@@ -115,6 +115,27 @@ static void test_a_missing_peer_is_known(void **unused)
     close_pair(&p);
 }
 
+/* Over inproc a connection ends with the other side: whoever comes too late must hear that nobody is there, not fail. */
+static void test_who_comes_after_the_end_is_told(void **unused)
+{
+    (void)unused;
+    struct pair p;
+    struct sl_error err = {0};
+    struct sl_message *m = sl_message_create(SL_MESSAGE_ALIVE);
+    open_pair(&p, "inproc://end");
+    sl_socket_close(SL_TAKE(p.server));
+    enum sl_status status = SL_OK;
+    for (int64_t end_us = sl_clock_monotonic_us() + WAIT_MS * INT64_C(1000);
+            status == SL_OK && sl_clock_monotonic_us() < end_us;) { /* until ZeroMQ has noticed */
+        uint64_t ready = 0;
+        status = sl_socket_send(p.client, SL_COORDINATOR, m, &err);
+        assert_int_equal(sl_transport_wait(&p.client, 1, NULL, 0, 1, &ready, &err), SL_OK);
+    }
+    assert_int_equal(status, SL_NOT_FOUND);
+    sl_message_destroy(m);
+    close_pair(&p);
+}
+
 static void test_bad_endpoints(void **unused)
 {
     (void)unused;
@@ -356,6 +377,7 @@ int main(void)
             cmocka_unit_test(test_roles_are_told_apart),
             cmocka_unit_test(test_a_dead_peer_is_known),
             cmocka_unit_test(test_threads_share_a_transport),
+            cmocka_unit_test(test_who_comes_after_the_end_is_told),
             cmocka_unit_test(test_bad_endpoints),
             cmocka_unit_test(test_garbage_is_dropped),
             cmocka_unit_test(test_the_wait_has_a_deadline),
