@@ -4,7 +4,7 @@
 #include "common/memory.h"
 #include "common/signals.h"
 #include "deploy/children.h"
-#include "deploy/restarts.h"
+#include "deploy/launch/restarts.h"
 #include "deploy/train.h"
 
 #include <fcntl.h>
@@ -215,9 +215,8 @@ static void judge(struct cluster *c, int index)
     int64_t now_us = sl_clock_monotonic_us();
     if (!dp_restarts_plan(restarts, dp_newest_step(c->plan->config->snapshots.dir), now_us)) {
         fprintf(stderr,
-                "shelflife train: %s has died %d times without a new step in between, last with exit code "
-                "%d: "
-                "giving up\n",
+                "shelflife train: %s has died %d times with hardly a new step in between, last with exit "
+                "code %d: giving up\n",
                 child->name, DP_FRUITLESS_MAX + 1, child->exit_code);
         restarts->over = true;
         stop(c, SL_GAVE_UP);
@@ -284,12 +283,10 @@ static int look_after(struct cluster *c)
     }
     c->stopping = true;
     int64_t begun_us = sl_clock_monotonic_us();
-    for (bool told = false; dp_children_running(&c->children, 1) > 0;) {
+    dp_children_signal(
+            &c->children, 1, SIGTERM); /* who was in knows already; who came too late would look for it */
+    while (dp_children_running(&c->children, 1) > 0) {
         int64_t waited_ms = (sl_clock_monotonic_us() - begun_us) / 1000;
-        if (!told && waited_ms >= LEAVE_TIMEOUT_MS / 2) {
-            dp_children_signal(&c->children, 1, SIGTERM);
-            told = true;
-        }
         if (waited_ms >= LEAVE_TIMEOUT_MS)
             dp_children_signal(&c->children, 1, SIGKILL);
         poll_once(c, 100);

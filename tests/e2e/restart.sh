@@ -40,24 +40,37 @@ wait $pid || fail "SIGTERM to a server: $(tail -n 20 "$dir/bye.log")"
 told "$dir/bye" "s1 has died with exit code 143" || fail "SIGTERM to a server does not end it with 143: $(cat "$dir/bye.log")"
 [ "$(tensors "$dir/bye")" = "$reference" ] || fail "SIGTERM to a server changes the parameters"
 
-# a server that dies whenever it comes: given up, with the reason
-start "$dir/loop" --servers 2 --workers 1
+# a server that dies whenever it comes: given up, with the reason. The program that train starts is a stand-in which, once told, kills itself in place of server 1
+mkdir "$dir/bin"
+cp "$shelflife" "$dir/bin/train"
+cp "$SHELFLIFE_BIN/shelflife-decode" "$dir/bin/" 2>/dev/null || true
+cat >"$dir/bin/shelflife" <<END
+#!/bin/sh
+case "\$*" in *"--rank 1"*) [ ! -e "$dir/doomed" ] || kill -9 \$\$ ;; esac
+exec "$(realpath "$shelflife")" "\$@"
+END
+chmod +x "$dir/bin/shelflife"
+"$dir/bin/train" train "$config" --set snapshots.dir="$dir/loop" "${long[@]}" --servers 2 --workers 1 >"$dir/loop.log" 2>&1 &
+pid=$!
 wait_for 60 lines "$dir/loop" 20 || fail "the run does not start: $(cat "$dir/loop.log")"
-last=0
-hunt() { # kills each new one, until train gives up
-    local next
-    next=$(process "--rank 1") || true
-    if [ -n "$next" ] && [ "$next" != "$last" ]; then
-        kill -9 "$next" || true
-        last=$next
-    fi
-    ! kill -0 $pid 2>/dev/null
-}
-wait_for 60 hunt || fail "train does not give up: $(tail -n 20 "$dir/loop.log")"
+touch "$dir/doomed"
+kill -9 "$(process "--rank 1")"
 code=0
 wait $pid || code=$?
 [ $code = 8 ] || fail "a server that always dies ends train with $code instead of 8: $(tail -n 20 "$dir/loop.log")"
-told "$dir/loop" "without a new step in between" || fail "train does not say why it gives up: $(tail -n 20 "$dir/loop.log")"
+told "$dir/loop" "died 4 times with hardly a new step in between" || fail "train does not say why it gives up: $(tail -n 20 "$dir/loop.log")"
+
+# the same command once all is done: nothing more happens, whoever comes first
+for how in "" "--servers 2 --workers 2"; do
+    for _ in 1 2 3; do
+        code=0
+        # shellcheck disable=SC2086
+        "$shelflife" train "$config" --set snapshots.dir="$dir/quiet" "${long[@]}" $how >"$dir/done.log" 2>&1 || code=$?
+        [ $code = 0 ] || fail "train $how on a finished run exits $code: $(cat "$dir/done.log")"
+        told "$dir/done" "all steps are done" || fail "train $how on a finished run does not say so: $(cat "$dir/done.log")"
+    done
+done
+[ "$(tensors "$dir/quiet")" = "$reference" ] || fail "training a finished run changes it"
 
 # what cannot start is not started again
 refuses 3 "dataset" "$shelflife" train "$config" --servers 2 --workers 2 --set snapshots.dir="$dir/bad" --set dataset.train="$dir/none"

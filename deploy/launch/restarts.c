@@ -1,5 +1,5 @@
 /* Starting again: see restarts.h. */
-#include "deploy/restarts.h"
+#include "deploy/launch/restarts.h"
 
 #include "common/file.h"
 #include "common/memory.h"
@@ -18,12 +18,12 @@ bool dp_restart_worthwhile(int exit_code)
 
 bool dp_restarts_plan(struct dp_restarts *r, int64_t newest_step, int64_t now_us)
 {
-    if (newest_step > r->step)
+    bool soon = r->begun_us > 0 && now_us - r->begun_us < DP_SOON_US;
+    if (newest_step - r->step >= (soon ? DP_FRUITFUL_STEPS : 1))
         r->fruitless = 0;
     r->step = newest_step > r->step ? newest_step : r->step;
     if (++r->fruitless > DP_FRUITLESS_MAX)
         return false;
-    bool soon = r->begun_us > 0 && now_us - r->begun_us < DP_SOON_US;
     r->pause_us = !soon ? 0 : r->pause_us == 0 ? DP_PAUSE_MIN_US : 2 * r->pause_us;
     if (r->pause_us > DP_PAUSE_MAX_US)
         r->pause_us = DP_PAUSE_MAX_US;

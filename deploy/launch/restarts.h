@@ -4,13 +4,16 @@
  *     if (dp_restart_worthwhile(exit_code) && dp_restarts_plan(&restarts, dp_newest_step(run), now))
  *         … at restarts.due_us: dp_restarts_begin(&restarts, now), and start it …
  *
- * Progress is a step that the run has never reached before, as metrics.jsonl tells. A process that dies more than DP_FRUITLESS_MAX times without progress in between will
- * die again: giving up says so. The first restart comes at once; who dies soon after is started again after pauses that double.
+ * A life was fruitful if the run has reached steps that it had never reached before, as metrics.jsonl tells: one step is enough in a long life, DP_FRUITFUL_STEPS are wanted
+ * of one that was shorter than DP_SOON_US: who always dies a step or two after it came does not bring the run to its end. A process that dies more than
+ * DP_FRUITLESS_MAX times without a fruitful life in between will die again: giving up says so. The first restart comes at once; who dies soon after is started again
+ * after pauses that double.
  */
 #include <stdbool.h>
 #include <stdint.h>
 
 #define DP_FRUITLESS_MAX 3
+#define DP_FRUITFUL_STEPS 10
 #define DP_SOON_US 10000000 /* a life that was shorter died soon */
 #define DP_PAUSE_MIN_US 250000
 #define DP_PAUSE_MAX_US 30000000
