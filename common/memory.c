@@ -2,6 +2,8 @@
 #include "common/memory.h"
 
 #include <errno.h>
+#include <limits.h>
+#include <malloc.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -27,6 +29,14 @@ static int allocation_fails(void)
 void sl_memory_fail_after(uint64_t n)
 {
     atomic_store(&fail_countdown, n);
+}
+
+/* Larger ones than a block come from the system as before. One arena: the others lie in heaps of 64 MiB that are given back whatever is set. */
+void sl_memory_keep_freed(void)
+{
+    (void)mallopt(M_ARENA_MAX, 1);
+    (void)mallopt(M_MMAP_THRESHOLD, 32 << 20);
+    (void)mallopt(M_TRIM_THRESHOLD, INT_MAX);
 }
 
 void *sl_alloc(size_t count, size_t size)

@@ -24,6 +24,11 @@ void sl_free(void *pointer);
 char *sl_strdup(const char *text);
 char *sl_strdup_printf(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* sl_memory_keep_freed makes malloc keep what is freed instead of giving it back to the system, for processes that take in and let go of blocks all the time: a block
+ * that ZeroMQ receives lies in memory from malloc, and to get that anew from the system, page by page, costs as much as copying it. Call it before
+ * threads are started. */
+void sl_memory_keep_freed(void);
+
 /* sl_memory_fail_after makes the n-th allocation from now (1 = the next) and all later ones return NULL; 0 turns that off. For tests. */
 void sl_memory_fail_after(uint64_t n);
 

@@ -1,9 +1,11 @@
 /* `shelflife`: finds the command and runs it. */
 #include "common/error.h"
+#include "common/memory.h"
 #include "deploy/command.h"
 #include "worker/model/blas.h"
 
 #include <locale.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -11,28 +13,29 @@ struct command {
     const char *name;
     int (*run)(int argc, char **argv);
     const char *summary;
+    bool exchanges; /* blocks with other processes, all the time */
 };
 
 static const struct command commands[] = {
-        {"sample", dp_sample, "make synthetic clips with titles and labels, to try things on"},
-        {"vocab", dp_vocab, "build a WordPiece vocabulary from a manifest's texts"},
-        {"import", dp_import, "decode, tokenise and shard a manifest's videos into a dataset"},
-        {"inspect", dp_inspect, "show what is in a dataset, or one sample of it"},
-        {"train", dp_train, "train on this machine: starts servers and workers"},
-        {"server", dp_server, "run one parameter server"},
-        {"worker", dp_worker, "run one worker"},
-        {"node", dp_node, "run the server or worker that Slurm, Kubernetes or MPI says this is"},
-        {"ssh", dp_ssh, "train on other machines: starts servers and workers there"},
-        {"status", dp_status, "say how a run goes"},
-        {"top", dp_top, "watch a run in the terminal"},
-        {"evaluate", dp_evaluate, "measure a snapshot on a dataset"},
-        {"predict", dp_predict, "say how long videos stay worth recommending"},
-        {"export", dp_export, "write a snapshot as safetensors or ONNX for other programs"},
-        {"snapshot", dp_snapshot, "list, verify or prune snapshots"},
-        {"keygen", dp_keygen, "make the keys that encrypt a cluster's traffic"},
-        {"config", dp_config, "check a config and print it with all defaults"},
-        {"dashboard", dp_dashboard, "a web page about runs, live and past"},
-        {"bench", dp_bench, "measure parts of training beside the machine's limits"},
+        {"sample", dp_sample, "make synthetic clips with titles and labels, to try things on", false},
+        {"vocab", dp_vocab, "build a WordPiece vocabulary from a manifest's texts", false},
+        {"import", dp_import, "decode, tokenise and shard a manifest's videos into a dataset", false},
+        {"inspect", dp_inspect, "show what is in a dataset, or one sample of it", false},
+        {"train", dp_train, "train on this machine: starts servers and workers", true},
+        {"server", dp_server, "run one parameter server", true},
+        {"worker", dp_worker, "run one worker", true},
+        {"node", dp_node, "run the server or worker that Slurm, Kubernetes or MPI says this is", true},
+        {"ssh", dp_ssh, "train on other machines: starts servers and workers there", false},
+        {"status", dp_status, "say how a run goes", false},
+        {"top", dp_top, "watch a run in the terminal", false},
+        {"evaluate", dp_evaluate, "measure a snapshot on a dataset", false},
+        {"predict", dp_predict, "say how long videos stay worth recommending", false},
+        {"export", dp_export, "write a snapshot as safetensors or ONNX for other programs", false},
+        {"snapshot", dp_snapshot, "list, verify or prune snapshots", false},
+        {"keygen", dp_keygen, "make the keys that encrypt a cluster's traffic", false},
+        {"config", dp_config, "check a config and print it with all defaults", false},
+        {"dashboard", dp_dashboard, "a web page about runs, live and past", false},
+        {"bench", dp_bench, "measure parts of training beside the machine's limits", true},
 };
 
 #define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
@@ -62,9 +65,13 @@ int main(int argc, char **argv)
         printf("shelflife %s\n", SHELFLIFE_VERSION);
         return SL_OK;
     }
-    for (size_t i = 0; i < COMMAND_COUNT; i++)
-        if (strcmp(argv[1], commands[i].name) == 0)
-            return commands[i].run(argc - 1, argv + 1);
+    for (size_t i = 0; i < COMMAND_COUNT; i++) {
+        if (strcmp(argv[1], commands[i].name) != 0)
+            continue;
+        if (commands[i].exchanges)
+            sl_memory_keep_freed();
+        return commands[i].run(argc - 1, argv + 1);
+    }
     fprintf(stderr, "shelflife: there is no command %s; shelflife --help lists them\n", argv[1]);
     return SL_USAGE;
 }
