@@ -8,11 +8,14 @@
  */
 #include "deploy/bench/measure.h"
 
+#include <stdbool.h>
+
 /* What one call carries, one way. */
 struct dp_load {
     size_t size;       /* bytes of a message */
     uint64_t messages; /* of one call */
     uint64_t window;   /* messages that may be on their way at a time */
+    bool spread; /* each message of a call is of other memory, as blocks are, so that a large cache helps nobody; else all are of the same */
 };
 
 struct dp_echo;

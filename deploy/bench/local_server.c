@@ -1,6 +1,8 @@
 /* A parameter server without sockets: see local_server.h. */
 #include "deploy/bench/local_server.h"
 
+#include "common/memory.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -31,6 +33,7 @@ static void read_reduced(struct dp_server *server)
             continue;
         const struct sl_block_sums *sums = message->frames[0].data;
         server->norm2 = 0.0;
+        server->reduced = true;
         for (int b = 0; b < server->subject->layout->block_count; b++)
             server->norm2 += sums[b].norm2;
     }
@@ -49,6 +52,7 @@ static enum sl_status step(
         status = sl_fail(err, SL_FAILED, "the server dropped a %s", sl_message_name(message->kind));
     if (status == SL_OK && server->updates.finished)
         status = sl_fail(err, SL_FAILED, "the server left: %s", server->updates.text);
+    server->reduced = false;
     if (status == SL_OK)
         read_reduced(server);
     sl_message_destroy(message);
@@ -155,6 +159,12 @@ enum sl_status dp_server_push(struct dp_server *server, uint64_t worker, struct 
     return status;
 }
 
+enum sl_status dp_server_take(
+        struct dp_server *server, struct sl_address from, struct sl_message **message, struct sl_error *err)
+{
+    return step(server, from, SL_TAKE(*message), err);
+}
+
 enum sl_status dp_server_commit(
         struct dp_server *server, const struct sl_step_stats *stats, struct sl_error *err)
 {
@@ -173,7 +183,6 @@ enum sl_status dp_server_commit(
             .rate = RATE};
     memcpy(message->commit.coefficient, coefficients, sizeof(coefficients));
     status = step(server, SL_COORDINATOR, message, err);
-    sl_outbox_clear(&server->updates.outbox);
     server->version = ps_server_version(server->server);
     return status;
 }

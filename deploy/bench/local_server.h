@@ -20,6 +20,7 @@ struct dp_server {
     uint32_t slots; /* of each step */
     int64_t version;
     double norm2; /* of the step that was reduced */
+    bool reduced; /* by the latest message: the step is to be committed */
 };
 
 /* dp_server_init gives it the subject's parameters; its steps have `slots` slots, at most batch.slots. */
@@ -32,7 +33,12 @@ void dp_server_fini(struct dp_server *server);
 SL_MUST_USE enum sl_status dp_server_push(struct dp_server *server, uint64_t worker, struct sl_node node,
         int block, float *gradients, struct sl_buffer *buffer, struct sl_error *err);
 
-/* dp_server_commit applies the step, with coefficients and clipping as the coordinator does. */
+/* dp_server_take is a message from wherever, a peer's push or pull. Its answers lie in updates.outbox until the next call. Owns: takes *message, always. */
+SL_MUST_USE enum sl_status dp_server_take(
+        struct dp_server *server, struct sl_address from, struct sl_message **message, struct sl_error *err);
+
+/* dp_server_commit applies the step, with coefficients and clipping as the coordinator does. Its answers, to those who wait for the new version, lie in
+ * updates.outbox until the next call. */
 SL_MUST_USE enum sl_status dp_server_commit(
         struct dp_server *server, const struct sl_step_stats *stats, struct sl_error *err);
 

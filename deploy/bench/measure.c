@@ -5,6 +5,7 @@
 #include "common/signals.h"
 
 #include <assert.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -62,7 +63,7 @@ double dp_item_part(const struct dp_item *item, int part)
 static enum sl_status look_for_signals(struct dp_measure *measure, struct sl_error *err)
 {
     int number = measure->signals < 0 ? 0 : sl_signals_take(measure->signals);
-    if (number == 0)
+    if (number == 0 || number == SIGCHLD) /* an end of a child that we ended ourselves */
         return SL_OK;
     measure->signal = number;
     return sl_fail(err, SL_STOPPED, "stopped by a signal");

@@ -13,7 +13,7 @@
 struct dp_raw {
     void *from_context, *to_context;
     void *from, *to;
-    void *bytes; /* of every message */
+    char *bytes; /* of every message, or of all one after the other */
     struct dp_load load;
     pthread_t thread;
     bool started;
@@ -53,7 +53,8 @@ enum sl_status dp_raw_work(struct dp_item *item, struct sl_error *err)
     char answer = 0;
     for (uint64_t i = 0; i < raw->load.messages; i++) {
         zmq_msg_t message;
-        if (zmq_msg_init_data(&message, raw->bytes, raw->load.size, keep, NULL) != 0)
+        char *bytes = raw->load.spread ? raw->bytes + i * raw->load.size : raw->bytes;
+        if (zmq_msg_init_data(&message, bytes, raw->load.size, keep, NULL) != 0)
             return fail_zmq(err, "make a message");
         if (zmq_msg_send(&message, raw->from, 0) < 0) {
             (void)zmq_msg_close(&message);
@@ -106,7 +107,7 @@ enum sl_status dp_raw_open(
     if (raw == NULL)
         return sl_fail(err, SL_NO_MEMORY, "out of memory");
     raw->load = *load;
-    raw->bytes = sl_alloc_aligned(load->size, 1);
+    raw->bytes = sl_alloc_aligned(load->spread ? load->messages : 1, load->size);
     enum sl_status status = raw->bytes == NULL ? sl_fail(err, SL_NO_MEMORY, "out of memory for a message")
                                                : connect_pair(raw, endpoint, err);
     if (status == SL_OK) {

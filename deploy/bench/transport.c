@@ -1,8 +1,11 @@
-/* `bench transport`: blocks to a server and back against a raw ZeroMQ stream and a copy in memory. */
+/* `bench transport`: blocks to a server and back, through the sockets alone and through all that training runs, against a raw ZeroMQ stream, plain sockets
+ * and a copy in memory. */
 #include "common/memory.h"
 #include "deploy/bench/bench.h"
 #include "deploy/bench/echo.h"
+#include "deploy/bench/exchange.h"
 #include "deploy/bench/limits.h"
+#include "deploy/bench/plain.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -107,6 +110,89 @@ static enum sl_status measure(struct dp_bench *bench, const char *kind, const ch
     return status == SL_OK || status == SL_STOPPED ? status : sl_error_context(err, "%s", endpoint);
 }
 
+/* ---- the whole way ---- */
+
+enum { WHOLE_PLAIN, WHOLE_RAW, WHOLE_EXCHANGE, WHOLE_ITEMS };
+
+#define STEP_BYTES ((size_t)64 << 20) /* of a worker, one way, at most: beyond caches */
+#define STEP_BYTES_BRIEF ((size_t)8 << 20)
+#define BRIEF_SECONDS 0.1 /* less than this is for trying whether it runs, not for figures */
+#define STEP_BLOCKS 40    /* at most */
+
+static void report_whole(struct dp_bench *bench, const char *subject, const struct dp_item items[WHOLE_ITEMS],
+        const struct dp_load *load, double bytes)
+{
+    double one_way = (double)load->messages * (double)load->size * GIGA;
+    double rate = bytes / dp_item_seconds(&items[WHOLE_EXCHANGE]) * GIGA;
+    print(bench, subject,
+            (struct dp_row){.figure = "through the server, there and back",
+                    .value = rate,
+                    .unit = "GB/s",
+                    .limit = one_way / dp_item_seconds(&items[WHOLE_RAW]),
+                    .limit_of = "raw ZeroMQ, one way"});
+    print(bench, subject,
+            (struct dp_row){.figure = "the same",
+                    .value = rate,
+                    .unit = "GB/s",
+                    .limit = one_way / dp_item_seconds(&items[WHOLE_PLAIN]),
+                    .limit_of = "plain sockets, one way"});
+    print(bench, subject,
+            (struct dp_row){.figure = "its cost, by bytes that went one way",
+                    .value = dp_item_part(&items[WHOLE_EXCHANGE], DP_EXCHANGE_CPU) / (2.0 * bytes * GIGA),
+                    .unit = "CPU s/GB",
+                    .limit = dp_item_cpu(&items[WHOLE_RAW]) / one_way,
+                    .limit_of = "raw ZeroMQ"});
+}
+
+static enum sl_status measure_whole(struct dp_bench *bench, const char *kind, const char *endpoint,
+        const char *raw_endpoint, size_t size, int workers, struct sl_error *err)
+{
+    struct dp_exchange *exchange = NULL;
+    struct dp_plain *plain = NULL;
+    struct dp_raw *raw = NULL;
+    size_t bytes = bench->measure.seconds < BRIEF_SECONDS ? STEP_BYTES_BRIEF : STEP_BYTES;
+    size_t blocks = bytes / size < STEP_BLOCKS ? bytes / size : STEP_BLOCKS;
+    struct dp_exchange_options options = {
+            .endpoint = endpoint, .size = size, .blocks = (int)blocks, .workers = workers};
+    struct dp_load load = {
+            .size = size, .messages = bytes / size, .window = WINDOW_BYTES / size, .spread = true};
+    char subject[32];
+    enum sl_status status = dp_exchange_open(&exchange, bench->subject->config, &options, err);
+    if (status == SL_OK)
+        status = dp_plain_open(&plain, &load, err);
+    if (status == SL_OK)
+        status = dp_raw_open(&raw, raw_endpoint, &load, err);
+    struct dp_item items[WHOLE_ITEMS] = {[WHOLE_PLAIN] = {.work = dp_plain_work, .context = plain},
+            [WHOLE_RAW] = {.work = dp_raw_work, .context = raw},
+            [WHOLE_EXCHANGE] = {.work = dp_exchange_work, .context = exchange}};
+    if (status == SL_OK)
+        status = dp_measure(&bench->measure, items, WHOLE_ITEMS, err);
+    if (status == SL_OK) {
+        name_subject(subject, sizeof(subject), kind, size);
+        report_whole(bench, subject, items, &load, dp_exchange_bytes(exchange));
+    }
+    dp_raw_close(raw);
+    dp_plain_close(plain);
+    dp_exchange_close(exchange);
+    return status == SL_OK || status == SL_STOPPED
+                   ? status
+                   : sl_error_context(err, "%d workers, %s", workers, endpoint);
+}
+
+/* One server with one worker, and with two. */
+static enum sl_status measure_cluster(struct dp_bench *bench, struct sl_error *err)
+{
+    for (size_t s = 0; s < sizeof(sizes) / sizeof(sizes[0]); s++) {
+        for (int workers = 1; workers <= DP_EXCHANGE_WORKERS_MAX; workers++) {
+            enum sl_status status = measure_whole(bench, workers == 1 ? "1x1" : "1x2", "tcp://127.0.0.1:0",
+                    "tcp://127.0.0.1:*", sizes[s], workers, err);
+            if (status != SL_OK)
+                return status;
+        }
+    }
+    return SL_OK;
+}
+
 enum sl_status dp_bench_transport(struct dp_bench *bench, struct sl_error *err)
 {
     SL_AUTO_FREE char *ipc = sl_strdup_printf("ipc://%s/blocks", bench->subject->dir);
@@ -125,5 +211,5 @@ enum sl_status dp_bench_transport(struct dp_bench *bench, struct sl_error *err)
                 return status;
         }
     }
-    return SL_OK;
+    return measure_cluster(bench, err);
 }
