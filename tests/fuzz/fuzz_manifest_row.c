@@ -49,7 +49,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     CHECK(strcmp(row.id, id) == 0 && row.id[0] != '\0' && row.split < WK_SPLITS);
     CHECK(row.label == WK_LABEL_NONE || (row.label >= 0 && row.label < config->label_count));
-    CHECK(row.arrays[0].path == NULL && row.arrays[1].path == NULL && row.arrays[2].row >= -1);
+    CHECK(row.arrays[0].path == NULL && row.arrays[1].row >= -1 && row.arrays[2].row >= -1);
     status = wk_manifest_check_inputs(&row, config, &err);
     CHECK(status == SL_OK || status == SL_BAD_DATA);
     wk_manifest_row_fini(&row);

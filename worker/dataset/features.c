@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -21,8 +22,8 @@ struct wk_features {
 
 /* What a sample's array is inside its file. */
 struct span {
-    int64_t first, items;           /* first number; rows */
-    const struct sl_tensor *tensor; /* or NULL for an .npy */
+    int64_t first, items, width; /* first number; rows; numbers of a row */
+    struct sl_tensor tensor;     /* the part that is meant, or all zero for an .npy */
 };
 
 enum sl_status wk_features_create(struct wk_features **ret_features, struct sl_error *err)
@@ -76,97 +77,150 @@ static enum sl_status open_file(struct wk_features *features, const char *path, 
     return status;
 }
 
-/* (T, input) or (input,), given without leading dimension of a stack. */
-static enum sl_status check_shape(
-        int64_t *ret_items, const int64_t *shape, int rank, int input, const char *path, struct sl_error *err)
+/* "(25, 24, 40)" */
+static const char *describe(char *text, size_t size, const int64_t *shape, int rank)
 {
-    if (rank < 1 || rank > 2)
+    size_t used = (size_t)snprintf(text, size, "(");
+    for (int i = 0; i < rank && used < size; i++)
+        used += (size_t)snprintf(text + used, size - used, "%s%lld", i > 0 ? ", " : "", (long long)shape[i]);
+    if (used < size)
+        (void)snprintf(text + used, size - used, ")");
+    return text;
+}
+
+/* What the config wants of a sample's array: rows of `input` numbers, which the last dimensions make up, or token ids, which are one row of any length: input 0. */
+static enum sl_status check_shape(
+        struct span *span, const int64_t *shape, int rank, int input, const char *path, struct sl_error *err)
+{
+    char text[160];
+    if (input == 0 && rank != 1)
         return sl_fail(err, SL_BAD_DATA,
-                "%s: a sample's array has %d dimensions, expected (items, %d) or (%d)", path, rank, input,
-                input);
-    if (shape[rank - 1] != input)
-        return sl_fail(err, SL_BAD_DATA, "%s: its rows have %lld numbers, the config's `in` is %d", path,
-                (long long)shape[rank - 1], input);
-    int64_t items = rank == 2 ? shape[0] : 1;
-    if (items < 1)
-        return sl_fail(err, SL_BAD_DATA, "%s: the array has no rows", path);
-    if (items > WK_FEATURES_MAX / input)
+                "%s: a sample's token ids have %d dimensions, expected (tokens); for one of a stack give its "
+                "\"row\"",
+                path, rank);
+    int split = rank; /* the dimensions from here on are one row */
+    int64_t width = 1, items = 1;
+    while (split > 0 && (input == 0 || width != input))
+        if (__builtin_mul_overflow(width, shape[--split], &width))
+            return sl_fail(err, SL_BAD_DATA, "%s: the array's shape is too large", path);
+    if (rank < 1 || (input > 0 && width != input))
+        return sl_fail(err, SL_BAD_DATA,
+                "%s: a sample's array is %s, no dimensions at its end make up the config's `in` of %d", path,
+                describe(text, sizeof(text), shape, rank), input);
+    for (int i = 0; i < split; i++)
+        if (__builtin_mul_overflow(items, shape[i], &items))
+            return sl_fail(err, SL_BAD_DATA, "%s: the array's shape is too large", path);
+    if (items < 1 || width < 1)
+        return sl_fail(err, SL_BAD_DATA, "%s: the array has no %s", path, items < 1 ? "rows" : "numbers");
+    if (width > WK_FEATURES_MAX || items > WK_FEATURES_MAX / width)
         return sl_fail(err, SL_BAD_DATA,
                 "%s: a sample's array has more than %d numbers; for one of a stack give its \"row\"", path,
                 WK_FEATURES_MAX);
-    *ret_items = items;
+    span->items = items;
+    span->width = width;
     return SL_OK;
 }
 
-static enum sl_status find_npy(struct span *span, const struct wk_features *features,
-        const struct wk_manifest_array *array, int input, struct sl_error *err)
+/* The whole array, or one row of a stack of them, whose first dimension is the sample. */
+static enum sl_status find_part(struct span *span, const int64_t *shape, int rank, int64_t row, int input,
+        const char *path, struct sl_error *err)
 {
-    const struct sl_npy_header *header = sl_npy_header(features->npy);
-    if (array->name != NULL)
-        return sl_fail(err, SL_BAD_DATA,
-                "%s is an .npy file, which has no \"name\"; give a \"row\" or nothing", features->path);
-    if (array->row < 0)
-        return check_shape(&span->items, header->shape, header->rank, input, features->path, err);
-    if (header->rank < 1 || array->row >= header->shape[0])
-        return sl_fail(err, SL_BAD_DATA, "%s: row %lld is asked for, it has %lld", features->path,
-                (long long)array->row, (long long)(header->rank < 1 ? 0 : header->shape[0]));
-    enum sl_status status =
-            check_shape(&span->items, header->shape + 1, header->rank - 1, input, features->path, err);
+    if (row < 0)
+        return check_shape(span, shape, rank, input, path, err);
+    if (rank < 1 || row >= shape[0])
+        return sl_fail(err, SL_BAD_DATA, "%s: row %lld is asked for, it has %lld", path, (long long)row,
+                (long long)(rank < 1 ? 0 : shape[0]));
+    enum sl_status status = check_shape(span, shape + 1, rank - 1, input, path, err);
     if (status == SL_OK)
-        span->first = array->row * span->items * input;
+        span->first = row * span->items * span->width;
     return status;
 }
 
 static enum sl_status find_tensor(struct span *span, const struct wk_features *features,
         const struct wk_manifest_array *array, int input, struct sl_error *err)
 {
-    if (array->row >= 0)
-        return sl_fail(err, SL_BAD_DATA,
-                "%s: \"row\" is for .npy files; name the sample's tensor with \"name\"", features->path);
     if (array->name == NULL && sl_safetensors_count(features->tensors) != 1)
         return sl_fail(err, SL_BAD_DATA, "%s holds %d tensors; say which with \"name\"", features->path,
                 sl_safetensors_count(features->tensors));
-    span->tensor = array->name == NULL ? sl_safetensors_at(features->tensors, 0)
-                                       : sl_safetensors_find(features->tensors, array->name);
-    if (span->tensor == NULL)
+    const struct sl_tensor *tensor = array->name == NULL
+                                             ? sl_safetensors_at(features->tensors, 0)
+                                             : sl_safetensors_find(features->tensors, array->name);
+    if (tensor == NULL)
         return sl_fail(err, SL_BAD_DATA, "%s has no tensor \"%.200s\"", features->path, array->name);
-    return check_shape(&span->items, span->tensor->shape, span->tensor->rank, input, features->path, err);
+    enum sl_status status =
+            find_part(span, tensor->shape, tensor->rank, array->row, input, features->path, err);
+    if (status != SL_OK)
+        return status;
+    span->tensor = *tensor;
+    span->tensor.count = (uint64_t)(span->items * span->width);
+    span->tensor.size = span->tensor.count * sl_dtype_size(tensor->dtype);
+    span->tensor.offset += (uint64_t)span->first * sl_dtype_size(tensor->dtype);
+    return SL_OK;
 }
 
-static enum sl_status read_span(float *values, const struct wk_features *features, const struct span *span,
-        int input, struct sl_error *err)
+static enum sl_status find_span(struct span *span, struct wk_features *features, const char *dir,
+        const struct wk_manifest_array *array, int input, struct sl_error *err)
 {
-    size_t count = (size_t)span->items * (size_t)input;
-    enum sl_status status =
-            span->tensor != NULL
-                    ? sl_safetensors_read_f32(features->tensors, span->tensor, values, count, err)
-                    : sl_npy_read(features->npy, span->first, (int64_t)count, values, err);
-    for (size_t i = 0; i < count && status == SL_OK; i++) {
-        if (!isfinite(values[i]))
-            status = sl_fail(err, SL_BAD_DATA, "%s: row %zu, number %zu of the array is not finite",
-                    features->path, i / (size_t)input, i % (size_t)input);
-    }
+    SL_AUTO_FREE char *path = sl_path_join(dir, array->path);
+    if (path == NULL)
+        return sl_fail(err, SL_NO_MEMORY, "out of memory");
+    enum sl_status status = open_file(features, path, err);
+    if (status != SL_OK)
+        return status;
+    if (features->npy == NULL)
+        return find_tensor(span, features, array, input, err);
+    if (array->name != NULL)
+        return sl_fail(err, SL_BAD_DATA,
+                "%s is an .npy file, which has no \"name\"; give a \"row\" or nothing", features->path);
+    const struct sl_npy_header *header = sl_npy_header(features->npy);
+    return find_part(span, header->shape, header->rank, array->row, input, features->path, err);
+}
+
+/* ---- numbers ---- */
+
+/* Integers are numbers too: pixels, counts. */
+static enum sl_status read_numbers(
+        float *values, const struct wk_features *features, const struct span *span, struct sl_error *err)
+{
+    size_t count = (size_t)(span->items * span->width);
+    if (features->npy != NULL)
+        return sl_npy_read(features->npy, span->first, (int64_t)count, values, err);
+    if (span->tensor.dtype < SL_DTYPE_I8)
+        return sl_safetensors_read_f32(features->tensors, &span->tensor, values, count, err);
+    SL_AUTO_FREE int64_t *integers = sl_alloc(count, sizeof(*integers));
+    if (integers == NULL)
+        return sl_fail(err, SL_NO_MEMORY, "out of memory");
+    enum sl_status status = sl_safetensors_read_i64(features->tensors, &span->tensor, integers, count, err);
+    for (size_t i = 0; i < count && status == SL_OK; i++)
+        values[i] = (float)integers[i];
     return status;
+}
+
+static enum sl_status check_finite(const float *values, const struct wk_features *features,
+        const struct span *span, struct sl_error *err)
+{
+    for (int64_t i = 0; i < span->items * span->width; i++) {
+        if (!isfinite(values[i]))
+            return sl_fail(err, SL_BAD_DATA, "%s: row %lld, number %lld of the array is not finite",
+                    features->path, (long long)(i / span->width), (long long)(i % span->width));
+    }
+    return SL_OK;
 }
 
 enum sl_status wk_features_read(struct wk_features *features, const char *dir,
         const struct wk_manifest_array *array, int input, int max_items, float **ret_values, int *ret_items,
         struct sl_error *err)
 {
-    SL_AUTO_FREE char *path = sl_path_join(dir, array->path);
-    if (path == NULL)
-        return sl_fail(err, SL_NO_MEMORY, "out of memory");
     struct span span = {0};
-    enum sl_status status = open_file(features, path, err);
-    if (status == SL_OK)
-        status = features->npy != NULL ? find_npy(&span, features, array, input, err)
-                                       : find_tensor(&span, features, array, input, err);
+    enum sl_status status = find_span(&span, features, dir, array, input, err);
     if (status != SL_OK)
         return status;
     SL_AUTO_FREE float *values = sl_alloc((size_t)span.items * (size_t)input, sizeof(*values));
     if (values == NULL)
         return sl_fail(err, SL_NO_MEMORY, "out of memory");
-    status = read_span(values, features, &span, input, err);
+    status = read_numbers(values, features, &span, err);
+    if (status == SL_OK)
+        status = check_finite(values, features, &span, err);
     if (status != SL_OK)
         return status;
     int items = (int)span.items, kept = items < max_items ? items : max_items;
@@ -176,5 +230,66 @@ enum sl_status wk_features_read(struct wk_features *features, const char *dir,
                 (size_t)input * sizeof(*values));
     *ret_values = SL_TAKE(values);
     *ret_items = kept;
+    return SL_OK;
+}
+
+/* ---- token ids ---- */
+
+/* An .npy is read as float32, which holds every id that a vocabulary can have. */
+static enum sl_status read_ids(
+        int64_t *ids, const struct wk_features *features, const struct span *span, struct sl_error *err)
+{
+    size_t count = (size_t)span->width;
+    if (features->npy == NULL)
+        return sl_safetensors_read_i64(features->tensors, &span->tensor, ids, count, err);
+    enum sl_npy_type type = sl_npy_header(features->npy)->type;
+    if (type < SL_NPY_I1 || type > SL_NPY_U8)
+        return sl_fail(err, SL_BAD_DATA, "%s: token ids are %s, expected whole numbers such as int32",
+                features->path, sl_npy_type_name(type));
+    SL_AUTO_FREE float *values = sl_alloc(count, sizeof(*values));
+    if (values == NULL)
+        return sl_fail(err, SL_NO_MEMORY, "out of memory");
+    enum sl_status status = sl_npy_read(features->npy, span->first, (int64_t)count, values, err);
+    for (size_t i = 0; i < count && status == SL_OK; i++)
+        ids[i] = (int64_t)values[i];
+    return status;
+}
+
+enum sl_status wk_features_read_tokens(struct wk_features *features, const char *dir,
+        const struct wk_manifest_array *array, const struct wk_vocab *vocab, int max_tokens,
+        int32_t **ret_tokens, int *ret_count, struct sl_error *err)
+{
+    struct span span = {0};
+    enum sl_status status = find_span(&span, features, dir, array, 0, err);
+    if (status != SL_OK)
+        return status;
+    SL_AUTO_FREE int64_t *ids = sl_alloc((size_t)span.width, sizeof(*ids));
+    SL_AUTO_FREE int32_t *tokens = sl_alloc((size_t)max_tokens, sizeof(*tokens));
+    if (ids == NULL || tokens == NULL)
+        return sl_fail(err, SL_NO_MEMORY, "out of memory");
+    status = read_ids(ids, features, &span, err);
+    if (status != SL_OK)
+        return status;
+    int32_t pad = wk_vocab_special(vocab, WK_SPECIAL_PAD), cls = wk_vocab_special(vocab, WK_SPECIAL_CLS),
+            sep = wk_vocab_special(vocab, WK_SPECIAL_SEP);
+    int64_t used = span.width;
+    while (used > 0 && ids[used - 1] == pad)
+        used--;
+    while (used > 0 && ids[used - 1] == sep) /* it is put back at the end of what is kept */
+        used--;
+    int64_t first = used > 0 && ids[0] == cls ? 1 : 0;
+    int count = 0;
+    tokens[count++] = cls;
+    for (int64_t i = first; i < used; i++) {
+        if (ids[i] < 0 || ids[i] >= wk_vocab_size(vocab))
+            return sl_fail(err, SL_BAD_DATA,
+                    "%s: token %lld is id %lld, the vocabulary has %d: were the ids made with another one?",
+                    features->path, (long long)i, (long long)ids[i], wk_vocab_size(vocab));
+        if (count < max_tokens - 1)
+            tokens[count++] = (int32_t)ids[i];
+    }
+    tokens[count++] = sep;
+    *ret_tokens = SL_TAKE(tokens);
+    *ret_count = count;
     return SL_OK;
 }

@@ -1,12 +1,13 @@
 #pragma once
-/* Arrays of `features` modalities from .npy and safetensors files into rows of float32.
+/* Arrays that others have made, from .npy and safetensors files: rows of float32 for `features` modalities, token ids for `bert`.
  *
- * A sample's array is (T, input), or (input,) for one row. It is the whole of an .npy, row `row` of a stacked .npy ((N, T, input) or (N, input)), or
- * a tensor of a safetensors file by name (the only one when no name is given). More than max_items rows: that many are taken evenly.
- * A value that is not finite is refused.
+ * A sample's array is the whole of an .npy or a tensor of a safetensors file (by name; the only one when no name is given), or, with a row, one of a stack of
+ * arrays: row `row` of its first dimension. Features are (T, input), (T, a, b) where a · b = input, or (input,) for one row, of any number type; more than max_items rows: that many are taken evenly; a
+ * value that is not finite is refused. Token ids are (L,), whole numbers.
  */
 #include "common/error.h"
 #include "worker/dataset/manifest.h"
+#include "worker/dataset/vocab.h"
 
 #define WK_FEATURES_MAX (1 << 26) /* numbers of one sample's array in its file */
 
@@ -21,3 +22,10 @@ void wk_features_destroy(struct wk_features *features);
 SL_MUST_USE enum sl_status wk_features_read(struct wk_features *features, const char *dir,
         const struct wk_manifest_array *array, int input, int max_items, float **ret_values, int *ret_items,
         struct sl_error *err);
+
+/* wk_features_read_tokens reads token ids: [PAD] at the end is dropped, [CLS] and [SEP] are put around them where they are missing, what is over max_tokens is cut off
+ * before the last [SEP], as for texts. Shapes: *ret_tokens (*ret_count,), 2 … max_tokens. Owns: *ret_tokens, sl_free it. Errors: BAD_DATA, also for an id that the
+ * vocabulary does not have; NO_MEMORY. */
+SL_MUST_USE enum sl_status wk_features_read_tokens(struct wk_features *features, const char *dir,
+        const struct wk_manifest_array *array, const struct wk_vocab *vocab, int max_tokens,
+        int32_t **ret_tokens, int *ret_count, struct sl_error *err);

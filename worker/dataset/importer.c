@@ -102,12 +102,16 @@ static enum sl_status import_video(struct wk_importer *importer, const struct wk
     return SL_OK;
 }
 
+/* own: the modality's own text, NULL = title, ocr and asr. */
 static enum sl_status import_text(const struct wk_vocab *vocab, const struct wk_manifest_row *row,
-        const struct sl_modality_config *modality, struct wk_sample_input *input, struct sl_error *err)
+        const char *own, const struct sl_modality_config *modality, struct wk_sample_input *input,
+        struct sl_error *err)
 {
     struct wk_text pieces[WK_TEXT_FIELDS];
     int count = 0;
-    for (int i = 0; i < WK_TEXT_FIELDS; i++) {
+    if (own != NULL)
+        pieces[count++] = (struct wk_text){own, strlen(own)};
+    for (int i = 0; i < WK_TEXT_FIELDS && own == NULL; i++) {
         if (row->texts[i] != NULL)
             pieces[count++] = (struct wk_text){row->texts[i], strlen(row->texts[i])};
     }
@@ -128,7 +132,12 @@ static enum sl_status import_input(struct wk_importer *importer, const struct wk
     case SL_KIND_VIT:
         return import_video(importer, row, modality, input, err);
     case SL_KIND_BERT:
-        return import_text(importer->vocabs[m], row, modality, input, err);
+        if (row->arrays[m].path != NULL) {
+            status = wk_features_read_tokens(importer->features, importer->base_dir, &row->arrays[m],
+                    importer->vocabs[m], modality->max_tokens, &input->tokens, &input->items, err);
+            return status == SL_BAD_DATA ? sl_error_context(err, "modality %s", modality->name) : status;
+        }
+        return import_text(importer->vocabs[m], row, row->own_texts[m], modality, input, err);
     case SL_KIND_FEATURES:
         status = wk_features_read(importer->features, importer->base_dir, &row->arrays[m], modality->input,
                 modality->max_items, &input->features, &input->items, err);

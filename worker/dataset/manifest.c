@@ -10,7 +10,7 @@
 #include <string.h>
 
 static const char *const row_keys[] = {
-        "id", "video", "title", "ocr", "asr", "label", "published", "split", "features"};
+        "id", "video", "title", "ocr", "asr", "label", "published", "split", "features", "tokens", "texts"};
 static const char *const text_keys[WK_TEXT_FIELDS] = {"title", "ocr", "asr"};
 static const char *const split_names[WK_SPLITS] = {"train", "validation", "test"};
 
@@ -30,6 +30,7 @@ void wk_manifest_row_fini(struct wk_manifest_row *row)
     for (int m = 0; m < SL_MODALITIES_MAX; m++) {
         sl_free(row->arrays[m].path);
         sl_free(row->arrays[m].name);
+        sl_free(row->own_texts[m]);
     }
     memset(row, 0, sizeof(*row));
 }
@@ -186,17 +187,17 @@ static enum sl_status take_published(struct wk_manifest_row *row, const json_t *
     return SL_OK;
 }
 
-static enum sl_status take_array(
-        struct wk_manifest_array *array, const char *name, const json_t *value, struct sl_error *err)
+static enum sl_status take_array(struct wk_manifest_array *array, const char *section, const char *name,
+        const json_t *value, struct sl_error *err)
 {
     static const char *const keys[] = {"path", "row", "name"};
     array->row = -1;
     if (json_is_string(value))
         return copy_text(&array->path, name, value, err);
     if (!json_is_object(value))
-        return sl_fail(
-                err, SL_BAD_DATA, "features.%s is neither a path nor {\"path\", \"row\" or \"name\"}", name);
-    enum sl_status status = check_keys(value, keys, COUNT_OF(keys), " in features", err);
+        return sl_fail(err, SL_BAD_DATA, "%s.%s is neither a path nor {\"path\", \"row\" or \"name\"}",
+                section, name);
+    enum sl_status status = check_keys(value, keys, COUNT_OF(keys), " of an array", err);
     if (status == SL_OK)
         status = copy_text(&array->path, "path", json_object_get(value, "path"), err);
     if (status == SL_OK)
@@ -204,41 +205,57 @@ static enum sl_status take_array(
     if (status != SL_OK)
         return status;
     if (array->path == NULL)
-        return sl_fail(err, SL_BAD_DATA, "features.%s has no \"path\"", name);
+        return sl_fail(err, SL_BAD_DATA, "%s.%s has no \"path\"", section, name);
     const json_t *row = json_object_get(value, "row");
     if (row == NULL || json_is_null(row))
         return SL_OK;
     if (!json_is_integer(row) || json_integer_value(row) < 0)
-        return sl_fail(err, SL_BAD_DATA, "features.%s.row is not a whole number from 0", name);
+        return sl_fail(err, SL_BAD_DATA, "%s.%s.row is not a whole number from 0", section, name);
     array->row = json_integer_value(row);
     return SL_OK;
 }
 
-static enum sl_status take_features(struct wk_manifest_row *row, const json_t *object,
-        const struct sl_config *config, struct sl_error *err)
+typedef enum sl_status take_value(struct wk_manifest_row *row, int modality, const char *section,
+        const char *name, const json_t *value, struct sl_error *err);
+
+static enum sl_status take_own_array(struct wk_manifest_row *row, int modality, const char *section,
+        const char *name, const json_t *value, struct sl_error *err)
 {
-    const json_t *features = json_object_get(object, "features");
-    for (int m = 0; m < SL_MODALITIES_MAX; m++)
-        row->arrays[m].row = -1;
-    if (features == NULL || json_is_null(features))
+    return take_array(&row->arrays[modality], section, name, value, err);
+}
+
+static enum sl_status take_own_text(struct wk_manifest_row *row, int modality, const char *section,
+        const char *name, const json_t *value, struct sl_error *err)
+{
+    char key[2 * SL_NAME_MAX];
+    (void)snprintf(key, sizeof(key), "%s.%s", section, name);
+    return copy_text(&row->own_texts[modality], key, value, err);
+}
+
+/* "features", "tokens" and "texts" have the same form: modality: value, for modalities of one kind. */
+static enum sl_status take_section(struct wk_manifest_row *row, const json_t *object, const char *section,
+        enum sl_kind kind, take_value *take, const struct sl_config *config, struct sl_error *err)
+{
+    const json_t *values = json_object_get(object, section);
+    if (values == NULL || json_is_null(values))
         return SL_OK;
-    if (!json_is_object(features))
-        return sl_fail(err, SL_BAD_DATA, "\"features\" is not an object of modality: path");
+    if (!json_is_object(values))
+        return sl_fail(err, SL_BAD_DATA, "\"%s\" is not an object of modality: value", section);
     const char *key = NULL;
     json_t *value = NULL;
-    json_object_foreach((json_t *)features, key, value)
+    json_object_foreach((json_t *)values, key, value)
     {
         if (key[0] == '_')
             continue;
         char buffer[64];
         int m = sl_config_find_modality(config, key);
         if (m < 0)
-            return sl_fail(err, SL_BAD_DATA, "features.%s: the config has no modality of that name",
+            return sl_fail(err, SL_BAD_DATA, "%s.%s: the config has no modality of that name", section,
                     shown(buffer, key));
-        if (config->modalities[m].kind != SL_KIND_FEATURES)
-            return sl_fail(
-                    err, SL_BAD_DATA, "features.%s: the config's modality is not of kind `features`", key);
-        enum sl_status status = take_array(&row->arrays[m], config->modalities[m].name, value, err);
+        if (config->modalities[m].kind != kind)
+            return sl_fail(err, SL_BAD_DATA, "%s.%s: the config's modality is not of kind `%s`", section, key,
+                    kind == SL_KIND_FEATURES ? "features" : "bert");
+        enum sl_status status = take(row, m, section, config->modalities[m].name, value, err);
         if (status != SL_OK)
             return status;
     }
@@ -259,8 +276,14 @@ static enum sl_status take_row(struct wk_manifest_row *row, const json_t *object
         status = take_published(row, object, err);
     if (status == SL_OK)
         status = take_split(row, object, err);
+    for (int m = 0; m < SL_MODALITIES_MAX; m++)
+        row->arrays[m].row = -1;
     if (status == SL_OK)
-        status = take_features(row, object, config, err);
+        status = take_section(row, object, "features", SL_KIND_FEATURES, take_own_array, config, err);
+    if (status == SL_OK)
+        status = take_section(row, object, "tokens", SL_KIND_BERT, take_own_array, config, err);
+    if (status == SL_OK)
+        status = take_section(row, object, "texts", SL_KIND_BERT, take_own_text, config, err);
     return status;
 }
 
@@ -313,8 +336,10 @@ enum sl_status wk_manifest_check_inputs(
             what = "\"video\" is missing";
         } else if (modality->kind == SL_KIND_BERT) {
             there = !is_blank(row->texts[WK_TEXT_TITLE]) || !is_blank(row->texts[WK_TEXT_OCR]) ||
-                    !is_blank(row->texts[WK_TEXT_ASR]);
-            what = "no text: title, ocr and asr are missing or empty";
+                    !is_blank(row->texts[WK_TEXT_ASR]) || !is_blank(row->own_texts[m]) ||
+                    row->arrays[m].path != NULL;
+            what = "no text: title, ocr and asr are missing or empty, and so is what \"texts\" or \"tokens\" "
+                   "has for it";
         } else {
             there = row->arrays[m].path != NULL;
             what = "its array is missing in \"features\"";

@@ -4,8 +4,8 @@
  *     {"id": "a1", "video": "clips/a1.mp4", "title": "…", "label": "day", "published": "2026-11-23T08:00:00Z", "split": "train"}
  *     {"id": "a2", "title": "…", "features": {"visual": "a2.npy", "audio": {"path": "all.npy", "row": 17}}, "label": "week"}
  *
- * Keys: id (required), video, title, ocr, asr, label, published (RFC 3339), split (train | validation | test; train when absent), features (for
- * modalities of kind `features`: a path, or {path, row} of an .npy, or {path, name} in a safetensors file). Strict: a key
+ * Keys: id (required), video, title, ocr, asr, label, published (RFC 3339), split (train | validation | test; train when absent), texts (for one
+ * modality of kind `bert` alone, in place of title, ocr and asr), features and tokens (arrays for modalities of kind `features`, and of kind `bert` in place of text: a path, or {path, name, row}; features.h says what they may be). Strict: a key
  * that is none of these is an error with the nearest known one, since a "tittle" that is silently passed over costs a training; keys
  * that begin with "_" are the user's own. null counts as absent. Any bytes are an error at worst (fuzzed).
  */
@@ -25,11 +25,11 @@ enum wk_split { WK_SPLIT_TRAIN, WK_SPLIT_VALIDATION, WK_SPLIT_TEST };
 enum wk_text_field { WK_TEXT_TITLE, WK_TEXT_OCR, WK_TEXT_ASR };
 #define WK_TEXT_FIELDS 3
 
-/* Where the array of a `features` modality lies. */
+/* Where the array of a `features` modality lies, or the token ids of a `bert` one. */
 struct wk_manifest_array {
     char *path;  /* NULL = not given */
     char *name;  /* of the tensor in a safetensors file, or NULL */
-    int64_t row; /* of a stacked .npy, or -1 = the whole array */
+    int64_t row; /* of a stack, or -1 = the whole array */
 };
 
 struct wk_manifest_row {
@@ -39,6 +39,7 @@ struct wk_manifest_row {
     int label;                   /* index into the config's labels, or WK_LABEL_NONE when not given */
     int64_t published_s;         /* unix time, INT64_MIN when not given */
     enum wk_split split;
+    char *own_texts[SL_MODALITIES_MAX];                 /* by modality; NULL = the texts above */
     struct wk_manifest_array arrays[SL_MODALITIES_MAX]; /* by modality */
 };
 

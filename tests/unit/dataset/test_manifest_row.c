@@ -106,6 +106,10 @@ static void test_bad_lines(void **state)
             "features.sound: the config has no modality");
     reject("{\"id\": \"a\", \"features\": {\"text\": \"x.npy\"}}", "not of kind `features`");
     reject("{\"id\": \"a\", \"features\": {\"audio\": 3}}", "features.audio is neither a path");
+    reject("{\"id\": \"a\", \"tokens\": {\"audio\": \"x.npy\"}}", "not of kind `bert`");
+    reject("{\"id\": \"a\", \"tokens\": {\"text\": {\"row\": 1}}}", "tokens.text has no \"path\"");
+    reject("{\"id\": \"a\", \"texts\": {\"text\": 1}}", "\"texts.text\" is not a text");
+    reject("{\"id\": \"a\", \"texts\": {\"audio\": \"x\"}}", "not of kind `bert`");
     reject("{\"id\": \"a\", \"features\": {\"audio\": {\"row\": 1}}}", "has no \"path\"");
     reject("{\"id\": \"a\", \"features\": {\"audio\": {\"path\": \"x\", \"row\": -1}}}",
             "whole number from 0");
