@@ -79,6 +79,8 @@ static void fill_stats(
     to->score = (double *)m->stats.score;
     to->n_correct = SL_BRANCHES_MAX;
     to->correct = correct;
+    to->n_coefficient = SL_MODALITIES_MAX;
+    to->coefficient = (double *)m->stats.coefficient;
 }
 
 static void fill_commit(Shelflife__Cluster__Commit *to, const struct sl_commit *from)
@@ -88,6 +90,10 @@ static void fill_commit(Shelflife__Cluster__Commit *to, const struct sl_commit *
     SET(*to, rate, from->rate);
     to->n_coefficient = SL_MODALITIES_MAX;
     to->coefficient = (double *)from->coefficient;
+    to->n_fused = SL_MODALITIES_MAX;
+    to->fused = (double *)from->fused;
+    to->n_update = SL_MODALITIES_MAX;
+    to->update = (double *)from->update;
 }
 
 static void fill_report(Shelflife__Cluster__Report *to, const struct sl_report *from)
@@ -227,7 +233,10 @@ static enum sl_status read_stats(
             copy_doubles(to->stats.loss, SL_BRANCHES_MAX, from->loss, from->n_loss, "stats.loss", err);
     if (status != SL_OK)
         return status;
-    return copy_doubles(to->stats.score, SL_MODALITIES_MAX, from->score, from->n_score, "stats.score", err);
+    status = copy_doubles(to->stats.score, SL_MODALITIES_MAX, from->score, from->n_score, "stats.score", err);
+    return status != SL_OK ? status
+                           : copy_doubles(to->stats.coefficient, SL_MODALITIES_MAX, from->coefficient,
+                                     from->n_coefficient, "stats.coefficient", err);
 }
 
 static void read_report(struct sl_report *to, const Shelflife__Cluster__Report *from)
@@ -242,8 +251,13 @@ static enum sl_status read_commit(
     to->inverse_weight = from->inverse_weight;
     to->clip = from->clip;
     to->rate = from->rate;
-    return copy_doubles(to->coefficient, SL_MODALITIES_MAX, from->coefficient, from->n_coefficient,
-            "commit.coefficient", err);
+    enum sl_status status = copy_doubles(to->coefficient, SL_MODALITIES_MAX, from->coefficient,
+            from->n_coefficient, "commit.coefficient", err);
+    if (status == SL_OK)
+        status = copy_doubles(to->fused, SL_MODALITIES_MAX, from->fused, from->n_fused, "commit.fused", err);
+    return status != SL_OK ? status
+                           : copy_doubles(to->update, SL_MODALITIES_MAX, from->update, from->n_update,
+                                     "commit.update", err);
 }
 
 /* The tree's numbers, once and for all: afterwards node lies within slots and begin < end. */

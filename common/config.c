@@ -446,6 +446,8 @@ enum sl_status sl_config_hash(uint64_t *ret_hash, const struct sl_config *config
     SL_AUTO(sl_text_fini) struct sl_text out;
     sl_text_init(&out, DUMP_MAX);
     write_config(config, &out, true);
+    if (config->modulation.form == SL_FORM_REPLAY) /* what stands in the file, wherever it lies */
+        sl_text_printf(&out, "replay: %016llx\n", (unsigned long long)config->modulation.replay_hash);
     const char *text = NULL;
     size_t size = 0;
     enum sl_status s = sl_text_finish(&out, &text, &size, err);

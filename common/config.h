@@ -25,8 +25,17 @@
 #define SL_DURATION_INFINITE (-1)
 
 enum sl_kind { SL_KIND_VIT, SL_KIND_BERT, SL_KIND_FEATURES };
-enum sl_modulation_form { SL_FORM_EXCESS, SL_FORM_RATIO, SL_FORM_NONE };
-enum sl_statistics { SL_STATISTICS_STEP, SL_STATISTICS_MEAN };
+enum sl_modulation_form {
+    SL_FORM_EXCESS,
+    SL_FORM_RATIO,
+    SL_FORM_MLB,
+    SL_FORM_PARETO,
+    SL_FORM_CONSTANT,
+    SL_FORM_REPLAY,
+    SL_FORM_NONE
+};
+enum sl_modulation_scale { SL_SCALE_UNIMODAL, SL_SCALE_GRADIENT, SL_SCALE_UPDATE };
+enum sl_statistics { SL_STATISTICS_STEP, SL_STATISTICS_MEAN, SL_STATISTICS_SLOT };
 enum sl_optimiser_kind { SL_OPTIMISER_ADAMW, SL_OPTIMISER_SGD };
 enum sl_second_moment { SL_SECOND_BOUND, SL_SECOND_MODULATED };
 enum sl_schedule { SL_SCHEDULE_CONSTANT, SL_SCHEDULE_COSINE, SL_SCHEDULE_LINEAR };
@@ -76,6 +85,29 @@ struct sl_modality_config {
     int max_items; /* most tokens of a sample (`max_items`) */
 };
 
+/* Numbers by modality, in config order. */
+struct sl_numbers {
+    double values[SL_MODALITIES_MAX];
+    int count;
+};
+
+struct sl_modulation_config {
+    enum sl_modulation_form form;
+    enum sl_modulation_scale scale; /* what k scales */
+    double alpha;
+    double beta_max; /* most k of SL_FORM_MLB: >= 1 */
+    double gamma;    /* of SL_FORM_PARETO: scales the combined gradient */
+    enum sl_statistics statistics;
+    double decay;               /* of the exponential mean of scores, for SL_STATISTICS_MEAN: in [0, 1) */
+    double dead_zone;           /* k = 1 where |ln rho| < dead_zone */
+    double floor;               /* least k */
+    int64_t start, end;         /* steps [start, end) in which k applies; end -1 = none */
+    struct sl_numbers constant; /* k of SL_FORM_CONSTANT */
+    char replay[SL_PATH_MAX];   /* .npy of SL_FORM_REPLAY; "" = none */
+    uint64_t replay_hash;       /* of that file; filled in at load, 0 = it is not there */
+    bool unscored[SL_MODALITIES_MAX]; /* loss weight 0: its head learns nothing; filled in at load */
+};
+
 struct sl_config {
     char path[SL_PATH_MAX]; /* the file it came from */
     struct sl_label_config labels[SL_LABELS_MAX];
@@ -96,15 +128,7 @@ struct sl_config {
         float label_smoothing;
         enum sl_class_weights class_weights;
     } loss;
-    struct {
-        enum sl_modulation_form form;
-        double alpha;
-        enum sl_statistics statistics;
-        double decay;       /* of the exponential mean of scores, for SL_STATISTICS_MEAN */
-        double dead_zone;   /* k = 1 where |ln rho| < dead_zone */
-        double floor;       /* least k */
-        int64_t start, end; /* steps [start, end) in which k applies; end -1 = none */
-    } modulation;
+    struct sl_modulation_config modulation;
     struct {
         enum sl_optimiser_kind kind;
         float lr, beta1, beta2, eps, weight_decay, momentum;

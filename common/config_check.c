@@ -1,6 +1,8 @@
 /* Checks that need more than one value of the config, and values that follow from others. See config_schema.h. */
 #include "common/config_schema.h"
 
+#include "common/file.h"
+
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
@@ -113,6 +115,48 @@ static enum sl_status check_loss(const struct sl_config *config, const struct sl
             "every weight is 0, so nothing would be learned; give one branch a weight above 0");
 }
 
+/* Slots are modulated where they are computed, from their own scores: nothing else is known there. */
+static enum sl_status check_slot_statistics(
+        const struct sl_modulation_config *modulation, const struct sl_config_reader *reader)
+{
+    bool from_ratios = modulation->form == SL_FORM_EXCESS || modulation->form == SL_FORM_RATIO ||
+                       modulation->form == SL_FORM_MLB;
+    if (modulation->statistics != SL_STATISTICS_SLOT || modulation->form == SL_FORM_NONE)
+        return SL_OK;
+    if (!from_ratios)
+        return sl_config_fail(reader, "modulation.statistics",
+                "slot needs a form that follows from scores: excess, ratio or mlb");
+    if (modulation->scale == SL_SCALE_UPDATE || modulation->start > 0 || modulation->end >= 0)
+        return sl_config_fail(reader, "modulation.statistics",
+                "slot scales gradients where they are computed; scale update and a window are the "
+                "server's: leave them out");
+    return SL_OK;
+}
+
+static enum sl_status check_modulation(
+        struct sl_config *config, const struct sl_config_reader *reader, bool resolve)
+{
+    struct sl_modulation_config *modulation = &config->modulation;
+    struct sl_error unknown = {0};
+    for (int m = 0; m < config->modality_count; m++)
+        modulation->unscored[m] = !(config->loss.weight[m] > 0.0F);
+    if (modulation->form == SL_FORM_PARETO && modulation->scale != SL_SCALE_UNIMODAL)
+        return sl_config_fail(
+                reader, "modulation.scale", "form pareto weighs both branches itself; leave scale out");
+    if (modulation->form == SL_FORM_CONSTANT && modulation->constant.count != config->modality_count)
+        return sl_config_fail(reader, "modulation.constant",
+                "form constant needs a coefficient for each of the %d modalities, in their order",
+                config->modality_count);
+    if (modulation->form == SL_FORM_REPLAY && modulation->replay[0] == 0)
+        return sl_config_fail(reader, "modulation.form",
+                "replay needs modulation.replay, a .npy file of coefficients by step and modality");
+    /* not there: only who trains needs it, and says so */
+    if (modulation->form == SL_FORM_REPLAY && resolve &&
+            sl_file_hash(&modulation->replay_hash, modulation->replay, &unknown) != SL_OK)
+        modulation->replay_hash = 0;
+    return check_slot_statistics(modulation, reader);
+}
+
 static enum sl_status check_steps(const struct sl_config *config, const struct sl_config_reader *reader)
 {
     if (config->modulation.end >= 0 && config->modulation.end <= config->modulation.start)
@@ -168,6 +212,8 @@ enum sl_status sl_config_check(struct sl_config *config, const struct sl_config_
         s = check_fusion(config, reader);
     if (s == SL_OK)
         s = check_loss(config, reader);
+    if (s == SL_OK)
+        s = check_modulation(config, reader, resolve);
     if (s == SL_OK)
         s = check_steps(config, reader);
     if (s == SL_OK)

@@ -2,8 +2,10 @@
 #include "common/config_schema.h"
 
 static const char *const kind_words[] = {"vit", "bert", "features", NULL};
-static const char *const form_words[] = {"excess", "ratio", "none", NULL};
-static const char *const statistics_words[] = {"step", "mean", NULL};
+static const char *const form_words[] = {
+        "excess", "ratio", "mlb", "pareto", "constant", "replay", "none", NULL};
+static const char *const scale_words[] = {"unimodal", "gradient", "update", NULL};
+static const char *const statistics_words[] = {"step", "mean", "slot", NULL};
 static const char *const optimiser_words[] = {"adamw", "sgd", NULL};
 static const char *const moment_words[] = {"bound", "modulated", NULL};
 static const char *const schedule_words[] = {"constant", "cosine", "linear", NULL};
@@ -226,11 +228,30 @@ static const struct sl_field modulation_fields[] = {
                 .words = form_words,
                 .fallback = "excess",
                 RESULT},
+        {.key = "scale",
+                .type = SL_FIELD_WORD,
+                AT(modulation.scale),
+                .words = scale_words,
+                .fallback = "unimodal",
+                RESULT},
         {.key = "alpha",
                 .type = SL_FIELD_DOUBLE,
                 AT(modulation.alpha),
                 RANGE(0, 100),
                 .fallback = "0.5",
+                RESULT},
+        {.key = "beta_max",
+                .type = SL_FIELD_DOUBLE,
+                AT(modulation.beta_max),
+                RANGE(1, 100),
+                .fallback = "2",
+                RESULT},
+        {.key = "gamma",
+                .type = SL_FIELD_DOUBLE,
+                AT(modulation.gamma),
+                RANGE(0, 100),
+                .above = true,
+                .fallback = "1.5",
                 RESULT},
         {.key = "statistics",
                 .type = SL_FIELD_WORD,
@@ -266,6 +287,13 @@ static const struct sl_field modulation_fields[] = {
                 .none = true,
                 .none_value = -1,
                 RESULT},
+        {.key = "constant",
+                .type = SL_FIELD_NUMBERS,
+                AT(modulation.constant),
+                RANGE(0, 100),
+                .fallback = "[]",
+                RESULT},
+        {.key = "replay", .type = SL_FIELD_PATH, AT(modulation.replay), .fallback = "none", .none = true},
 };
 
 static const struct sl_field optimiser_fields[] = {

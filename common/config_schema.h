@@ -30,6 +30,7 @@ enum sl_field_type {
     SL_FIELD_FLOATS,   /* `count` floats one after the other */
     SL_FIELD_PATTERNS, /* freeze and freeze_count of a modality */
     SL_FIELD_SCALES,   /* lr_scale and lr_scale_count of a modality: a map */
+    SL_FIELD_NUMBERS,  /* struct sl_numbers: as many as there are modalities, or none */
 };
 
 #define SL_KINDS_ALL 7U

@@ -280,9 +280,35 @@ static const struct sl_yaml_node *read_scales(
     return NULL;
 }
 
+static bool read_numbers(
+        const struct sl_field *field, struct sl_numbers *numbers, const struct sl_yaml_node *node)
+{
+    const struct sl_field item = {.type = SL_FIELD_DOUBLE, .min = field->min, .max = field->max};
+    int i = 0;
+    if (node->count > SL_MODALITIES_MAX)
+        return false;
+    for (const struct sl_yaml_node *child = node->first; child != NULL; child = child->next)
+        if (child->kind != SL_YAML_SCALAR || !read_number(&item, child->text, &numbers->values[i++]))
+            return false;
+    numbers->count = i;
+    return true;
+}
+
+static bool read_list(const struct sl_field *field, void *base, const struct sl_yaml_node *node)
+{
+    switch (field->type) {
+    case SL_FIELD_FLOATS:
+        return read_floats(field, place_in(field, base), node);
+    case SL_FIELD_NUMBERS:
+        return read_numbers(field, place_in(field, base), node);
+    default:
+        return read_patterns(base, node);
+    }
+}
+
 static bool is_list_type(enum sl_field_type type)
 {
-    return type == SL_FIELD_FLOATS || type == SL_FIELD_PATTERNS;
+    return type == SL_FIELD_FLOATS || type == SL_FIELD_NUMBERS || type == SL_FIELD_PATTERNS;
 }
 
 /* member: what the value stands for in a map, or NULL */
@@ -310,14 +336,14 @@ enum sl_status sl_field_read(const struct sl_field *field, void *base, const str
         sound = node->kind == SL_YAML_SCALAR &&
                 read_scalar(field, place_in(field, base), node, reader->base_dir);
     else if (node->kind == SL_YAML_SEQUENCE)
-        sound = field->type == SL_FIELD_FLOATS ? read_floats(field, place_in(field, base), node)
-                                               : read_patterns(base, node);
+        sound = read_list(field, base, node);
     return sound ? SL_OK : fail_field(field, node, path, NULL, reader);
 }
 
 void sl_field_read_default(const struct sl_field *field, void *base)
 {
-    if (field->type == SL_FIELD_PATTERNS || field->type == SL_FIELD_SCALES || field->derived != NULL)
+    if (field->type == SL_FIELD_PATTERNS || field->type == SL_FIELD_SCALES ||
+            field->type == SL_FIELD_NUMBERS || field->derived != NULL)
         return; /* empty, or filled in once the values that it follows from are known */
     assert(field->fallback != NULL);
     char text[64];
@@ -405,9 +431,12 @@ static void write_number(const struct sl_field *field, const void *place, struct
 
 static void write_list(const struct sl_field *field, const void *base, struct sl_text *out)
 {
-    const struct sl_modality_config *modality = base;
+    const struct sl_modality_config *modality = base; /* of PATTERNS */
+    const struct sl_numbers *numbers = value_in(field, base);
     char text[SL_JSON_NUMBER_MAX];
-    int count = field->type == SL_FIELD_FLOATS ? field->count : modality->freeze_count;
+    int count = field->type == SL_FIELD_FLOATS    ? field->count
+                : field->type == SL_FIELD_NUMBERS ? numbers->count
+                                                  : modality->freeze_count;
     sl_text_put(out, "[", 1);
     for (int i = 0; i < count; i++) {
         if (i > 0)
@@ -416,6 +445,8 @@ static void write_list(const struct sl_field *field, const void *base, struct sl
         if (field->type == SL_FIELD_FLOATS) {
             memcpy(&value, (const char *)value_in(field, base) + (size_t)i * sizeof(value), sizeof(value));
             sl_text_printf(out, "%s", sl_format_float(text, value));
+        } else if (field->type == SL_FIELD_NUMBERS) {
+            sl_text_printf(out, "%s", sl_format_double(text, numbers->values[i]));
         } else {
             write_quoted(out, modality->freeze[i]);
         }
@@ -461,6 +492,7 @@ void sl_field_write(const struct sl_field *field, const void *base, struct sl_te
         write_duration(out, duration);
         break;
     case SL_FIELD_FLOATS:
+    case SL_FIELD_NUMBERS:
     case SL_FIELD_PATTERNS:
         write_list(field, base, out);
         break;
@@ -525,6 +557,10 @@ const char *sl_field_describe(const struct sl_field *field, char *text, size_t s
         break;
     case SL_FIELD_FLOATS:
         (void)snprintf(noun, sizeof(noun), "a list of %d numbers", field->count);
+        describe_range(field, noun, text, size);
+        break;
+    case SL_FIELD_NUMBERS:
+        (void)snprintf(noun, sizeof(noun), "a list of one number per modality");
         describe_range(field, noun, text, size);
         break;
     case SL_FIELD_SCALES:

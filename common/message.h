@@ -13,7 +13,7 @@
 
 #include <stdint.h>
 
-#define SL_PROTOCOL_VERSION 2
+#define SL_PROTOCOL_VERSION 3
 #define SL_MESSAGE_FRAMES_MAX 4
 #define SL_MESSAGE_TEXT_MAX 512
 #define SL_ENDPOINT_MAX 240 /* bytes with the 0 */
@@ -81,7 +81,10 @@ struct sl_commit {
     double inverse_weight; /* 1 / sum of class weights of the step's samples */
     double clip;           /* factor from the global norm */
     double rate;           /* learning rate */
-    double coefficient[SL_MODALITIES_MAX];
+    /* of each extractor: factors of its two branches' gradients and of its step (ps/balance.h); 1 = as it is */
+    double coefficient[SL_MODALITIES_MAX]; /* of the unimodal branch */
+    double fused[SL_MODALITIES_MAX];
+    double update[SL_MODALITIES_MAX];
 };
 
 struct sl_report {

@@ -17,6 +17,8 @@ struct sl_step_stats {
                                      loss.weight */
     double score[SL_MODALITIES_MAX];  /* sums of softmax(logits_m)[y] */
     int64_t correct[SL_BRANCHES_MAX]; /* argmax == label */
+    double coefficient
+            [SL_MODALITIES_MAX]; /* modulation.statistics slot: sums over samples of their slot's k; else 0 */
 };
 
 /* sl_step_stats_add does sum += x, field by field. */

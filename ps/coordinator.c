@@ -82,8 +82,8 @@ enum sl_status ps_coordinator_create(struct ps_coordinator **ret_coordinator,
         return sl_fail(err, SL_NO_MEMORY, "out of memory for the coordinator");
     c->options = *options;
     c->cluster = options->cluster;
-    c->modulation = ps_modulation_from_config(config);
-    if (config->consistency.mode != SL_CONSISTENCY_BSP)
+    c->modulation = config->modulation;
+    if (config->consistency.mode != SL_CONSISTENCY_BSP && c->modulation.statistics == SL_STATISTICS_STEP)
         c->modulation.statistics =
                 SL_STATISTICS_MEAN; /* scores of overlapping steps are of different versions */
     c->optimiser = ps_optimiser_from_config(config);

@@ -19,6 +19,7 @@
 #include "common/evaluation.h"
 #include "common/layout.h"
 #include "common/outbox.h"
+#include "ps/balance.h"
 #include "ps/modulation.h"
 
 struct ps_coordinator;
@@ -121,7 +122,8 @@ struct ps_coordinator_options {
     uint64_t cluster;     /* a random number that marks messages of this run; every rollback adds 1 */
     uint64_t incarnation; /* of its process, which is also the first server's */
     int servers;
-    struct ps_training training; /* where to begin */
+    struct ps_training training;    /* where to begin */
+    const struct ps_replay *replay; /* of modulation.form replay, else NULL */
 };
 
 SL_MUST_USE enum sl_status ps_coordinator_create(struct ps_coordinator **ret_coordinator,

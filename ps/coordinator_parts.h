@@ -25,7 +25,7 @@ enum ps_state {
 
 struct ps_coordinator {
     struct ps_coordinator_options options;
-    struct ps_modulation_config modulation;
+    struct sl_modulation_config modulation;
     struct ps_optimiser optimiser; /* for its clipping */
     struct ps_training training;   /* as far as all servers have applied */
     struct ps_modulation

@@ -22,10 +22,10 @@ static inline __attribute__((always_inline)) float flush(float x)
 BODY combine_body(float *restrict ret_g, float *restrict ret_bound, const float *restrict u,
         const float *restrict f, size_t n, const struct ps_factors *factors)
 {
-    const float scale = factors->scale, k = factors->coefficient;
+    const float scale = factors->scale, k = factors->unimodal, c = factors->fused;
     if (u != NULL && f != NULL) {
         for (size_t i = 0; i < n; i++) {
-            float g = scale * (k * u[i] + f[i]), r = scale * (u[i] + f[i]);
+            float g = scale * (k * u[i] + c * f[i]), r = scale * (u[i] + f[i]);
             float a = fabsf(g), b = fabsf(r);
             ret_g[i] = g;
             ret_bound[i] = a > b ? a : b;
@@ -38,9 +38,9 @@ BODY combine_body(float *restrict ret_g, float *restrict ret_bound, const float 
         return;
     }
     const float *restrict x = u != NULL ? u : f;
-    const float k_one = u != NULL ? k : 1.0F;
+    const float factor = u != NULL ? k : c;
     for (size_t i = 0; i < n; i++) {
-        float g = scale * (k_one * x[i]), r = scale * x[i];
+        float g = scale * (factor * x[i]), r = scale * x[i];
         float a = fabsf(g), b = fabsf(r);
         ret_g[i] = g;
         ret_bound[i] = a > b ? a : b;

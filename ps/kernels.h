@@ -10,11 +10,11 @@
 
 /* What one update needs besides numbers per element. */
 struct ps_factors {
-    float scale;       /* of gradients: clip / sum of weights */
-    float coefficient; /* k, on the unimodal branch */
+    float scale;           /* of gradients: clip / sum of weights */
+    float unimodal, fused; /* of the two branches' gradients */
     float beta1, one_minus_beta1;
     float beta2, one_minus_beta2;
-    float inverse_bias1;      /* 1 / (1 - beta1^t) */
+    float inverse_bias1;      /* s / (1 - beta1^t) */
     float inverse_sqrt_bias2; /* 1 / sqrt(1 - beta2^t) */
     float eps;
     float momentum; /* SGD */
@@ -24,7 +24,7 @@ struct ps_factors {
 
 struct ps_kernels {
     const char *name;
-    /* combine: ret_g = scale * (k u + f), ret_bound = the larger of |ret_g| and scale * |u + f|. u or f may
+    /* combine: ret_g = scale * (unimodal u + fused f), ret_bound = the larger of |ret_g| and scale * |u + f|. u or f may
      * be NULL = zero. Shapes: (n,). */
     void (*combine)(float *restrict ret_g, float *restrict ret_bound, const float *unimodal,
             const float *fused, size_t n, const struct ps_factors *factors);

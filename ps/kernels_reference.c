@@ -18,7 +18,7 @@ static void combine(float *restrict ret_g, float *restrict ret_bound, const floa
         const float *fused, size_t n, const struct ps_factors *factors)
 {
     for (size_t i = 0; i < n; i++) {
-        float g = factors->scale * (factors->coefficient * at(unimodal, i) + at(fused, i));
+        float g = factors->scale * (factors->unimodal * at(unimodal, i) + factors->fused * at(fused, i));
         float r = factors->scale * (at(unimodal, i) + at(fused, i));
         ret_g[i] = g;
         ret_bound[i] = fmaxf(fabsf(g), fabsf(r));

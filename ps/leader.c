@@ -34,6 +34,8 @@ enum sl_status ps_leader_open(struct ps_process *p, struct sl_error *err)
     enum sl_status status = ps_archive_open(&p->archive, config, p->layout, err);
     if (status == SL_OK)
         status = ps_archive_restore(p->archive, p->options->resume, &training, err);
+    if (status == SL_OK && config->modulation.form == SL_FORM_REPLAY)
+        status = ps_replay_load(&p->replay, config->modulation.replay, config->modality_count, err);
     if (status == SL_OK)
         status = write_config(config, err);
     if (status == SL_OK)
@@ -50,7 +52,8 @@ enum sl_status ps_leader_open(struct ps_process *p, struct sl_error *err)
             .cluster = p->cluster,
             .incarnation = p->incarnation,
             .servers = config->cluster.servers,
-            .training = training};
+            .training = training,
+            .replay = config->modulation.form == SL_FORM_REPLAY ? &p->replay : NULL};
     struct ps_status_options publishing = {.config = config,
             .keys = p->keys,
             .config_hash = p->hello.config_hash,
@@ -82,6 +85,7 @@ void ps_leader_close(struct ps_process *p)
     sl_outbox_fini(&p->local);
     ps_coordinator_destroy(p->coordinator);
     ps_archive_close(p->archive);
+    ps_replay_fini(&p->replay);
     ps_metrics_close(p->metrics);
     ps_tensorboard_close(p->tensorboard);
     ps_status_members_fini(&p->members);

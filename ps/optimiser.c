@@ -34,21 +34,23 @@ double ps_optimiser_clip(const struct ps_optimiser *optimiser, double norm)
 
 /* make_factors rounds to float once, here, after powers and roots were taken in double. */
 static struct ps_factors make_factors(const struct ps_optimiser *optimiser,
-        const struct ps_optimiser_step *step, double coefficient, bool decay)
+        const struct ps_optimiser_step *step, const struct ps_optimiser_factors *of, bool decay)
 {
     double t = (double)step->count;
+    bool adamw = optimiser->kind == SL_OPTIMISER_ADAMW; /* its decay is not part of what s scales */
     struct ps_factors factors = {
             .scale = (float)(step->clip * step->inverse_weight),
-            .coefficient = (float)coefficient,
+            .unimodal = (float)of->unimodal,
+            .fused = (float)of->fused,
             .beta1 = (float)optimiser->beta1,
             .one_minus_beta1 = (float)(1.0 - optimiser->beta1),
             .beta2 = (float)optimiser->beta2,
             .one_minus_beta2 = (float)(1.0 - optimiser->beta2),
-            .inverse_bias1 = (float)(1.0 / (1.0 - pow(optimiser->beta1, t))),
+            .inverse_bias1 = (float)((adamw ? of->update : 1.0) / (1.0 - pow(optimiser->beta1, t))),
             .inverse_sqrt_bias2 = (float)(1.0 / sqrt(1.0 - pow(optimiser->beta2, t))),
             .eps = (float)optimiser->eps,
             .momentum = (float)optimiser->momentum,
-            .rate = (float)step->rate,
+            .rate = (float)(adamw ? step->rate : step->rate * of->update),
             .decay = decay ? (float)optimiser->weight_decay : 0.0F,
     };
     return factors;
@@ -56,11 +58,11 @@ static struct ps_factors make_factors(const struct ps_optimiser *optimiser,
 
 void ps_optimiser_update(const struct ps_optimiser *optimiser, const struct ps_optimiser_step *step,
         const struct ps_optimiser_state *state, const float *unimodal, const float *fused, size_t n,
-        double coefficient, bool decay)
+        const struct ps_optimiser_factors *of, bool decay)
 {
     assert(step->count >= 1);
     const struct ps_kernels *kernels = optimiser->kernels;
-    struct ps_factors factors = make_factors(optimiser, step, coefficient, decay);
+    struct ps_factors factors = make_factors(optimiser, step, of, decay);
     _Alignas(64) float g[CHUNK], bound[CHUNK];
     const float *second = optimiser->second_moment == SL_SECOND_BOUND ? bound : g;
     for (size_t done = 0; done < n; done += CHUNK) {

@@ -1,19 +1,19 @@
 #pragma once
 /* One update of a run of parameters from its two tag gradients: AdamW or SGD with momentum.
  *
- * With u the unimodal and f the fused sum of gradients over the global batch, W the sum of weights, k the
- * coefficient of the modality:
+ * With u the unimodal and f the fused sum of gradients over the global batch, W the sum of weights, k_u, k_f and s the factors of the
+ * modality (balance.h: for the method k_u is the coefficient, k_f and s are 1):
  *
- *     r = (u + f) / W      the unmodulated gradient
- *     g = (k u + f) / W    the modulated one
+ *     r = (u + f) / W            the unmodulated gradient
+ *     g = (k_u u + k_f f) / W    the modulated one
  *     c = min(1, clip_norm / (norm of r over all parameters + 1e-6))
  *
  *     adamw:  m <- beta1 m + (1 - beta1) c g
  *             v <- beta2 v + (1 - beta2) (c max(|g|, |r|))^2    second_moment bound, the default
  *             v <- beta2 v + (1 - beta2) (c g)^2                second_moment modulated
- *             w <- w - rate (m^ / (sqrt(v^) + eps) + decay w)   m^, v^ with bias correction
+ *             w <- w - rate (s m^ / (sqrt(v^) + eps) + decay w)   m^, v^ with bias correction
  *     sgd:    m <- momentum m + c g + decay w
- *             w <- w - rate m
+ *             w <- w - s rate m
  *
  * AdamW divides a constant factor of its gradient away, so a coefficient would hardly slow the modality that
  * is ahead; v bounded by the unmodulated gradient keeps it, and no step outgrows plain AdamW's.
@@ -37,13 +37,20 @@ struct ps_optimiser {
     const struct ps_kernels *kernels; /* the loops in use */
 };
 
-/* The numbers of one step that all parameters share, but for k. */
+/* The numbers of one step that all parameters share, but for the factors. */
 struct ps_optimiser_step {
     int64_t count;         /* updates with this one: >= 1, for bias correction */
     double inverse_weight; /* 1 / sum of weights */
     double clip;           /* c */
     double rate;
 };
+
+/* Of the modality that the parameters belong to. */
+struct ps_optimiser_factors {
+    double unimodal, fused; /* k_u, k_f */
+    double update;          /* s */
+};
+#define PS_OPTIMISER_PLAIN ((struct ps_optimiser_factors){1.0, 1.0, 1.0})
 
 /* What is updated. Shapes: (n,) each; v is unused by SGD. */
 struct ps_optimiser_state {
@@ -57,9 +64,8 @@ struct ps_optimiser ps_optimiser_from_config(const struct sl_config *config);
 /* ps_optimiser_clip is c for a global norm. NaN-safe: a norm that is not finite gives 0. */
 double ps_optimiser_clip(const struct ps_optimiser *optimiser, double norm);
 
-/* ps_optimiser_update does one update. Shapes: unimodal, fused (n,); either may be NULL = zero. coefficient:
- * k, on unimodal alone. decay: whether weight decay applies. Source: Loshchilov & Hutter 2019, alg. 2;
+/* ps_optimiser_update does one update. Shapes: unimodal, fused (n,); either may be NULL = zero. decay: whether weight decay applies. Source: Loshchilov & Hutter 2019, alg. 2;
  * torch.optim.SGD. */
 void ps_optimiser_update(const struct ps_optimiser *optimiser, const struct ps_optimiser_step *step,
         const struct ps_optimiser_state *state, const float *unimodal, const float *fused, size_t n,
-        double coefficient, bool decay);
+        const struct ps_optimiser_factors *factors, bool decay);

@@ -8,6 +8,7 @@
 #include "ps/loop.h"
 #include "ps/metrics.h"
 #include "ps/offenders.h"
+#include "ps/replay.h"
 #include "ps/server.h"
 #include "ps/status.h"
 #include "ps/status_view.h"
@@ -31,6 +32,7 @@ struct ps_process {
     /* rank 0 */
     struct ps_coordinator *coordinator; /* NULL for other ranks */
     uint64_t cluster;
+    struct ps_replay replay; /* of modulation.form replay */
     struct ps_updates updates;
     struct sl_outbox local; /* messages between the two cores, in order */
     struct ps_archive *archive;

@@ -31,50 +31,57 @@ static void record_losses(struct ps_coordinator *c, struct ps_open_step *step)
     r->workers = c->roster.worker_count;
 }
 
-/* The global norm from per-block sums in block order, and the angle between the two branches of each extractor. */
-static void record_gradients(struct ps_coordinator *c, struct ps_open_step *step)
+/* The global norm from per-block sums in block order, and the angle between the two branches of each extractor. Shapes: ret_angles (modality_count,). */
+static void record_gradients(struct ps_coordinator *c, struct ps_open_step *step, struct ps_angle *ret_angles)
 {
     struct ps_step_record *r = &step->record;
     const struct sl_layout *layout = c->options.layout;
-    double norm2 = 0.0, dot[SL_MODALITIES_MAX] = {0}, unimodal2[SL_MODALITIES_MAX] = {0},
-           fused2[SL_MODALITIES_MAX] = {0};
+    double norm2 = 0.0;
+    for (int m = 0; m < layout->modality_count; m++)
+        ret_angles[m] = (struct ps_angle){0};
     for (int b = 0; b < layout->block_count; b++) {
         norm2 += step->sums[b].norm2;
         if (layout->blocks[b].part != SL_PART_EXTRACTOR)
             continue;
-        int m = layout->blocks[b].modality;
-        dot[m] += step->sums[b].dot;
-        unimodal2[m] += step->sums[b].unimodal2;
-        fused2[m] += step->sums[b].fused2;
+        struct ps_angle *angle = &ret_angles[layout->blocks[b].modality];
+        angle->dot += step->sums[b].dot;
+        angle->unimodal2 += step->sums[b].unimodal2;
+        angle->fused2 += step->sums[b].fused2;
     }
     r->norm = sqrt(norm2) / ps_open_step_total(step)->weight_sum;
     for (int m = 0; m < layout->modality_count; m++)
-        r->cosine[m] = dot[m] / sqrt(unimodal2[m] * fused2[m]);
+        r->cosine[m] = ret_angles[m].dot / sqrt(ret_angles[m].unimodal2 * ret_angles[m].fused2);
     r->clip = ps_optimiser_clip(&c->optimiser, r->norm);
 }
 
-/* Scores → ratios → coefficients, norm → clip factor; then COMMIT to all servers: the next version. */
+/* Scores → ratios → coefficients → factors, norm → clip factor; then COMMIT to all servers: the next version. */
 static enum sl_status commit(struct ps_coordinator *c, struct ps_open_step *step, struct sl_error *err)
 {
     const struct sl_step_stats *sum = ps_open_step_total(step);
     struct ps_step_record *r = &step->record;
     struct sl_error problem = {0};
+    struct ps_angle angles[SL_MODALITIES_MAX];
+    int modalities = c->options.config->modality_count;
     if (sum->count == 0)
         return ps_coordinator_begin_finish(c, SL_BAD_DATA,
                 "no living worker has any of the shards of a whole step: start one that has", err);
     record_losses(c, step);
-    record_gradients(c, step);
-    if (!isfinite(r->loss[c->options.config->modality_count]) || !isfinite(r->norm) ||
-            !(sum->weight_sum > 0.0))
+    record_gradients(c, step, angles);
+    if (!isfinite(r->loss[modalities]) || !isfinite(r->norm) || !(sum->weight_sum > 0.0))
         return ps_coordinator_begin_finish(c, SL_DIVERGED,
                 "the loss or the gradient's norm is not finite: lower optimiser.lr or add "
                 "optimiser.warmup_steps",
                 err);
-    if (ps_modulation_step(&c->ordered_modulation, &c->modulation, c->ordered, sum->score,
-                c->options.config->modality_count, r->ratio, r->coefficient, &problem) != SL_OK)
+    if (ps_modulation_step(&c->ordered_modulation, &c->modulation, c->ordered, sum->score, modalities,
+                r->ratio, r->coefficient, &problem) != SL_OK)
         return ps_coordinator_begin_finish(c, SL_DIVERGED, problem.text, err);
+    struct sl_commit numbers = {.inverse_weight = 1.0 / sum->weight_sum, .clip = r->clip};
+    ps_balance_factors(
+            &c->modulation, c->ordered, modalities, angles, c->options.replay, r->coefficient, &numbers);
+    for (int b = 0; c->modulation.statistics == SL_STATISTICS_SLOT && b < modalities; b++)
+        r->coefficient[b] = sum->coefficient[b] / sum->count; /* what the slots were modulated with */
     struct ps_schedule schedule = ps_schedule_from_config(c->options.config, c->total_steps);
-    r->rate = ps_schedule_rate(&schedule, c->ordered);
+    numbers.rate = r->rate = ps_schedule_rate(&schedule, c->ordered);
     step->committing = true;
     step->version = ++c->ordered;
     for (int s = 0; s < c->roster.server_count; s++)
@@ -83,9 +90,7 @@ static enum sl_status commit(struct ps_coordinator *c, struct ps_open_step *step
     if (m != NULL) {
         m->step = step->step;
         m->version = step->version;
-        m->commit =
-                (struct sl_commit){.inverse_weight = 1.0 / sum->weight_sum, .clip = r->clip, .rate = r->rate};
-        memcpy(m->commit.coefficient, r->coefficient, sizeof(m->commit.coefficient));
+        m->commit = numbers;
     }
     return ps_coordinator_send_servers(c, m, err);
 }

@@ -306,7 +306,10 @@ enum sl_status ps_table_apply(struct ps_table *table, int block, int64_t version
     if (status != SL_OK)
         return status;
     const struct sl_block *place = &table->layout->blocks[block];
-    double coefficient = place->part == SL_PART_EXTRACTOR ? commit->coefficient[place->modality] : 1.0;
+    struct ps_optimiser_factors factors = PS_OPTIMISER_PLAIN;
+    if (place->part == SL_PART_EXTRACTOR)
+        factors = (struct ps_optimiser_factors){commit->coefficient[place->modality],
+                commit->fused[place->modality], commit->update[place->modality]};
     struct ps_optimiser_step step = {version + 1, commit->inverse_weight, commit->clip, commit->rate};
     float *params = state->holds.params->data, *m = state->holds.m->data,
           *v = state->holds.v == NULL ? NULL : state->holds.v->data;
@@ -316,7 +319,7 @@ enum sl_status ps_table_apply(struct ps_table *table, int block, int64_t version
         struct ps_optimiser_state run = {
                 params + span->offset, m + span->offset, v == NULL ? NULL : v + span->offset};
         ps_optimiser_update(&table->optimiser, &step, &run, from(grads[SL_TAG_UNIMODAL], span->offset),
-                from(grads[SL_TAG_FUSED], span->offset), span->count, coefficient, span->decay);
+                from(grads[SL_TAG_FUSED], span->offset), span->count, &factors, span->decay);
     }
     state->version = version + 1;
     return SL_OK;

@@ -2,6 +2,7 @@
 #include "worker/executor.h"
 
 #include "common/clock.h"
+#include "common/coefficient.h"
 #include "common/evaluation.h"
 #include "common/memory.h"
 #include "common/random.h"
@@ -145,6 +146,7 @@ static uint64_t hash_sums(const struct sl_layout *layout, const struct node_sums
     hash = sl_hash64(&stats->weight_sum, sizeof(stats->weight_sum), hash);
     hash = sl_hash64(stats->loss, sizeof(stats->loss), hash);
     hash = sl_hash64(stats->score, sizeof(stats->score), hash);
+    hash = sl_hash64(stats->coefficient, sizeof(stats->coefficient), hash);
     return sl_hash64(stats->correct, sizeof(stats->correct), hash);
 }
 
@@ -208,6 +210,30 @@ static void deposit(struct wk_executor *x, uint32_t slot, struct node_sums *mine
     give_node(x, node, mine);
 }
 
+/* statistics slot: what a worker with this slot alone would do by its own scores. The server adds what it gets. */
+static void modulate_slot(
+        const struct wk_executor *x, float *const tags[SL_TAGS], struct sl_step_stats *stats)
+{
+    const struct sl_config *config = x->options.config;
+    const struct sl_layout *layout = x->options.layout;
+    double k[SL_MODALITIES_MAX];
+    for (int m = 0; m < config->modality_count; m++) {
+        k[m] = sl_coefficient_of_scores(&config->modulation, stats->score, config->modality_count, m);
+        stats->coefficient[m] = k[m] * stats->count;
+    }
+    for (int b = 0; b < layout->block_count; b++) {
+        const struct sl_block *block = &layout->blocks[b];
+        bool both = config->modulation.scale == SL_SCALE_GRADIENT;
+        for (size_t i = block->offset; i < block->offset + block->count; i++) {
+            if (block->part != SL_PART_EXTRACTOR)
+                break;
+            tags[SL_TAG_UNIMODAL][i] *= (float)k[block->modality];
+            if (both)
+                tags[SL_TAG_FUSED][i] *= (float)k[block->modality];
+        }
+    }
+}
+
 static enum sl_status train_slot(
         struct compute_thread *t, const struct wk_action *run, uint32_t slot, int count, struct sl_error *err)
 {
@@ -227,6 +253,8 @@ static enum sl_status train_slot(
             .class_weights = x->class_weights};
     wk_model_forward(x->options.model, x->params, t->batch, &mode, t->workspace, &sums.stats);
     wk_model_backward(x->options.model, x->params, t->batch, t->workspace, tags);
+    if (x->options.config->modulation.statistics == SL_STATISTICS_SLOT)
+        modulate_slot(x, tags, &sums.stats);
     sums.compute_us = (uint64_t)(sl_clock_monotonic_us() - start_us);
     deposit(x, slot, &sums);
     return SL_OK;

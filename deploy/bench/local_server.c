@@ -169,10 +169,9 @@ enum sl_status dp_server_commit(
         struct dp_server *server, const struct sl_step_stats *stats, struct sl_error *err)
 {
     const struct sl_config *config = server->subject->config;
-    struct ps_modulation_config form = ps_modulation_from_config(config);
     double ratios[SL_MODALITIES_MAX], coefficients[SL_MODALITIES_MAX] = {0};
-    enum sl_status status = ps_modulation_step(&server->modulation, &form, server->version, stats->score,
-            config->modality_count, ratios, coefficients, err);
+    enum sl_status status = ps_modulation_step(&server->modulation, &config->modulation, server->version,
+            stats->score, config->modality_count, ratios, coefficients, err);
     struct sl_message *message = status == SL_OK ? message_of(server, SL_MESSAGE_COMMIT) : NULL;
     if (message == NULL)
         return status == SL_OK ? sl_fail(err, SL_NO_MEMORY, "out of memory for a commit") : status;
@@ -181,6 +180,8 @@ enum sl_status dp_server_commit(
     message->commit = (struct sl_commit){.inverse_weight = inverse,
             .clip = ps_optimiser_clip(&server->optimiser, sqrt(server->norm2) * inverse),
             .rate = RATE};
+    for (int m = 0; m < SL_MODALITIES_MAX; m++)
+        message->commit.fused[m] = message->commit.update[m] = 1.0;
     memcpy(message->commit.coefficient, coefficients, sizeof(coefficients));
     status = step(server, SL_COORDINATOR, message, err);
     server->version = ps_server_version(server->server);

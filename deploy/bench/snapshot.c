@@ -63,7 +63,7 @@ static enum sl_status update(struct snapshot_bench *b, struct sl_error *err)
     const struct sl_layout *layout = b->server.subject->layout;
     struct sl_commit commit = {.inverse_weight = 1.0, .clip = 1.0, .rate = RATE};
     for (int m = 0; m < layout->modality_count; m++)
-        commit.coefficient[m] = 1.0;
+        commit.coefficient[m] = commit.fused[m] = commit.update[m] = 1.0;
     enum sl_status status = SL_OK;
     for (int i = 0; status == SL_OK && i < layout->block_count; i++) {
         const float *grads[SL_TAGS] = {NULL};

@@ -381,7 +381,7 @@ static enum sl_status capture(struct sl_error *err)
     SL_AUTO(ps_snapshot_destroy_auto) struct ps_snapshot *snapshot = NULL;
     SL_AUTO(ps_table_destroy_auto) struct ps_table *table = NULL;
     struct ps_optimiser optimiser = ps_optimiser_from_config(set.config);
-    struct ps_manifest manifest = {.training = ps_training_begin()};
+    struct ps_manifest manifest = {.training = ps_training_begin(), NULL};
     struct ps_attachment attachment = {"config.yaml", text, sizeof(text)};
     struct ps_snapshot_source source = {set.layout, &manifest, &attachment, 1};
     char *manifest_text = NULL;
@@ -486,7 +486,8 @@ static enum sl_status coordinator_life(struct sl_error *err)
 {
     struct ps_coordinator *c = NULL;
     struct ps_updates updates = {0};
-    struct ps_coordinator_options options = {set.config, set.layout, 0, CLUSTER, 100, 1, ps_training_begin()};
+    struct ps_coordinator_options options = {
+            set.config, set.layout, 0, CLUSTER, 100, 1, ps_training_begin(), NULL};
     bool validated = false;
     enum sl_status status = ps_coordinator_create(&c, &options, err);
     for (int i = 0; i < event_count && status == SL_OK; i++) {

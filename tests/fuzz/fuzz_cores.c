@@ -284,7 +284,7 @@ static void open_world(struct world *w, uint8_t mode, bool local)
     struct ps_optimiser optimiser = ps_optimiser_from_config(&w->config);
     w->cluster = CLUSTER;
     struct ps_coordinator_options options = {
-            &w->config, w->layout, CONFIG_HASH, CLUSTER, OWN, SERVERS, ps_training_begin()};
+            &w->config, w->layout, CONFIG_HASH, CLUSTER, OWN, SERVERS, ps_training_begin(), NULL};
     must(ps_coordinator_create(&w->coordinator, &options, &err) == SL_OK);
     for (int s = 0; s < SERVERS; s++) {
         int own[BLOCKS_MAX], count = 0;

@@ -2,6 +2,7 @@
  * slot per sample, the reduction tree, modulation, clipping and the table's update. Checked against the set: scores, ratios, coefficients, losses
  * and the norm of the unmodulated gradient of every step, the modulated gradient of the first, the parameters after the third. */
 #include "common/memory.h"
+#include "ps/balance.h"
 #include "ps/modulation.h"
 #include "ps/reduction.h"
 #include "ps/table.h"
@@ -35,7 +36,7 @@ struct training {
     struct ps_optimiser optimiser;
     struct ps_table *table;
     struct ps_reduction *reduction;
-    struct ps_modulation_config modulation_config;
+    struct sl_modulation_config modulation_config;
     struct ps_modulation modulation;
     struct wk_model *model;
     struct wk_workspace *workspace;
@@ -150,7 +151,8 @@ static void check_modulated(struct training *t, const struct sl_commit *commit)
         const struct sl_block *block = &t->layout->blocks[b];
         const float *grads[SL_TAGS];
         double k = block->part == SL_PART_EXTRACTOR ? commit->coefficient[block->modality] : 1.0;
-        struct ps_factors factors = {.scale = (float)commit->inverse_weight, .coefficient = (float)k};
+        struct ps_factors factors = {
+                .scale = (float)commit->inverse_weight, .unimodal = (float)k, .fused = 1.0F};
         ps_reduction_peek(t->reduction, b, grads);
         ps_kernels_best()->combine(g + block->offset, bound + block->offset, grads[SL_TAG_UNIMODAL],
                 grads[SL_TAG_FUSED], block->count, &factors);
@@ -211,7 +213,7 @@ static void run_step(struct training *t, int step)
 {
     struct sl_error err = {0};
     struct sl_step_stats stats = {0};
-    double ratios[SL_MODALITIES_MAX] = {0};
+    double ratios[SL_MODALITIES_MAX] = {0}, coefficients[SL_MODALITIES_MAX] = {0};
     struct wk_batch *batch = golden_batch(t->set, step);
     ps_reduction_reset(t->reduction, (uint32_t)batch->count);
     ps_table_copy(t->table, t->params, NULL, NULL);
@@ -223,8 +225,10 @@ static void run_step(struct training *t, int step)
     double norm = global_norm(t, commit.inverse_weight);
     commit.clip = ps_optimiser_clip(&t->optimiser, norm);
     must(ps_modulation_step(&t->modulation, &t->modulation_config, step, stats.score,
-                 t->set->config->modality_count, ratios, commit.coefficient, &err),
+                 t->set->config->modality_count, ratios, coefficients, &err),
             &err);
+    ps_balance_factors(
+            &t->modulation_config, step, t->set->config->modality_count, NULL, NULL, coefficients, &commit);
     check_step(t, step, &stats, ratios, &commit, norm);
     if (step == 0)
         check_modulated(t, &commit);
@@ -277,7 +281,7 @@ static void run_training(
     struct sl_error err = {0};
     struct training t = {.set = set, .optimiser_name = name, .report = report};
     t.optimiser = read_optimiser(optimiser, &t.rate);
-    t.modulation_config = ps_modulation_from_config(set->config);
+    t.modulation_config = set->config->modulation;
     must(sl_layout_create(&t.layout, set->config, BLOCK_FLOATS, &err), &err);
     must(ps_table_create(&t.table, t.layout, &t.optimiser, NULL, 0, &err), &err);
     must(ps_reduction_create(&t.reduction, t.layout, (uint32_t)set->config->batch.slot_size, &err), &err);

@@ -22,7 +22,7 @@ sources() {
 refuse "$(sources common)" '#include "(worker|ps|deploy)/' 'common knows neither worker nor ps nor deploy'
 refuse "$(sources worker)" '#include "(ps|deploy)/' 'worker knows neither ps nor deploy'
 refuse "$(sources ps)" '#include "(worker|deploy)/' 'ps knows neither worker nor deploy'
-pure="worker/core.c ps/coordinator.c ps/server.c ps/reduction.c ps/table.c ps/modulation.c ps/schedule.c ps/optimiser.c common/tree.c"
+pure="worker/core.c ps/coordinator.c ps/server.c ps/reduction.c ps/table.c ps/modulation.c ps/balance.c ps/schedule.c ps/optimiser.c common/tree.c common/coefficient.c"
 refuse "$pure" '#include <(zmq|lmdb|pthread|fcntl|unistd|time|sys/.*)\.h>|#include "common/(clock|file|transport|log)\.h"' 'a core has no socket, clock, thread or file'
 refuse "$(sources worker/model)" '\b(fopen|printf|zmq_|pthread_mutex|clock_gettime)\b *\(' 'a kernel does no I/O, takes no lock and reads no clock'
 own=$(find common worker ps deploy -name '*.[ch]' | grep -vE '^(common/memory\.c|worker/decode/|deploy/sample/)' | tr '\n' ' ')

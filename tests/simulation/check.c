@@ -130,7 +130,9 @@ void sim_check_load(struct sim_world *w, uint64_t mark, const struct sl_message 
 static bool same_commit(const struct sl_commit *a, const struct sl_commit *b)
 {
     return a->inverse_weight == b->inverse_weight && a->clip == b->clip && a->rate == b->rate &&
-           memcmp(a->coefficient, b->coefficient, sizeof(a->coefficient)) == 0;
+           memcmp(a->coefficient, b->coefficient, sizeof(a->coefficient)) == 0 &&
+           memcmp(a->fused, b->fused, sizeof(a->fused)) == 0 &&
+           memcmp(a->update, b->update, sizeof(a->update)) == 0;
 }
 
 /* The whole step's gradient, in whole numbers, onto the shadow. */

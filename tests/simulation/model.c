@@ -18,16 +18,21 @@ struct variant {
     int staleness, slots, slot_size, epochs, train, validation, hidden, block_floats;
     enum sl_optimiser_kind optimiser;
     int shards; /* 0 = locality samples */
+    enum sl_modulation_form form;
+    enum sl_modulation_scale scale;
 };
 
 static const struct variant variants[SIM_MODEL_COUNT] = {
         [SIM_MODEL_BSP] = {SL_CONSISTENCY_BSP, 0, 5, 3, 3, 37, 11, 4, 128, SL_OPTIMISER_ADAMW},
-        [SIM_MODEL_BSP_SGD] = {SL_CONSISTENCY_BSP, 0, 8, 1, 2, 37, 0, 4, 64, SL_OPTIMISER_SGD},
-        [SIM_MODEL_SSP] = {SL_CONSISTENCY_SSP, 3, 4, 2, 2, 63, 7, 4, 128, SL_OPTIMISER_ADAMW},
+        [SIM_MODEL_BSP_SGD] = {SL_CONSISTENCY_BSP, 0, 8, 1, 2, 37, 0, 4, 64, SL_OPTIMISER_SGD, 0,
+                SL_FORM_PARETO},
+        [SIM_MODEL_SSP] = {SL_CONSISTENCY_SSP, 3, 4, 2, 2, 63, 7, 4, 128, SL_OPTIMISER_ADAMW, 0, SL_FORM_MLB,
+                SL_SCALE_GRADIENT},
         [SIM_MODEL_SSP_TIGHT] = {SL_CONSISTENCY_SSP, 1, 3, 1, 2, 29, 0, 4, 128, SL_OPTIMISER_SGD},
         [SIM_MODEL_ASP] = {SL_CONSISTENCY_ASP, 0, 3, 2, 2, 58, 5, 4, 128, SL_OPTIMISER_ADAMW},
         [SIM_MODEL_WIDE] = {SL_CONSISTENCY_BSP, 0, 64, 1, 1, 250, 40, 4, 128, SL_OPTIMISER_ADAMW},
-        [SIM_MODEL_FINE] = {SL_CONSISTENCY_BSP, 0, 4, 1, 1, 11, 0, 16, 16, SL_OPTIMISER_ADAMW},
+        [SIM_MODEL_FINE] = {SL_CONSISTENCY_BSP, 0, 4, 1, 1, 11, 0, 16, 16, SL_OPTIMISER_ADAMW, 0, SL_FORM_MLB,
+                SL_SCALE_UPDATE},
         [SIM_MODEL_SHARDS] = {SL_CONSISTENCY_BSP, 0, 4, 2, 2, 31, 5, 4, 128, SL_OPTIMISER_SGD, 5},
         [SIM_MODEL_SCALE] = {SL_CONSISTENCY_BSP, 0, 1024, 1, 1, 3072, 0, 16, 16, SL_OPTIMISER_ADAMW},
 };
@@ -59,6 +64,10 @@ static void configure(struct sl_config *config, const struct variant *variant)
     config->fusion.heads = 1;
     config->fusion.layers = 1;
     config->fusion.mlp = variant->hidden;
+    config->modulation.form = variant->form;
+    config->modulation.scale = variant->scale;
+    config->modulation.beta_max = 2.0;
+    config->modulation.gamma = 1.5;
     config->modulation.alpha = 0.5;
     config->modulation.decay = 0.9;
     config->modulation.end = -1;

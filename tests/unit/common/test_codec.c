@@ -68,13 +68,17 @@ static void test_parts_come_back(void **unused)
     assert_memory_equal(&back->hello, &m.hello, sizeof(m.hello));
     sl_message_destroy(back);
     m = (struct sl_message){.kind = SL_MESSAGE_STATS, .slots = 1};
-    m.stats = (struct sl_step_stats){
-            .count = 5, .weight_sum = 0.1, .loss = {1.5, 2.5}, .score = {0.25}, .correct = {3, 0, 4}};
+    m.stats = (struct sl_step_stats){.count = 5,
+            .weight_sum = 0.1,
+            .loss = {1.5, 2.5},
+            .score = {0.25},
+            .correct = {3, 0, 4},
+            .coefficient = {2.5, 5.0}};
     back = round_trip(&m);
     assert_memory_equal(&back->stats, &m.stats, sizeof(m.stats));
     sl_message_destroy(back);
     m = (struct sl_message){.kind = SL_MESSAGE_COMMIT};
-    m.commit = (struct sl_commit){0.125, 0.5, 1e-3, {1.0, 0.75}};
+    m.commit = (struct sl_commit){0.125, 0.5, 1e-3, {1.0, 0.75}, {1.5, 0.25}, {1.0, 0.5}};
     back = round_trip(&m);
     assert_memory_equal(&back->commit, &m.commit, sizeof(m.commit));
     sl_message_destroy(back);

@@ -270,6 +270,26 @@ static void test_meaning_errors(void **state)
             "above 0");
     expect_error(
             NULL, "loss: {vision: 1}\n", "run.yaml:12:8: loss.vision: unknown key; did you mean \"visual\"?");
+    expect_error(NULL, "modulation: {form: pareto, scale: update}\n",
+            "run.yaml:12:35: modulation.scale: form pareto weighs both branches itself; leave scale out");
+    expect_error(NULL, "modulation: {form: constant, constant: [1, 1]}\n",
+            "run.yaml:12:40: modulation.constant: form constant needs a coefficient for each of the 3 "
+            "modalities, in their order");
+    expect_error(NULL, "modulation: {form: constant}\n",
+            "run.yaml:12:13: modulation.constant: form constant needs a coefficient for each of the 3 "
+            "modalities, in their order");
+    expect_error(NULL, "modulation: {constant: [1, -1]}\n",
+            "run.yaml:12:24: modulation.constant: found a list; expected a list of one number per modality "
+            "from 0 to 100");
+    expect_error(NULL, "modulation: {form: replay}\n",
+            "run.yaml:12:20: modulation.form: replay needs modulation.replay, a .npy file of coefficients by "
+            "step and modality");
+    expect_error(NULL, "modulation: {form: pareto, statistics: slot}\n",
+            "run.yaml:12:40: modulation.statistics: slot needs a form that follows from scores: excess, ratio "
+            "or mlb");
+    expect_error(NULL, "modulation: {statistics: slot, start: 3}\n",
+            "run.yaml:12:26: modulation.statistics: slot scales gradients where they are computed; scale "
+            "update and a window are the server's: leave them out");
     expect_error(NULL, "modulation: {start: 10, end: 10}\n",
             "run.yaml:12:30: modulation.end: 10 is not after start 10; the window [start, end) would be "
             "empty");
@@ -381,11 +401,12 @@ static void test_dump_is_stable(void **state)
     (void)state;
     const char *const overrides[] = {"optimiser.lr=0.1", "modalities.visual.freeze=[\"a*\", 'q\"\\x']",
             "modulation.end=12", "modulation.alpha=0.30000000000000004", "labels.day.duration=90m",
-            "labels.week.name='一周 \"x\"'", "modalities.text.lr_scale={\"a*\": 0.1, 'q\"\\x': 2}"};
+            "modulation.constant=[0.1, 1]", "modulation.scale=update", "labels.week.name='一周 \"x\"'",
+            "modalities.text.lr_scale={\"a*\": 0.1, 'q\"\\x': 2}"};
     struct sl_config *config = NULL, *again = NULL;
     struct sl_error err = {0};
-    enum sl_status s = sl_config_parse(
-            &config, base_text, strlen(base_text), "run.yaml", "/base", overrides, 7, false, &err);
+    enum sl_status s = sl_config_parse(&config, base_text, strlen(base_text), "run.yaml", "/base", overrides,
+            sizeof(overrides) / sizeof(overrides[0]), false, &err);
     if (s != SL_OK)
         fail_msg("%s", err.text);
     assert_string_equal(config->dataset.train, "/base/data/train");
@@ -428,6 +449,7 @@ static void test_hash(void **state)
     static const char *const other[] = {"labels.day.name=today", "labels.day.duration=23h",
             "modalities.text.hidden=96", "modalities.text.lower_case=false", "fusion.dropout=0.1",
             "loss.text=0.5", "loss.class_weights=balanced", "modulation.alpha=0.6", "optimiser.lr=0.0006",
+            "modulation.scale=gradient", "modulation.statistics=slot", "modulation.constant=[1, 0.5]",
             "batch.slots=4", "epochs=11", "max_steps=9", "seed=2", "consistency.mode=asp",
             "modalities.visual.mean=[0.1, 0.5, 0.5]", "modalities.visual.freeze=[a]",
             "modalities.visual.lr_scale={a: 0.5}"};
@@ -438,6 +460,25 @@ static void test_hash(void **state)
     for (size_t i = 0; i < sizeof(other) / sizeof(other[0]); i++)
         if (hash_with(other[i]) == base)
             fail_msg("%s does not change the hash", other[i]);
+}
+
+/* The same coefficients from another place are the same training; other ones are not. */
+static void test_hash_of_a_replay(void **state)
+{
+    (void)state;
+    const char *const overrides[] = {"modulation.form=replay", "modulation.replay=k.npy"};
+    struct sl_config *config = NULL;
+    struct sl_error err = {0};
+    uint64_t first = 0, moved = 0, other = 0;
+    assert_int_equal(parse(&config, base_text, overrides, 2, &err), SL_OK);
+    config->modulation.replay_hash = 7;
+    assert_int_equal(sl_config_hash(&first, config, &err), SL_OK);
+    (void)snprintf(config->modulation.replay, sizeof(config->modulation.replay), "/elsewhere/k.npy");
+    assert_int_equal(sl_config_hash(&moved, config, &err), SL_OK);
+    config->modulation.replay_hash = 8;
+    assert_int_equal(sl_config_hash(&other, config, &err), SL_OK);
+    assert_true(first == moved && first != other);
+    sl_config_destroy(config);
 }
 
 static void test_lookups(void **state)
@@ -666,6 +707,7 @@ int main(void)
             cmocka_unit_test(test_overrides),
             cmocka_unit_test(test_dump_is_stable),
             cmocka_unit_test(test_hash),
+            cmocka_unit_test(test_hash_of_a_replay),
             cmocka_unit_test(test_lookups),
             cmocka_unit_test(test_load_and_vocabulary),
             cmocka_unit_test(test_too_large),

@@ -16,8 +16,10 @@ static struct sl_step_stats make_stats(double scale)
         stats.loss[b] = scale * (b + 1);
         stats.correct[b] = (int64_t)scale * b;
     }
-    for (int m = 0; m < SL_MODALITIES_MAX; m++)
+    for (int m = 0; m < SL_MODALITIES_MAX; m++) {
         stats.score[m] = scale * (m + 0.25);
+        stats.coefficient[m] = scale * (m + 0.5);
+    }
     return stats;
 }
 
@@ -35,8 +37,8 @@ static void test_finite(void **state)
     struct sl_step_stats stats = make_stats(1.0);
     assert_true(sl_step_stats_finite(&stats));
     double *fields[] = {&stats.weight_sum, &stats.loss[0], &stats.loss[SL_BRANCHES_MAX - 1],
-            &stats.score[SL_MODALITIES_MAX - 1]};
-    for (int i = 0; i < 4; i++) {
+            &stats.score[SL_MODALITIES_MAX - 1], &stats.coefficient[0]};
+    for (int i = 0; i < 5; i++) {
         double kept = *fields[i];
         *fields[i] = i % 2 == 0 ? (double)NAN : (double)INFINITY;
         assert_false(sl_step_stats_finite(&stats));

@@ -467,7 +467,12 @@ static void test_updates_while_writing(void **state)
     fill(&run, 6);
     fill(&want, 6);
     float *gradient = fixture_vector(run.layout->count, 300, 1.0F);
-    struct sl_commit commit = {.inverse_weight = 1.0, .clip = 1.0, .rate = 1e-2, .coefficient = {1.0, 1.0}};
+    struct sl_commit commit = {.inverse_weight = 1.0,
+            .clip = 1.0,
+            .rate = 1e-2,
+            .coefficient = {1.0, 1.0},
+            .fused = {1.0, 1.0},
+            .update = {1.0, 1.0}};
     gather(&run, false);
     for (int64_t version = 6; version < 9; version++) {
         if (version == 7)

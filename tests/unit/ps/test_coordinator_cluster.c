@@ -80,7 +80,7 @@ static void test_servers_that_do_not_fit_are_refused(void **state)
     struct sl_layout *layout = fixture_layout(w.config = fixture_config(), FIXTURE_BLOCK);
     (void)snprintf(w.config->snapshots.keep_best, sizeof(w.config->snapshots.keep_best), "fused.accuracy");
     struct ps_coordinator_options options = {
-            w.config, layout, CONFIG_HASH, CLUSTER, OWN, layout->block_count + 1, training};
+            w.config, layout, CONFIG_HASH, CLUSTER, OWN, layout->block_count + 1, training, NULL};
     assert_int_equal(ps_coordinator_create(&w.c, &options, &err), SL_USAGE);
     assert_non_null(strstr(err.text, "use at most that many servers"));
     sl_layout_destroy(layout);

@@ -50,6 +50,8 @@ static struct ps_optimiser make_optimiser(
 static const struct ps_optimiser_step step = {
         .count = 3, .inverse_weight = 1.0 / 17, .clip = 0.375, .rate = 3e-3};
 
+static const struct ps_optimiser_factors factors = {.unimodal = 0.4375, .fused = 1.125, .update = 0.75};
+
 /* which gradients are there: both, one, none */
 static const bool present[4][2] = {{true, true}, {true, false}, {false, true}, {false, false}};
 
@@ -60,7 +62,7 @@ static void update(
         size_t n = N - begin < cut ? N - begin : cut;
         struct ps_optimiser_state state = {run->params + begin, run->m + begin, run->v + begin};
         ps_optimiser_update(optimiser, &step, &state, has[0] ? run->unimodal + begin : NULL,
-                has[1] ? run->fused + begin : NULL, n, 0.4375, decay);
+                has[1] ? run->fused + begin : NULL, n, &factors, decay);
     }
 }
 
@@ -103,18 +105,18 @@ static void formula(
         const struct ps_optimiser *o, double u, double f, bool decays, double *w, double *m, double *v)
 {
     double r = step.clip * step.inverse_weight * (u + f),
-           g = step.clip * step.inverse_weight * (0.4375 * u + f);
+           g = step.clip * step.inverse_weight * (factors.unimodal * u + factors.fused * f);
     double decay = decays ? o->weight_decay : 0.0;
     if (o->kind == SL_OPTIMISER_SGD) {
         *m = o->momentum * *m + g + decay * *w;
-        *w -= step.rate * *m;
+        *w -= factors.update * step.rate * *m;
         return;
     }
     double second = o->second_moment == SL_SECOND_BOUND ? fmax(fabs(g), fabs(r)) : g;
     *m = o->beta1 * *m + (1 - o->beta1) * g;
     *v = o->beta2 * *v + (1 - o->beta2) * second * second;
     double m_hat = *m / (1 - pow(o->beta1, 3)), v_hat = *v / (1 - pow(o->beta2, 3));
-    *w -= step.rate * (m_hat / (sqrt(v_hat) + o->eps) + decay * *w);
+    *w -= step.rate * (factors.update * m_hat / (sqrt(v_hat) + o->eps) + decay * *w);
 }
 
 static void test_follows_formulas(void **state)

@@ -188,8 +188,12 @@ static struct sl_message *push(
 static struct sl_message *commit(int64_t at, int64_t version)
 {
     struct sl_message *m = message(SL_MESSAGE_COMMIT, at, version);
-    m->commit =
-            (struct sl_commit){.inverse_weight = 0.5, .clip = 1.0, .rate = 1e-3, .coefficient = {0.5, 1.0}};
+    m->commit = (struct sl_commit){.inverse_weight = 0.5,
+            .clip = 1.0,
+            .rate = 1e-3,
+            .coefficient = {0.5, 1.0},
+            .fused = {1.0, 1.0},
+            .update = {1.0, 1.0}};
     return m;
 }
 

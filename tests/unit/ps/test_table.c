@@ -37,8 +37,12 @@ static struct ps_table *make_table(const struct sl_layout *layout, const int *bl
     return table;
 }
 
-static const struct sl_commit commit = {
-        .inverse_weight = 1.0 / 32, .clip = 0.5, .rate = 1e-2, .coefficient = {0.25, 1.0}};
+static const struct sl_commit commit = {.inverse_weight = 1.0 / 32,
+        .clip = 0.5,
+        .rate = 1e-2,
+        .coefficient = {0.25, 1.0},
+        .fused = {1.25, 0.75},
+        .update = {1.0, 0.5}};
 
 static void apply_all(
         struct ps_table *table, const struct sl_layout *layout, float *const flat[SL_TAGS], int64_t version)
@@ -65,9 +69,12 @@ static void plain_step(const struct sl_layout *layout, float *const flat[SL_TAGS
             continue;
         step.rate = commit.rate * (double)param->lr_scale;
         struct ps_optimiser_state state = {w + at, m + at, v + at};
+        struct ps_optimiser_factors factors = PS_OPTIMISER_PLAIN;
+        if (param->part == SL_PART_EXTRACTOR)
+            factors = (struct ps_optimiser_factors){commit.coefficient[param->modality],
+                    commit.fused[param->modality], commit.update[param->modality]};
         ps_optimiser_update(&optimiser, &step, &state, param->part == SL_PART_FUSION ? NULL : flat[0] + at,
-                param->part == SL_PART_HEAD ? NULL : flat[1] + at, param->count,
-                param->part == SL_PART_EXTRACTOR ? commit.coefficient[param->modality] : 1.0, param->decay);
+                param->part == SL_PART_HEAD ? NULL : flat[1] + at, param->count, &factors, param->decay);
     }
 }
 

@@ -46,7 +46,7 @@ static inline void open_world(struct world *w, const struct ps_training *trainin
     w->layout = fixture_layout(w->config, FIXTURE_BLOCK);
     sl_text_init(&w->text, 1 << 20);
     struct ps_coordinator_options options = {
-            w->config, w->layout, CONFIG_HASH, CLUSTER, OWN, w->servers, *training};
+            w->config, w->layout, CONFIG_HASH, CLUSTER, OWN, w->servers, *training, NULL};
     if (ps_coordinator_create(&w->c, &options, &err) != SL_OK)
         fail_msg("%s", err.text);
 }

@@ -2,6 +2,7 @@
  * arrays that are made here: 20 samples for training (a step of 7 slots, then one of 3), 5 for validation. */
 #include "worker/executor.h"
 
+#include "common/coefficient.h"
 #include "common/evaluation.h"
 #include "common/file.h"
 #include "common/npy.h"
@@ -251,6 +252,54 @@ static void test_a_run_gives_its_aligned_nodes(void **state)
     drop(single);
     drop(part);
     wk_executor_destroy(executor);
+}
+
+/* statistics slot: each slot's unimodal gradients of extractors come scaled by what its own scores say, with any number of threads; all else as ever. */
+static void test_slots_modulated_by_their_own_scores(void **state)
+{
+    (void)state;
+    struct wk_result plain[FIXTURE_SLOTS], modulated[FIXTURE_SLOTS], both[FIXTURE_SLOTS],
+            again[FIXTURE_SLOTS];
+    struct wk_executor *one = start(1), *many = start(3);
+    struct sl_modulation_config before = config->modulation;
+    double smallest = 1.0;
+    config->modulation.alpha = 5.0;
+    for (uint32_t s = 0; s < 7; s++) {
+        config->modulation.statistics = SL_STATISTICS_STEP;
+        (void)run(one, slots(0, s, s + 1), plain);
+        config->modulation.statistics = SL_STATISTICS_SLOT;
+        (void)run(one, slots(0, s, s + 1), modulated);
+        const float *from = plain[s].buffer->data, *got = modulated[s].buffer->data;
+        assert_same_stats(&modulated[s].stats, &plain[s].stats);
+        for (int b = 0; b < layout->block_count; b++) {
+            const struct sl_block *block = &layout->blocks[b];
+            double k = block->part == SL_PART_EXTRACTOR
+                               ? sl_coefficient_of_scores(&config->modulation, plain[s].stats.score,
+                                         config->modality_count, block->modality)
+                               : 1.0;
+            smallest = k < smallest ? k : smallest;
+            for (size_t i = block->offset; block->tagged[SL_TAG_UNIMODAL] && i < block->offset + block->count;
+                    i++)
+                assert_true(got[i] == (float)k * from[i]);
+            if (block->part == SL_PART_EXTRACTOR)
+                assert_true(modulated[s].stats.coefficient[block->modality] == k * plain[s].stats.count);
+        }
+        size_t fused = layout->count + layout->head_end;
+        assert_memory_equal(got + fused, from + fused, (layout->count - layout->head_end) * sizeof(float));
+        drop(plain);
+        drop(modulated);
+    }
+    assert_true(smallest < 0.99); /* something was held back */
+    (void)run(one, slots(0, 0, 7), both);
+    (void)run(many, slots(0, 0, 7), again);
+    assert_same_sums(again[0].buffer->data, both[0].buffer->data);
+    assert_memory_equal(
+            again[0].stats.coefficient, both[0].stats.coefficient, sizeof(both[0].stats.coefficient));
+    drop(both);
+    drop(again);
+    config->modulation = before;
+    wk_executor_destroy(one);
+    wk_executor_destroy(many);
 }
 
 static struct wk_result validate(struct wk_executor *executor, uint32_t begin, uint32_t end)
@@ -562,6 +611,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
             cmocka_unit_test(test_any_number_of_threads_gives_the_same_bits),
             cmocka_unit_test(test_a_run_gives_its_aligned_nodes),
+            cmocka_unit_test(test_slots_modulated_by_their_own_scores),
             cmocka_unit_test(test_validation),
             cmocka_unit_test(test_class_weights_are_balanced),
             cmocka_unit_test(test_cancelled_at_any_moment),
