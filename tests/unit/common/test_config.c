@@ -285,7 +285,8 @@ static void test_meaning_errors(void **state)
             "run.yaml:12:20: modulation.form: replay needs modulation.replay, a .npy file of coefficients by "
             "step and modality");
     expect_error(NULL, "modulation: {form: pareto, statistics: slot}\n",
-            "run.yaml:12:40: modulation.statistics: slot needs a form that follows from scores: excess, ratio "
+            "run.yaml:12:40: modulation.statistics: slot needs a form that follows from scores: excess, "
+            "ratio "
             "or mlb");
     expect_error(NULL, "modulation: {statistics: slot, start: 3}\n",
             "run.yaml:12:26: modulation.statistics: slot scales gradients where they are computed; scale "
