@@ -39,6 +39,11 @@ int64_t sl_clock_cpu_ns(void)
     return clock_ns(CLOCK_PROCESS_CPUTIME_ID);
 }
 
+int64_t sl_clock_thread_ns(void)
+{
+    return clock_ns(CLOCK_THREAD_CPUTIME_ID);
+}
+
 struct civil {
     int year, month, day; /* month 1..12, day 1..31 */
 };

@@ -17,10 +17,11 @@
 /* sl_clock_monotonic_us never goes back and means nothing across processes. Units: microseconds. */
 int64_t sl_clock_monotonic_us(void);
 
-/* sl_clock_monotonic_ns is the same clock in nanoseconds, and sl_clock_cpu_ns the time that all threads of
- * this process together have spent on cores: for measuring. */
+/* sl_clock_monotonic_ns is the same clock in nanoseconds, sl_clock_cpu_ns the time that all threads of this
+ * process together have spent on cores, and sl_clock_thread_ns that of the calling thread: for measuring. */
 int64_t sl_clock_monotonic_ns(void);
 int64_t sl_clock_cpu_ns(void);
+int64_t sl_clock_thread_ns(void);
 
 /* sl_clock_wall_us is unix time, which may jump. Units: microseconds. */
 int64_t sl_clock_wall_us(void);

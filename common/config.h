@@ -163,6 +163,7 @@ struct sl_config {
     struct {
         char coordinator[SL_PATH_MAX]; /* endpoint, tcp://HOST:PORT, port 0 = any */
         int servers, workers, threads; /* threads per worker; 0 = all cores shared out */
+        int server_threads;            /* threads per server; 0 = all cores, as many as pay at most */
         char status[SL_PATH_MAX];      /* endpoint of what is published for whoever watches; "" = nothing */
         char keys[SL_PATH_MAX];
         bool insecure;

@@ -91,39 +91,74 @@ static inline __attribute__((always_inline)) void add_element(struct lanes *lane
     lanes->fused2[lane] += y * y;
 }
 
-BODY measure_run(struct lanes *ret_lanes, const float *restrict u, const float *restrict f, size_t n,
+BODY measure_run(struct lanes *restrict into, const float *restrict u, const float *restrict f, size_t n,
         bool has_u, bool has_f)
 {
-    struct lanes lanes = {0};
+    struct lanes lanes = *into;
     size_t i = 0;
     for (; i + LANES <= n; i += LANES)
         for (int lane = 0; lane < LANES; lane++)
             add_element(&lanes, lane, has_u ? u[i + (size_t)lane] : 0.0F, has_f ? f[i + (size_t)lane] : 0.0F);
     for (int lane = 0; i < n; i++, lane++)
         add_element(&lanes, lane, has_u ? u[i] : 0.0F, has_f ? f[i] : 0.0F);
-    *ret_lanes = lanes;
+    *into = lanes;
 }
 
-BODY measure_body(struct sl_block_sums *sums, const float *u, const float *f, size_t n)
+BODY measure_tags(struct lanes *lanes, const float *u, const float *f, size_t n)
 {
-    struct lanes lanes = {0};
     if (u != NULL && f != NULL)
-        measure_run(&lanes, u, f, n, true, true);
+        measure_run(lanes, u, f, n, true, true);
     else if (u != NULL)
-        measure_run(&lanes, u, u, n, true, false);
+        measure_run(lanes, u, u, n, true, false);
     else if (f != NULL)
-        measure_run(&lanes, f, f, n, false, true);
+        measure_run(lanes, f, f, n, false, true);
+}
+
+BODY add_run(float *restrict sum, const float *restrict more, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        sum[i] += more[i];
+}
+
+static inline __attribute__((always_inline)) void add_lanes(
+        struct sl_block_sums *sums, const struct lanes *lanes)
+{
     struct sl_block_sums total = {0};
     for (int lane = 0; lane < LANES; lane++) {
-        total.norm2 += lanes.norm2[lane];
-        total.dot += lanes.dot[lane];
-        total.unimodal2 += lanes.unimodal2[lane];
-        total.fused2 += lanes.fused2[lane];
+        total.norm2 += lanes->norm2[lane];
+        total.dot += lanes->dot[lane];
+        total.unimodal2 += lanes->unimodal2[lane];
+        total.fused2 += lanes->fused2[lane];
     }
     sums->norm2 += total.norm2;
     sums->dot += total.dot;
     sums->unimodal2 += total.unimodal2;
     sums->fused2 += total.fused2;
+}
+
+BODY measure_body(struct sl_block_sums *sums, const float *u, const float *f, size_t n)
+{
+    struct lanes lanes = {0};
+    measure_tags(&lanes, u, f, n);
+    add_lanes(sums, &lanes);
+}
+
+#define ADDED_AT_ONCE 1024 /* elements: four runs of them lie in a level 1 cache. A multiple of LANES */
+
+/* Some elements are added, then measured while they are in the nearest cache: one pass over memory. Both in one loop would be one the compiler does not make vectors of. */
+BODY add_measure_body(
+        struct sl_block_sums *sums, float *u, const float *more_u, float *f, const float *more_f, size_t n)
+{
+    struct lanes lanes = {0};
+    for (size_t i = 0; i < n; i += ADDED_AT_ONCE) {
+        size_t now = n - i < ADDED_AT_ONCE ? n - i : ADDED_AT_ONCE;
+        if (u != NULL)
+            add_run(u + i, more_u + i, now);
+        if (f != NULL)
+            add_run(f + i, more_f + i, now);
+        measure_tags(&lanes, u == NULL ? NULL : u + i, f == NULL ? NULL : f + i, now);
+    }
+    add_lanes(sums, &lanes);
 }
 
 /* one wrapper for each body and instruction set */
@@ -149,8 +184,13 @@ BODY measure_body(struct sl_block_sums *sums, const float *u, const float *f, si
     {                                                                                                        \
         measure_body(sums, unimodal, fused, n);                                                              \
     }                                                                                                        \
-    static const struct ps_kernels kernels_##suffix = {                                                      \
-            #suffix, combine_##suffix, adamw_##suffix, sgd_##suffix, measure_##suffix};
+    attribute static void add_measure_##suffix(struct sl_block_sums *sums, float *unimodal,                  \
+            const float *more_unimodal, float *fused, const float *more_fused, size_t n)                     \
+    {                                                                                                        \
+        add_measure_body(sums, unimodal, more_unimodal, fused, more_fused, n);                               \
+    }                                                                                                        \
+    static const struct ps_kernels kernels_##suffix = {#suffix, combine_##suffix, adamw_##suffix,            \
+            sgd_##suffix, measure_##suffix, add_measure_##suffix};
 
 KERNELS(plain, )
 #if defined(__x86_64__)

@@ -37,6 +37,10 @@ struct ps_kernels {
     /* measure adds into sums, in 8 lanes: element i into lane i % 8, then the lanes in order. Either of u and
      * f may be NULL = zero. */
     void (*measure)(struct sl_block_sums *sums, const float *unimodal, const float *fused, size_t n);
+    /* add_measure does unimodal += more_unimodal, fused += more_fused, and measures the results as measure does, all in one
+     * pass: a gradient's last addition. A sum may be NULL = zero, and then so is what would be added to it. Shapes: (n,). */
+    void (*add_measure)(struct sl_block_sums *sums, float *unimodal, const float *more_unimodal, float *fused,
+            const float *more_fused, size_t n);
 };
 
 /* ps_kernels_best gives the widest set that this CPU has. */

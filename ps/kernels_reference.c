@@ -71,8 +71,22 @@ static void measure(struct sl_block_sums *sums, const float *unimodal, const flo
     sums->fused2 += total.fused2;
 }
 
+static void add(float *sum, const float *more, size_t n)
+{
+    for (size_t i = 0; sum != NULL && i < n; i++)
+        sum[i] += more[i];
+}
+
+static void add_measure(struct sl_block_sums *sums, float *unimodal, const float *more_unimodal, float *fused,
+        const float *more_fused, size_t n)
+{
+    add(unimodal, more_unimodal, n);
+    add(fused, more_fused, n);
+    measure(sums, unimodal, fused, n);
+}
+
 const struct ps_kernels *ps_kernels_reference(void)
 {
-    static const struct ps_kernels kernels = {"reference", combine, adamw, sgd, measure};
+    static const struct ps_kernels kernels = {"reference", combine, adamw, sgd, measure, add_measure};
     return &kernels;
 }

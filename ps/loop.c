@@ -3,12 +3,14 @@
 #include "ps/loop.h"
 
 #include "common/clock.h"
+#include "common/cpu.h"
 #include "common/file.h"
 #include "common/log.h"
 #include "common/memory.h"
 #include "common/placement.h"
 #include "common/process.h"
 #include "common/signals.h"
+#include "common/team.h"
 #include "ps/endpoint.h"
 #include "ps/process.h"
 
@@ -19,6 +21,7 @@
 
 #define UNREACHABLE_US 500000
 #define REPORT_US 2000000
+#define TEAM_ENOUGH 8   /* threads that are more than enough for a machine's memory bandwidth */
 #define CHECK_US 100000 /* between two looks at the handshakes */
 #define RECEIVE_MAX 256 /* messages before what is due is looked at again */
 #define LINKS_MAX 8192  /* more than the coordinator takes peers */
@@ -166,11 +169,19 @@ static void close_process(struct ps_process *p)
         sl_transport_destroy(p->transport); /* after it nothing of ZeroMQ holds parameters any more */
     sl_keys_destroy(p->keys);
     ps_server_destroy(p->server);
+    sl_team_destroy(p->team);
     ps_table_destroy(p->table);
     sl_layout_destroy(p->layout);
 }
 
 /* ---- the server's core ---- */
+
+static enum sl_status start_team(struct ps_process *p, struct sl_error *err)
+{
+    int wanted = p->options->config->cluster.server_threads, cores = sl_cpu_count();
+    int most = cores < TEAM_ENOUGH ? cores : TEAM_ENOUGH;
+    return sl_team_create(&p->team, wanted > 0 ? wanted : most, err);
+}
 
 enum sl_status ps_process_serve(struct ps_process *p, int64_t join_us, struct sl_error *err)
 {
@@ -182,7 +193,10 @@ enum sl_status ps_process_serve(struct ps_process *p, int64_t join_us, struct sl
             .join_us = join_us,
             .report_us = REPORT_US};
     ps_server_destroy(SL_TAKE(p->server));
-    return ps_server_create(&p->server, &options, err);
+    enum sl_status status = ps_server_create(&p->server, &options, err);
+    if (status == SL_OK)
+        ps_server_use_team(p->server, p->team);
+    return status;
 }
 
 enum sl_status ps_process_send(
@@ -491,6 +505,8 @@ static enum sl_status open_all(struct ps_process *p, struct sl_error *err)
         status = introduce(p, err);
     if (status == SL_OK)
         status = open_table(p, err);
+    if (status == SL_OK)
+        status = start_team(p, err);
     if (status == SL_OK && p->options->rank == 0)
         status = ps_leader_open(p, err);
     if (status == SL_OK)

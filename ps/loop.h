@@ -4,7 +4,8 @@
  *
  *     enum sl_status s = ps_run(&(struct ps_run_options){.config = config, .resume = "auto", .signal_fd = fd, .ready_fd = -1}, &number, err);
  *
- * Threads: the caller's runs the loop, owns the sockets and the table; one more writes snapshots (rank 0); ZeroMQ has one of its own.
+ * Threads: the caller's runs the loop, owns the sockets and the table; cluster.server_threads - 1 more help with the arithmetic of a step and sleep otherwise; one
+ * more writes snapshots (rank 0); ZeroMQ has one of its own.
  */
 #include "common/config.h"
 #include "common/error.h"

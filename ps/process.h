@@ -19,6 +19,7 @@ struct ps_process {
     struct sl_layout *layout;
     struct sl_keys *keys; /* NULL = not encrypted */
     struct sl_transport *transport;
+    struct sl_team *team; /* does the arithmetic of the server's core */
     struct sl_wire *wire;
     uint64_t incarnation;
     struct sl_hello hello;

@@ -18,7 +18,8 @@ struct part {
 struct forest {
     struct part *parts;
     int count, capacity;
-    uint64_t *covered; /* one bit for each slot */
+    struct sl_frame more[SL_TAGS]; /* of the root, what is still to be added to its frames */
+    uint64_t *covered;             /* one bit for each slot */
     bool dropped;
 };
 
@@ -28,6 +29,7 @@ struct ps_reduction {
     uint64_t *covered;      /* of all forests */
     uint32_t slots, max_slots;
     size_t words; /* of a forest's covered */
+    struct sl_team *team;
 };
 
 static void release(struct sl_frame frames[SL_TAGS])
@@ -43,6 +45,7 @@ static void clear(struct forest *forest)
     for (int i = 0; i < forest->count; i++)
         release(forest->parts[i].frames);
     forest->count = 0;
+    release(forest->more);
 }
 
 enum sl_status ps_reduction_create(struct ps_reduction **ret_reduction, const struct sl_layout *layout,
@@ -155,9 +158,9 @@ static float *writable(struct sl_frame *frame)
     return (float *)(uintptr_t)frame->data;
 }
 
-/* add makes left the sum of both and empties right. Addition commutes bit for bit, so that it may go into the
- * buffer that is free for it. */
-static enum sl_status add(struct sl_frame *left, struct sl_frame *right, struct sl_error *err)
+/* make_ready lets left take the sum of both, which is done later; right is empty where there is nothing to add. Addition commutes bit for
+ * bit, so that it may go into the buffer that is free for it. */
+static enum sl_status make_ready(struct sl_frame *left, struct sl_frame *right, struct sl_error *err)
 {
     if (right->buffer == NULL)
         return SL_OK;
@@ -168,15 +171,38 @@ static enum sl_status add(struct sl_frame *left, struct sl_frame *right, struct 
     }
     if (right->buffer == NULL)
         return SL_OK;
-    float *sum = writable(left);
-    if (sum == NULL)
+    if (writable(left) == NULL)
         return sl_fail(err, SL_NO_MEMORY, "out of memory for %zu bytes of gradients", left->size);
     if ((uintptr_t)right->data % alignof(float) != 0 && writable(right) == NULL)
         return sl_fail(err, SL_NO_MEMORY, "out of memory for %zu bytes of gradients", right->size);
-    sl_vector_add(sum, right->data, right->size / sizeof(float));
+    return SL_OK;
+}
+
+#define ADD_PART 65536 /* floats: enough to be worth a thread's while */
+
+struct adding {
+    float *sum;
+    const float *more;
+    size_t count;
+};
+
+static void add_part(void *context, int part, int member)
+{
+    (void)member;
+    const struct adding *adding = context;
+    size_t begin = (size_t)part * ADD_PART, left = adding->count - begin;
+    sl_vector_add(adding->sum + begin, adding->more + begin, left < ADD_PART ? left : ADD_PART);
+}
+
+/* add does what make_ready prepared and empties right. */
+static void add(struct sl_team *team, struct sl_frame *left, struct sl_frame *right)
+{
+    if (right->buffer == NULL)
+        return;
+    struct adding adding = {writable(left), right->data, right->size / sizeof(float)};
+    sl_team_run(team, (int)((adding.count + ADD_PART - 1) / ADD_PART), add_part, &adding);
     sl_buffer_release(right->buffer);
     *right = (struct sl_frame){0};
-    return SL_OK;
 }
 
 static struct part *find(struct forest *forest, struct sl_node node)
@@ -199,24 +225,43 @@ static void remove_below(struct forest *forest, struct sl_node node)
     }
 }
 
-/* climb joins the part with its siblings as long as they are there, and keeps it where it must wait. The part
- * is emptied. */
-static enum sl_status climb(struct forest *forest, uint32_t slots, struct part *part, struct sl_error *err)
+/* join makes part the sum of both; of the last two what is to be added is kept. */
+static enum sl_status join(struct ps_reduction *reduction, struct forest *forest, struct part *part,
+        struct part *other, bool last, struct sl_error *err)
 {
-    uint32_t root = sl_tree_levels(slots);
+    for (int tag = 0; tag < SL_TAGS; tag++) {
+        enum sl_status s = make_ready(&part->frames[tag], &other->frames[tag], err);
+        if (s != SL_OK)
+            return s;
+        if (last) {
+            sl_buffer_release(forest->more[tag].buffer);
+            forest->more[tag] = other->frames[tag];
+            other->frames[tag] = (struct sl_frame){0};
+        } else {
+            add(reduction->team, &part->frames[tag], &other->frames[tag]);
+        }
+    }
+    return SL_OK;
+}
+
+/* climb joins the part with its siblings as long as they are there, and keeps it where it must wait. The part
+ * is emptied. The addition that yields the root is left for later. */
+static enum sl_status climb(
+        struct ps_reduction *reduction, struct forest *forest, struct part *part, struct sl_error *err)
+{
+    uint32_t slots = reduction->slots, root = sl_tree_levels(slots);
     enum sl_status s = SL_OK;
     while (s == SL_OK && part->node.level < root) {
-        struct sl_node sibling = sl_tree_sibling(part->node);
+        struct sl_node sibling = sl_tree_sibling(part->node), parent = sl_tree_parent(part->node);
         if (sl_tree_node_valid(slots, sibling)) {
             struct part *other = find(forest, sibling);
             if (other == NULL)
                 break;
-            for (int tag = 0; s == SL_OK && tag < SL_TAGS; tag++)
-                s = add(&part->frames[tag], &other->frames[tag], err);
+            s = join(reduction, forest, part, other, parent.level == root, err);
             release(other->frames);
             *other = forest->parts[--forest->count];
         }
-        part->node = sl_tree_parent(part->node);
+        part->node = parent;
     }
     forest->parts[forest->count++] = *part;
     *part = (struct part){0};
@@ -251,7 +296,7 @@ enum sl_status ps_reduction_push(struct ps_reduction *reduction, uint32_t block,
                 node.level, block);
     if (s == SL_OK) {
         remove_below(&reduction->forests[block], node);
-        s = climb(&reduction->forests[block], reduction->slots, &part, err);
+        s = climb(reduction, &reduction->forests[block], &part, err);
     }
     release(part.frames);
     return s;
@@ -264,12 +309,42 @@ bool ps_reduction_whole(const struct ps_reduction *reduction, int block)
            (forest->count == 1 && sl_tree_equal(forest->parts[0].node, sl_tree_root(reduction->slots)));
 }
 
-void ps_reduction_peek(const struct ps_reduction *reduction, int block, const float *ret_grads[SL_TAGS])
+static struct forest *whole_forest(const struct ps_reduction *reduction, int block)
 {
-    const struct forest *forest = &reduction->forests[block];
+    struct forest *forest = &reduction->forests[block];
     assert(!forest->dropped && ps_reduction_whole(reduction, block));
-    for (int tag = 0; tag < SL_TAGS; tag++)
+    return forest;
+}
+
+struct ps_last_sum ps_reduction_last(const struct ps_reduction *reduction, int block)
+{
+    const struct forest *forest = whole_forest(reduction, block);
+    struct ps_last_sum last;
+    for (int tag = 0; tag < SL_TAGS; tag++) {
+        /* climb made sure that nobody shares a sum with something to add */
+        last.sum[tag] = (float *)(uintptr_t)forest->parts[0].frames[tag].data;
+        last.more[tag] = forest->more[tag].data;
+    }
+    return last;
+}
+
+void ps_reduction_joined(struct ps_reduction *reduction, int block)
+{
+    release(whole_forest(reduction, block)->more);
+}
+
+void ps_reduction_peek(struct ps_reduction *reduction, int block, const float *ret_grads[SL_TAGS])
+{
+    struct forest *forest = whole_forest(reduction, block);
+    for (int tag = 0; tag < SL_TAGS; tag++) {
+        add(reduction->team, &forest->parts[0].frames[tag], &forest->more[tag]);
         ret_grads[tag] = forest->parts[0].frames[tag].data;
+    }
+}
+
+void ps_reduction_use_team(struct ps_reduction *reduction, struct sl_team *team)
+{
+    reduction->team = team;
 }
 
 void ps_reduction_drop(struct ps_reduction *reduction, int block)
@@ -286,5 +361,8 @@ int ps_reduction_held(const struct ps_reduction *reduction)
         for (int i = 0; i < reduction->forests[b].count; i++)
             for (int tag = 0; tag < SL_TAGS; tag++)
                 held += reduction->forests[b].parts[i].frames[tag].buffer != NULL;
+    for (int b = 0; b < reduction->layout->block_count; b++)
+        for (int tag = 0; tag < SL_TAGS; tag++)
+            held += reduction->forests[b].more[tag].buffer != NULL;
     return held;
 }

@@ -7,7 +7,12 @@
  *
  *     s = ps_reduction_push(reduction, block, node, frames, err);   // STALE: all of it was there already
  *     if (ps_reduction_whole(reduction, block))
- *         ps_reduction_peek(reduction, block, grads);               // until drop or reset
+ *         last = ps_reduction_last(reduction, block);               // add and measure in one pass, then:
+ *     ps_reduction_joined(reduction, block);
+ *     ps_reduction_peek(reduction, block, grads);                   // until drop or reset
+ *
+ * The addition that yields the root is left open, so that whoever measures the sums does it in the same pass over memory; peek does it where
+ * nobody else has.
  *
  * First result wins: a node whose slots are all covered already is dropped. A node that covers some slot anew
  * replaces the narrower ones below it (a worker died after pushing part of its run and another computes the
@@ -18,7 +23,9 @@
 #include "common/buffer.h"
 #include "common/error.h"
 #include "common/layout.h"
+#include "common/team.h"
 #include "common/tree.h"
+#include "ps/table.h"
 
 struct ps_reduction;
 
@@ -26,6 +33,8 @@ struct ps_reduction;
  * outlives it. Errors: NO_MEMORY. */
 SL_MUST_USE enum sl_status ps_reduction_create(struct ps_reduction **ret_reduction,
         const struct sl_layout *layout, uint32_t max_slots, struct sl_error *err);
+/* ps_reduction_use_team lets a team do the additions from now on; NULL = the caller alone. Borrows team. */
+void ps_reduction_use_team(struct ps_reduction *reduction, struct sl_team *team);
 void ps_reduction_destroy(struct ps_reduction *reduction);
 void ps_reduction_destroy_auto(struct ps_reduction **reduction);
 
@@ -43,9 +52,14 @@ SL_MUST_USE enum sl_status ps_reduction_push(struct ps_reduction *reduction, uin
 /* ps_reduction_whole says whether all slots of the step are in, also after ps_reduction_drop. */
 bool ps_reduction_whole(const struct ps_reduction *reduction, int block);
 
-/* ps_reduction_peek borrows the sums of a whole block that was not dropped (asserted). Shapes: ret_grads[tag]
+/* ps_reduction_last borrows the last addition of a whole block that was not dropped (asserted): nothing to add when it is done already or the root was
+ * pushed as it is; such a sum must not be written. ps_reduction_joined says that it was done. */
+struct ps_last_sum ps_reduction_last(const struct ps_reduction *reduction, int block);
+void ps_reduction_joined(struct ps_reduction *reduction, int block);
+
+/* ps_reduction_peek borrows the sums of a whole block that was not dropped (asserted), after the last addition. Shapes: ret_grads[tag]
  * (block->count,), NULL = zero. */
-void ps_reduction_peek(const struct ps_reduction *reduction, int block, const float *ret_grads[SL_TAGS]);
+void ps_reduction_peek(struct ps_reduction *reduction, int block, const float *ret_grads[SL_TAGS]);
 
 /* ps_reduction_drop frees the sums of a block that was applied; later pushes to it are STALE until the next
  * reset. */

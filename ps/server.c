@@ -8,6 +8,7 @@
 #include "ps/reduction.h"
 
 #include <assert.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -34,6 +35,7 @@ struct reducing {
 
 struct ps_server {
     struct ps_server_options options;
+    struct sl_team *team;
     enum state state;
     uint64_t cluster, dropped;
     int *own;   /* (own_count,): our blocks in order */
@@ -106,6 +108,14 @@ enum sl_status ps_server_create(
     }
     *ret_server = s;
     return SL_OK;
+}
+
+void ps_server_use_team(struct ps_server *s, struct sl_team *team)
+{
+    s->team = team;
+    for (int i = 0; i < PS_OPEN_MAX; i++)
+        if (s->steps[i].reduction != NULL)
+            ps_reduction_use_team(s->steps[i].reduction, team);
 }
 
 void ps_server_destroy(struct ps_server *s)
@@ -242,6 +252,7 @@ static enum sl_status open_step(
                 &r->reduction, s->options.layout, (uint32_t)s->options.config->batch.slots, err);
     if (status != SL_OK)
         return status;
+    ps_reduction_use_team(r->reduction, s->team);
     /* a new buffer for every step: the last one may still be on its way to the coordinator */
     struct sl_buffer *sums = sl_buffer_create((size_t)s->own_count * sizeof(struct sl_block_sums));
     if (sums == NULL)
@@ -268,15 +279,16 @@ static enum sl_status send_reduced(struct ps_server *s, const struct reducing *r
     return send(s, SL_COORDINATOR, m, err);
 }
 
-/* The block's sums for norm and angles, taken now because the block is in cache. */
+/* The block's last addition, and its sums for norm and angles in the same pass over memory. */
 static void measure(struct ps_server *s, struct reducing *r, int block)
 {
-    const float *grads[SL_TAGS];
     struct sl_error problem = {0};
     struct sl_block_sums *sums = r->sums->data;
-    ps_reduction_peek(r->reduction, block, grads);
-    if (ps_table_measure(s->options.table, block, grads, &sums[s->place[block]], &problem) != SL_OK &&
-            r->problem[0] == 0)
+    struct ps_last_sum last = ps_reduction_last(r->reduction, block);
+    enum sl_status status =
+            ps_table_add_measure(s->options.table, s->team, block, &last, &sums[s->place[block]], &problem);
+    ps_reduction_joined(r->reduction, block);
+    if (status != SL_OK && r->problem[0] == 0)
         (void)snprintf(r->problem, sizeof(r->problem), "%.*s", SL_MESSAGE_TEXT_MAX - 1, problem.text);
     r->blocks_whole++;
 }
@@ -446,6 +458,34 @@ static enum sl_status answer_waiting(struct ps_server *s, struct sl_error *err)
 
 /* ---- commit ---- */
 
+/* A commit under way. The threads of the team update different blocks. */
+struct committing {
+    struct ps_server *server;
+    struct ps_reduction *reduction;
+    const struct sl_commit *commit;
+    _Atomic int failed; /* 1: one of them was out of memory, with this status and error */
+    enum sl_status status;
+    struct sl_error error;
+};
+
+static void update_block(void *context, int part, int member)
+{
+    (void)member;
+    struct committing *c = context;
+    const struct ps_server *s = c->server;
+    const float *grads[SL_TAGS];
+    struct sl_error error = {0};
+    ps_reduction_peek(c->reduction, s->own[part], grads);
+    enum sl_status status =
+            ps_table_apply(s->options.table, s->own[part], s->version, c->commit, grads, &error);
+    if (status == SL_OK) {
+        ps_reduction_drop(c->reduction, s->own[part]);
+    } else if (atomic_exchange(&c->failed, 1) == 0) {
+        c->status = status;
+        c->error = error;
+    }
+}
+
 /* COMMIT of a step that is whole, to the version after ours → every block updated. Any other → dropped: it was applied before. */
 static enum sl_status on_commit(struct ps_server *s, const struct sl_message *m, struct sl_error *err)
 {
@@ -454,15 +494,10 @@ static enum sl_status on_commit(struct ps_server *s, const struct sl_message *m,
         s->dropped++;
         return SL_OK;
     }
-    for (int i = 0; i < s->own_count; i++) {
-        const float *grads[SL_TAGS];
-        ps_reduction_peek(r->reduction, s->own[i], grads);
-        enum sl_status status =
-                ps_table_apply(s->options.table, s->own[i], s->version, &m->commit, grads, err);
-        if (status != SL_OK)
-            return status;
-        ps_reduction_drop(r->reduction, s->own[i]);
-    }
+    struct committing c = {.server = s, .reduction = r->reduction, .commit = &m->commit};
+    sl_team_run(s->team, s->own_count, update_block, &c);
+    if (c.failed)
+        return sl_fail(err, c.status, "%s", c.error.text);
     s->version++;
     r->open = false;
     note_applied(s, m->step);

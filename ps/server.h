@@ -15,6 +15,7 @@
 #include "common/config.h"
 #include "common/layout.h"
 #include "common/outbox.h"
+#include "common/team.h"
 #include "ps/table.h"
 
 #define PS_OPEN_MAX 64     /* steps that are open at a time */
@@ -64,6 +65,8 @@ struct ps_server_options {
 SL_MUST_USE enum sl_status ps_server_create(
         struct ps_server **ret_server, const struct ps_server_options *options, struct sl_error *err);
 void ps_server_destroy(struct ps_server *server);
+/* ps_server_use_team lets a team add, measure and update from now on; NULL = the caller alone, as at first. Any team gives the same bits. Borrows team. */
+void ps_server_use_team(struct ps_server *server, struct sl_team *team);
 
 /* ps_server_step advances by one event. updates is cleared first. Kinds of messages that are not for servers are ignored. Errors: NO_MEMORY. */
 SL_MUST_USE enum sl_status ps_server_step(struct ps_server *server, const struct ps_server_event *event,

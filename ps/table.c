@@ -2,6 +2,7 @@
 #include "ps/table.h"
 
 #include "common/memory.h"
+#include "common/tree.h"
 
 #include <assert.h>
 #include <math.h>
@@ -254,24 +255,93 @@ static enum sl_status report_bad(
             (long long)state->version, bad, name);
 }
 
-enum sl_status ps_table_measure(const struct ps_table *table, int block, const float *const grads[SL_TAGS],
-        struct sl_block_sums *ret_sums, struct sl_error *err)
+/* A block is measured in parts, each a quarter of it, whose sums are then added in order: what four threads can do apart, one does alone in the same way. */
+#define PARTS 4
+#define PART_ALIGNMENT 16 /* floats: a cache line, so that two threads do not write into one */
+
+struct measuring {
+    const struct ps_table *table;
+    int block;
+    const struct ps_last_sum *last;
+    struct sl_block_sums sums[PARTS];
+};
+
+static float *into(float *sum, size_t offset)
 {
-    const struct state *state = &table->blocks[block];
-    assert(state->owned);
-    struct sl_block_sums sums = {0};
+    return sum == NULL ? NULL : sum + offset;
+}
+
+/* One run of a part. Tags of which only one has something to add (a node without samples) are added before they are measured. */
+static void measure_run(
+        const struct measuring *measuring, struct sl_block_sums *sums, size_t offset, size_t count)
+{
+    const struct ps_kernels *kernels = measuring->table->optimiser.kernels;
+    const struct ps_last_sum *last = measuring->last;
+    float *u = into(last->sum[SL_TAG_UNIMODAL], offset), *f = into(last->sum[SL_TAG_FUSED], offset);
+    const float *more_u = from(last->more[SL_TAG_UNIMODAL], offset),
+                *more_f = from(last->more[SL_TAG_FUSED], offset);
+    if ((u == NULL || more_u != NULL) && (f == NULL || more_f != NULL)) {
+        kernels->add_measure(sums, u, more_u, f, more_f, count);
+        return;
+    }
+    if (more_u != NULL)
+        sl_vector_add(u, more_u, count);
+    if (more_f != NULL)
+        sl_vector_add(f, more_f, count);
+    kernels->measure(sums, u, f, count);
+}
+
+static size_t part_begin(size_t count, int part)
+{
+    return part == PARTS ? count : count / PARTS / PART_ALIGNMENT * PART_ALIGNMENT * (size_t)part;
+}
+
+static void measure_part(void *context, int part, int member)
+{
+    (void)member;
+    struct measuring *measuring = context;
+    const struct ps_table *table = measuring->table;
+    const struct state *state = &table->blocks[measuring->block];
+    size_t count = table->layout->blocks[measuring->block].count;
+    size_t part_from = part_begin(count, part), part_end = part_begin(count, part + 1);
     for (int s = state->span_begin; s < state->span_end; s++) {
         const struct span *span = &table->spans[s];
-        table->optimiser.kernels->measure(&sums, from(grads[SL_TAG_UNIMODAL], span->offset),
-                from(grads[SL_TAG_FUSED], span->offset), span->count);
+        size_t begin = span->offset > part_from ? span->offset : part_from;
+        size_t end = span->offset + span->count < part_end ? span->offset + span->count : part_end;
+        if (begin < end)
+            measure_run(measuring, &measuring->sums[part], begin, end - begin);
+    }
+}
+
+enum sl_status ps_table_add_measure(const struct ps_table *table, struct sl_team *team, int block,
+        const struct ps_last_sum *last, struct sl_block_sums *ret_sums, struct sl_error *err)
+{
+    assert(table->blocks[block].owned);
+    struct measuring measuring = {.table = table, .block = block, .last = last};
+    sl_team_run(team, PARTS, measure_part, &measuring);
+    struct sl_block_sums sums = measuring.sums[0];
+    for (int part = 1; part < PARTS; part++) {
+        sums.norm2 += measuring.sums[part].norm2;
+        sums.dot += measuring.sums[part].dot;
+        sums.unimodal2 += measuring.sums[part].unimodal2;
+        sums.fused2 += measuring.sums[part].fused2;
     }
     /* squares of floats do not overflow a double, so one number that is not finite is all that can make these
      * so */
     const double most = GRADIENT_MAX * GRADIENT_MAX;
     if (!(sums.unimodal2 <= most && sums.fused2 <= most && isfinite(sums.norm2) && isfinite(sums.dot)))
-        return report_bad(table, block, grads, err);
+        return report_bad(table, block, (const float *const[SL_TAGS]){last->sum[0], last->sum[1]}, err);
     *ret_sums = sums;
     return SL_OK;
+}
+
+enum sl_status ps_table_measure(const struct ps_table *table, int block, const float *const grads[SL_TAGS],
+        struct sl_block_sums *ret_sums, struct sl_error *err)
+{
+    /* nothing is added, so nothing is written */
+    struct ps_last_sum last = {
+            .sum = {(float *)(uintptr_t)grads[SL_TAG_UNIMODAL], (float *)(uintptr_t)grads[SL_TAG_FUSED]}};
+    return ps_table_add_measure(table, NULL, block, &last, ret_sums, err);
 }
 
 /* make_exclusive lets a buffer be written: one that others hold, or whose memory is not ours, becomes a copy. */

@@ -19,6 +19,7 @@
 #include "common/error.h"
 #include "common/layout.h"
 #include "common/message.h"
+#include "common/team.h"
 #include "ps/optimiser.h"
 
 struct ps_table;
@@ -61,6 +62,18 @@ void ps_table_copy(const struct ps_table *table, float *ret_params, float *ret_m
  * step, parameter and count. */
 SL_MUST_USE enum sl_status ps_table_measure(const struct ps_table *table, int block,
         const float *const grads[SL_TAGS], struct sl_block_sums *ret_sums, struct sl_error *err);
+
+/* The last addition of a block's gradient, which is done while it is measured. Shapes: (block->count,) each. */
+struct ps_last_sum {
+    float *sum[SL_TAGS];        /* NULL = zero. Written only where there is something to add */
+    const float *more[SL_TAGS]; /* added to sum; NULL = nothing */
+};
+
+/* ps_table_add_measure adds `more` to `sum` where parameters are trained, and measures the result, in one pass over memory. The
+ * parts of a block are cut by its length alone, so that any team gives the same bits. Errors: as ps_table_measure; the
+ * additions are done then too. */
+SL_MUST_USE enum sl_status ps_table_add_measure(const struct ps_table *table, struct sl_team *team, int block,
+        const struct ps_last_sum *last, struct sl_block_sums *ret_sums, struct sl_error *err);
 
 /* ps_table_apply updates a block from version to version + 1. Shapes: as ps_table_measure. Thread: one at a
  * time for a block. Errors: STALE when the block is not at that version (then it is as before), NO_MEMORY

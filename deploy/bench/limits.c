@@ -77,6 +77,26 @@ enum sl_status dp_stream_sum_work(struct dp_item *item, struct sl_error *err)
     return SL_OK;
 }
 
+#define STREAM_PART ((size_t)256 * 1024) /* floats: a block, as the server's threads take them */
+
+static void sum_part(void *context, int part, int member)
+{
+    (void)member;
+    const struct dp_stream_limit *stream = context;
+    size_t begin = (size_t)part * STREAM_PART, left = stream->count - begin;
+    wk_vector()->axpy(
+            stream->to + begin, stream->from + begin, 1.0F, left < STREAM_PART ? left : STREAM_PART);
+}
+
+enum sl_status dp_team_stream_sum_work(struct dp_item *item, struct sl_error *err)
+{
+    (void)err;
+    const struct dp_team_stream *shared = item->context;
+    struct dp_stream_limit stream = *shared->stream;
+    sl_team_run(shared->team, (int)((stream.count + STREAM_PART - 1) / STREAM_PART), sum_part, &stream);
+    return SL_OK;
+}
+
 enum sl_status dp_stream_copy_work(struct dp_item *item, struct sl_error *err)
 {
     (void)err;

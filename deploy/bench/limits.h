@@ -6,6 +6,7 @@
  *     struct dp_item item = {.work = dp_gemm_limit_work, .context = &gemm};
  *     … dp_gemm_limit_flops / seconds …
  */
+#include "common/team.h"
 #include "deploy/bench/measure.h"
 
 #define DP_GEMM_LIMIT 1024 /* rows and columns of the square product */
@@ -27,11 +28,18 @@ struct dp_stream_limit {
     size_t count;
 };
 
+/* A stream that several threads share. */
+struct dp_team_stream {
+    const struct dp_stream_limit *stream;
+    struct sl_team *team;
+};
+
 /* dp_stream_limit_init takes vectors of `bytes` together. */
 SL_MUST_USE enum sl_status dp_stream_limit_init(
         struct dp_stream_limit *limit, size_t bytes, struct sl_error *err);
 void dp_stream_limit_fini(struct dp_stream_limit *limit);
-dp_work dp_stream_sum_work;                                       /* d += s */
-dp_work dp_stream_copy_work;                                      /* memcpy */
+dp_work dp_stream_sum_work;      /* d += s */
+dp_work dp_team_stream_sum_work; /* the same by several threads; context: struct dp_team_stream */
+dp_work dp_stream_copy_work;     /* memcpy */
 double dp_stream_sum_bytes(const struct dp_stream_limit *limit);  /* of one call: two reads and a write */
 double dp_stream_copy_bytes(const struct dp_stream_limit *limit); /* of one call: what was copied, once */

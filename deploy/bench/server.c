@@ -1,9 +1,13 @@
 /* `bench server`: reduction and update of a whole step against a stream through memory. */
+#include "common/clock.h"
+#include "common/cpu.h"
 #include "common/memory.h"
 #include "common/random.h"
 #include "deploy/bench/bench.h"
 #include "deploy/bench/limits.h"
 #include "deploy/bench/local_server.h"
+
+#include <stdio.h>
 
 #define NAME "server"
 #define WORKERS 2
@@ -15,26 +19,42 @@ struct server_bench {
     struct dp_stream_limit stream;
     float *gradients[WORKERS]; /* (SL_TAGS * layout->count,) */
     struct sl_step_stats stats;
+    struct sl_team *team; /* of all cores */
 };
 
-enum { ITEM_STREAM, ITEM_STEP, ITEMS };
-enum { PART_REDUCE, PART_UPDATE };
+/* The server of one thread, or of a team. */
+struct server_run {
+    struct server_bench *bench;
+    struct sl_team *team;
+};
+
+enum { ITEM_STREAM, ITEM_STEP, ITEM_TEAM_STREAM, ITEM_TEAM, ITEMS };
+enum { PART_REDUCE, PART_UPDATE, PART_REDUCE_CPU, PART_UPDATE_CPU };
+
+static double cpu_now(void)
+{
+    return (double)sl_clock_thread_ns() * 1e-9;
+}
 
 /* Both workers push every block, one slot each; the step is committed. */
 static enum sl_status step_work(struct dp_item *item, struct sl_error *err)
 {
-    struct server_bench *b = item->context;
+    struct server_run *run = item->context;
+    struct server_bench *b = run->bench;
     enum sl_status status = SL_OK;
-    double begin = dp_now();
+    ps_server_use_team(b->server.server, run->team);
+    double begin = dp_now(), cpu = cpu_now();
     for (int block = 0; block < b->server.subject->layout->block_count; block++)
         for (uint32_t w = 0; w < WORKERS && status == SL_OK; w++)
             status = dp_server_push(
                     &b->server, w + 1, (struct sl_node){0, w}, block, b->gradients[w], NULL, err);
-    double reduced = dp_now();
+    double reduced = dp_now(), reduced_cpu = cpu_now();
     if (status == SL_OK)
         status = dp_server_commit(&b->server, &b->stats, err);
     item->part[PART_REDUCE] += reduced - begin;
     item->part[PART_UPDATE] += dp_now() - reduced;
+    item->part[PART_REDUCE_CPU] += reduced_cpu - cpu;
+    item->part[PART_UPDATE_CPU] += cpu_now() - reduced_cpu;
     return status;
 }
 
@@ -80,37 +100,59 @@ static enum sl_status prepare(struct server_bench *b, const struct dp_subject *s
                    : status;
 }
 
-static void report(struct dp_bench *bench, const struct server_bench *b, const struct dp_item items[ITEMS])
+static void report(struct dp_bench *bench, const struct server_bench *b, const struct dp_item *stream,
+        const struct dp_item *step, int threads)
 {
     double reduce = 0.0, update = 0.0, elements = (double)bench->subject->layout->count;
     count_bytes(&b->server, &reduce, &update);
-    double limit = dp_stream_sum_bytes(&b->stream) / dp_item_seconds(&items[ITEM_STREAM]) * GIGA;
-    double reduce_seconds = dp_item_part(&items[ITEM_STEP], PART_REDUCE),
-           update_seconds = dp_item_part(&items[ITEM_STEP], PART_UPDATE);
-    dp_bench_row(bench, NAME, "reduce 2 workers and measure", reduce / reduce_seconds * GIGA, "GB/s", limit,
-            "stream d += s");
-    dp_bench_row(bench, NAME, "modulate, clip, update", update / update_seconds * GIGA, "GB/s", limit,
-            "stream d += s");
-    dp_bench_row(bench, NAME, "all of it", (reduce + update) / dp_item_seconds(&items[ITEM_STEP]) * GIGA,
-            "GB/s", limit, "stream d += s");
-    dp_bench_row(bench, NAME, "all of it", dp_item_seconds(&items[ITEM_STEP]) / elements * 1e9, "ns/param",
-            0.0, NULL);
-    dp_bench_row(
-            bench, NAME, "a step of the server", dp_item_seconds(&items[ITEM_STEP]) * 1e3, "ms", 0.0, NULL);
+    bool alone = threads == 1; /* then what counts is the time on a core */
+    double all = alone ? dp_item_cpu(step) : dp_item_seconds(step);
+    double limit =
+            dp_stream_sum_bytes(&b->stream) / (alone ? dp_item_cpu(stream) : dp_item_seconds(stream)) * GIGA;
+    struct {
+        const char *what;
+        double value;
+        const char *unit;
+        double limit;
+    } rows[] = {
+            {"reduce 2 workers and measure",
+                    reduce / dp_item_part(step, alone ? PART_REDUCE_CPU : PART_REDUCE) * GIGA, "GB/s", limit},
+            {"modulate, clip, update",
+                    update / dp_item_part(step, alone ? PART_UPDATE_CPU : PART_UPDATE) * GIGA, "GB/s", limit},
+            {"all of it", (reduce + update) / all * GIGA, "GB/s", limit},
+            {"all of it", all / elements * 1e9, "ns/param", 0.0},
+            {"a step of the server", all * 1e3, "ms", 0.0}};
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        char figure[96];
+        (void)snprintf(
+                figure, sizeof(figure), "%d thread%s: %s", threads, threads == 1 ? "" : "s", rows[i].what);
+        dp_bench_row(bench, NAME, figure, rows[i].value, rows[i].unit, rows[i].limit,
+                rows[i].limit > 0.0 ? "stream d += s" : NULL);
+    }
 }
 
 enum sl_status dp_bench_server(struct dp_bench *bench, struct sl_error *err)
 {
     struct server_bench b = {.gradients = {NULL}};
+    int threads = sl_cpu_count();
     enum sl_status status = prepare(&b, bench->subject, err);
+    if (status == SL_OK)
+        status = sl_team_create(&b.team, threads, err);
+    struct dp_team_stream team_stream = {&b.stream, b.team};
+    struct server_run one = {&b, NULL}, all = {&b, b.team};
     struct dp_item items[ITEMS] = {[ITEM_STREAM] = {.work = dp_stream_sum_work, .context = &b.stream},
-            [ITEM_STEP] = {.work = step_work, .context = &b}};
+            [ITEM_STEP] = {.work = step_work, .context = &one},
+            [ITEM_TEAM_STREAM] = {.work = dp_team_stream_sum_work, .context = &team_stream},
+            [ITEM_TEAM] = {.work = step_work, .context = &all}};
     if (status == SL_OK)
-        status = dp_measure(&bench->measure, items, ITEMS, err);
+        status = dp_measure(&bench->measure, items, threads > 1 ? ITEMS : ITEM_TEAM_STREAM, err);
     if (status == SL_OK)
-        report(bench, &b, items);
+        report(bench, &b, &items[ITEM_STREAM], &items[ITEM_STEP], 1);
+    if (status == SL_OK && threads > 1)
+        report(bench, &b, &items[ITEM_TEAM_STREAM], &items[ITEM_TEAM], threads);
     dp_server_fini(&b.server);
     dp_stream_limit_fini(&b.stream);
+    sl_team_destroy(b.team);
     for (int w = 0; w < WORKERS; w++)
         sl_free(b.gradients[w]);
     return status;

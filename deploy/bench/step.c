@@ -28,6 +28,7 @@ struct step_bench {
 struct runner {
     struct step_bench *bench;
     struct wk_executor *executor;
+    struct sl_team *team; /* of the server: as many threads */
     int threads;
     bool traced;
     int64_t step;
@@ -62,6 +63,7 @@ static enum sl_status apply(
 {
     struct dp_server *server = &r->bench->server;
     enum sl_status status = SL_OK;
+    ps_server_use_team(server->server, r->team);
     double begin = dp_now();
     for (int block = 0; block < server->subject->layout->block_count && status == SL_OK; block++)
         status = dp_server_push(server, 1, result->node, block, result->buffer->data, result->buffer, err);
@@ -160,7 +162,8 @@ static enum sl_status start(struct runner *r, struct step_bench *b, int threads,
             .train = b->dataset,
             .threads = threads};
     *r = (struct runner){.bench = b, .threads = threads};
-    return wk_executor_create(&r->executor, &options, err);
+    enum sl_status status = sl_team_create(&r->team, threads, err);
+    return status == SL_OK ? wk_executor_create(&r->executor, &options, err) : status;
 }
 
 static enum sl_status prepare(struct step_bench *b, struct dp_subject *subject, struct sl_error *err)
@@ -223,6 +226,8 @@ enum sl_status dp_bench_step(struct dp_bench *bench, struct sl_error *err)
     dp_server_fini(&b.server); /* first: what it holds goes back to the executors' pools */
     wk_executor_destroy(one.executor);
     wk_executor_destroy(all.executor);
+    sl_team_destroy(one.team);
+    sl_team_destroy(all.team);
     dp_gemm_limit_fini(&b.gemm);
     sl_free(b.trace);
     sl_free(b.params);

@@ -5,7 +5,7 @@
  *     dp_trace_begin(trace);  … forward and backward …  dp_trace_end(trace);
  *     trace->seconds, trace->flops
  *
- * The time includes the wrapper and two looks at the clock. Thread: products of one thread at a time.
+ * Seconds are CPU time of the thread, with the wrapper and two looks at the clock. Thread: products of one thread at a time.
  */
 #include "deploy/bench/measure.h"
 #include "worker/model/gemm.h"

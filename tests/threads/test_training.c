@@ -135,11 +135,12 @@ static float *train(const char *name, int threads, size_t *ret_count)
 {
     SL_AUTO(sl_config_destroy_auto) struct sl_config *config = NULL;
     struct role server = {0}, workers[WORKERS] = {0};
-    char override[128], endpoint[128] = "";
-    const char *overrides[] = {override};
+    char override[128], server_threads[64], endpoint[128] = "";
+    const char *overrides[] = {override, server_threads};
     int ready[2];
     (void)snprintf(override, sizeof(override), "snapshots.dir=" FOLDER "/%s", name);
-    assert_ok(sl_config_parse(&config, text, strlen(text), "run.yaml", NULL, overrides, 1, true, &err));
+    (void)snprintf(server_threads, sizeof(server_threads), "cluster.server_threads=%d", threads);
+    assert_ok(sl_config_parse(&config, text, strlen(text), "run.yaml", NULL, overrides, 2, true, &err));
     assert_int_equal(pipe(ready), 0);
     server.config = config;
     server.ready_fd = ready[1];

@@ -173,6 +173,46 @@ static void test_sums(void **state)
     free_run(&run);
 }
 
+/* Adding and measuring in one pass gives the bits of one after the other, at lengths around the pieces it works in. */
+static void test_sums_while_adding(void **state)
+{
+    (void)state;
+    const size_t lengths[] = {1, 7, 8, 1023, 1024, 1025, N};
+    struct run run = make_run(), more = make_run();
+    for (int mode = 0; mode < 3; mode++) {
+        for (size_t l = 0; l < sizeof(lengths) / sizeof(lengths[0]); l++) {
+            size_t n = lengths[l];
+            float *all[2] = {mode == 1 ? NULL : sl_alloc(N, sizeof(float)),
+                    mode == 2 ? NULL : sl_alloc(N, sizeof(float))};
+            float *wanted_all[2] = {mode == 1 ? NULL : sl_alloc(N, sizeof(float)),
+                    mode == 2 ? NULL : sl_alloc(N, sizeof(float))};
+            const float *from[2] = {run.unimodal, run.fused};
+            for (int i = 0; ps_kernels_at(i) != NULL; i++) {
+                struct sl_block_sums wanted = {.norm2 = 1.0}, got = {.norm2 = 1.0};
+                for (int tag = 0; tag < 2; tag++) {
+                    if (all[tag] == NULL)
+                        continue;
+                    memcpy(all[tag], from[tag], N * sizeof(float));
+                    memcpy(wanted_all[tag], from[tag], N * sizeof(float));
+                }
+                ps_kernels_reference()->add_measure(
+                        &wanted, wanted_all[0], more.fused, wanted_all[1], more.unimodal, n);
+                ps_kernels_at(i)->add_measure(&got, all[0], more.fused, all[1], more.unimodal, n);
+                assert_memory_equal(&got, &wanted, sizeof(got));
+                for (int tag = 0; tag < 2; tag++)
+                    if (all[tag] != NULL)
+                        assert_memory_equal(all[tag], wanted_all[tag], N * sizeof(float));
+            }
+            for (int tag = 0; tag < 2; tag++) {
+                sl_free(all[tag]);
+                sl_free(wanted_all[tag]);
+            }
+        }
+    }
+    free_run(&run);
+    free_run(&more);
+}
+
 static void test_clip(void **state)
 {
     (void)state;
@@ -205,6 +245,7 @@ int main(void)
             cmocka_unit_test(test_follows_formulas),
             cmocka_unit_test(test_no_subnormals),
             cmocka_unit_test(test_sums),
+            cmocka_unit_test(test_sums_while_adding),
             cmocka_unit_test(test_clip),
             cmocka_unit_test(test_from_config),
     };

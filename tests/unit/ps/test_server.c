@@ -17,6 +17,7 @@ struct world {
     struct sl_layout *layout;
     struct ps_table *table;
     struct ps_server *server;
+    struct sl_team *team;
     struct ps_server_updates updates;
     struct sl_text text;
     int *own; /* (own_count,) */
@@ -56,6 +57,8 @@ static struct world joining_world(int rank, int servers, enum sl_consistency mod
             .join_us = JOIN_US,
             .report_us = REPORT_US};
     assert_int_equal(ps_server_create(&w.server, &options, &err), SL_OK);
+    assert_int_equal(sl_team_create(&w.team, 3, &err), SL_OK);
+    ps_server_use_team(w.server, w.team);
     return w;
 }
 
@@ -63,6 +66,7 @@ static void close_world(struct world *w)
 {
     sl_outbox_fini(&w->updates.outbox);
     ps_server_destroy(w->server);
+    sl_team_destroy(w->team);
     ps_table_destroy(w->table);
     sl_text_fini(&w->text);
     sl_layout_destroy(w->layout);
@@ -366,6 +370,56 @@ static void test_a_step(void **state)
     close_world(&w);
 }
 
+/* Two steps of two slots, whose last additions differ from slot to slot: the sums of the second and the parameters after it. */
+static void two_steps(struct sl_block_sums *ret_sums, float *ret_params, bool team)
+{
+    struct world w = new_world(0);
+    if (!team)
+        ps_server_use_team(w.server, NULL);
+    for (int at = 0; at < 2; at++) {
+        for (uint32_t slot = 0; slot < 2; slot++) {
+            for (int b = 0; b < w.layout->block_count; b++) {
+                struct sl_message *m = push(&w, at, 0, slot, b, 0.0F);
+                for (int f = 0; f < m->frame_count; f++) {
+                    float *values = m->frames[f].buffer->data;
+                    for (size_t i = 0; i < m->frames[f].size / sizeof(float); i++)
+                        values[i] = sinf((float)(i + 7 * slot + 13 * (size_t)f + (size_t)at));
+                }
+                (void)from(&w, SL_ROLE_WORKER, 1, m);
+            }
+        }
+        const struct sl_message *reduced = w.updates.outbox.items[0].message;
+        assert_int_equal(reduced->kind, SL_MESSAGE_REDUCED);
+        memcpy(ret_sums, reduced->frames[0].data, reduced->frames[0].size);
+        (void)control(&w, commit(at, at + 1));
+    }
+    assert_int_equal(ps_server_version(w.server), 2);
+    ps_table_copy(w.table, ret_params, NULL, NULL);
+    close_world(&w);
+}
+
+static void test_a_team_gives_the_same_bits(void **state)
+{
+    (void)state;
+    struct world w = new_world(0); /* for its sizes */
+    size_t blocks = (size_t)w.layout->block_count, count = w.layout->count;
+    struct sl_block_sums *sums[2];
+    float *params[2];
+    for (int i = 0; i < 2; i++) {
+        sums[i] = sl_alloc(blocks, sizeof(*sums[i]));
+        params[i] = sl_alloc(count, sizeof(float));
+        assert_true(sums[i] != NULL && params[i] != NULL);
+        two_steps(sums[i], params[i], i == 1);
+    }
+    assert_memory_equal(sums[1], sums[0], blocks * sizeof(*sums[0]));
+    assert_memory_equal(params[1], params[0], count * sizeof(float));
+    for (int i = 0; i < 2; i++) {
+        sl_free(sums[i]);
+        sl_free(params[i]);
+    }
+    close_world(&w);
+}
+
 static void test_a_server_of_two_has_its_own_blocks_alone(void **state)
 {
     (void)state;
@@ -603,6 +657,7 @@ int main(void)
             cmocka_unit_test(test_ends),
             cmocka_unit_test(test_reports),
             cmocka_unit_test(test_a_step),
+            cmocka_unit_test(test_a_team_gives_the_same_bits),
             cmocka_unit_test(test_a_server_of_two_has_its_own_blocks_alone),
             cmocka_unit_test(test_pushes_that_are_acknowledged_but_not_added),
             cmocka_unit_test(test_pushes_that_fit_nothing_are_dropped),

@@ -1,4 +1,5 @@
 /* The table: spans, versions, shared values, and the whole step against a plain computation over the flat vector. */
+#include "common/tree.h"
 #include "ps/table.h"
 #include "tests/unit/ps/fixture.h"
 
@@ -493,6 +494,68 @@ static void test_measure(void **state)
     sl_layout_destroy(layout);
 }
 
+/* The last addition of a block with its measure: any team gives the bits of adding first and measuring alone, also where one tag has nothing to add. */
+static void test_last_sum_by_any_team(void **state)
+{
+    (void)state;
+    struct sl_layout *layout = fixture_layout(config, FIXTURE_BLOCK);
+    size_t n = layout->count;
+    float *left[SL_TAGS] = {fixture_vector(n, 1, 1.0F), fixture_vector(n, 2, 1.0F)},
+          *right[SL_TAGS] = {fixture_vector(n, 3, 1.0F), fixture_vector(n, 4, 1.0F)};
+    struct ps_table *table = make_table(layout, NULL, 0);
+    for (int threads = 1; threads <= 3; threads++) {
+        struct sl_team *team = NULL;
+        assert_int_equal(sl_team_create(&team, threads, &err), SL_OK);
+        for (int b = 0; b < layout->block_count; b++) {
+            const struct sl_block *block = &layout->blocks[b];
+            for (int adds = 1; adds <= 3; adds++) { /* bits: which tags have something to add */
+                float *sum[SL_TAGS] = {NULL}, *wanted[SL_TAGS] = {NULL};
+                struct ps_last_sum last = {{NULL}, {NULL}};
+                for (int tag = 0; tag < SL_TAGS; tag++) {
+                    if (!block->tagged[tag])
+                        continue;
+                    sum[tag] = sl_alloc(block->count, sizeof(float));
+                    wanted[tag] = sl_alloc(block->count, sizeof(float));
+                    memcpy(sum[tag], left[tag] + block->offset, block->count * sizeof(float));
+                    memcpy(wanted[tag], left[tag] + block->offset, block->count * sizeof(float));
+                    last.sum[tag] = sum[tag];
+                    if ((adds >> tag & 1) == 0)
+                        continue;
+                    last.more[tag] = right[tag] + block->offset;
+                    sl_vector_add(wanted[tag], last.more[tag], block->count);
+                }
+                struct sl_block_sums alone = {0}, together = {0};
+                assert_int_equal(ps_table_measure(table, b,
+                                         (const float *const[SL_TAGS]){wanted[0], wanted[1]}, &alone, &err),
+                        SL_OK);
+                assert_int_equal(ps_table_add_measure(table, team, b, &last, &together, &err), SL_OK);
+                assert_memory_equal(&together, &alone, sizeof(alone));
+                for (int p = 0; p < layout->param_count; p++) {
+                    const struct sl_param *param = &layout->params[p];
+                    bool inside = param->offset >= block->offset &&
+                                  param->offset + param->count <= block->offset + block->count;
+                    for (int tag = 0; inside && tag < SL_TAGS; tag++)
+                        if (sum[tag] != NULL)
+                            assert_memory_equal(sum[tag] + param->offset - block->offset,
+                                    wanted[tag] + param->offset - block->offset,
+                                    param->count * sizeof(float));
+                }
+                for (int tag = 0; tag < SL_TAGS; tag++) {
+                    sl_free(sum[tag]);
+                    sl_free(wanted[tag]);
+                }
+            }
+        }
+        sl_team_destroy(team);
+    }
+    ps_table_destroy(table);
+    for (int tag = 0; tag < SL_TAGS; tag++) {
+        sl_free(left[tag]);
+        sl_free(right[tag]);
+    }
+    sl_layout_destroy(layout);
+}
+
 static void test_no_memory(void **state)
 {
     (void)state;
@@ -527,6 +590,7 @@ int main(void)
             cmocka_unit_test(test_bad_frames),
             cmocka_unit_test(test_apply_without_memory),
             cmocka_unit_test(test_measure),
+            cmocka_unit_test(test_last_sum_by_any_team),
             cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
