@@ -123,7 +123,7 @@ static void draw_panel(struct dp_canvas *c, const struct dp_screen *s, const str
     draw_legend(c, s, box, panel, curves);
     if (box->rows < 2 || !dp_trail_range(s->history, panels[panel].kind, curves, &low, &high))
         return;
-    if (panels[panel].kind == DP_TRAIL_COEFFICIENT) /* within 0 and 1 by its nature */
+    if (panels[panel].kind == DP_TRAIL_COEFFICIENT) /* 0 and 1 are always in sight */
         low = low < 0.0 ? low : 0.0, high = high > 1.0 ? high : 1.0;
     struct dp_box inner = {box->row + 1, box->column, box->rows - 1, box->columns - 1};
     int places = dp_plot_places(c, inner.columns);

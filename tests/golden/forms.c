@@ -4,6 +4,7 @@
 #include "ps/balance.h"
 #include "ps/modulation.h"
 #include "ps/table.h"
+#include "tests/golden/optimiser.h"
 #include "tests/golden/set.h"
 #include "worker/model/model.h"
 
@@ -91,23 +92,6 @@ static struct sl_modulation_config read_form(json_t *object)
     return form;
 }
 
-static struct ps_optimiser read_optimiser(json_t *object, double *ret_rate)
-{
-    const char *second = json_string_value(json_object_get(object, "second_moment"));
-    bool adamw = json_object_get(object, "beta1") != NULL;
-    *ret_rate = json_number_value(json_object_get(object, "lr"));
-    return (struct ps_optimiser){.kind = adamw ? SL_OPTIMISER_ADAMW : SL_OPTIMISER_SGD,
-            .second_moment =
-                    adamw && strcmp(second, "modulated") == 0 ? SL_SECOND_MODULATED : SL_SECOND_BOUND,
-            .beta1 = json_number_value(json_object_get(object, "beta1")),
-            .beta2 = json_number_value(json_object_get(object, "beta2")),
-            .eps = json_number_value(json_object_get(object, "eps")),
-            .momentum = json_number_value(json_object_get(object, "momentum")),
-            .weight_decay = json_number_value(json_object_get(object, "weight_decay")),
-            .clip_norm = json_number_value(json_object_get(object, "clip_norm")),
-            .kernels = ps_kernels_best()};
-}
-
 /* The sums that the coordinator gets from the servers; returns the global norm of the mean gradient. */
 static double measure(const struct checked *c, const struct ps_table *table, struct ps_angle *ret_angles)
 {
@@ -177,8 +161,8 @@ static void run_case(struct checked *c, const char *name, json_t *expected, cons
     double rate = 0.0, ratios[SL_MODALITIES_MAX], k[SL_MODALITIES_MAX];
     struct sl_modulation_config form = read_form(json_object_get(expected, "modulation"));
     struct ps_optimiser optimiser =
-            read_optimiser(json_object_get(json_object_get(c->set->expected, "optimisers"),
-                                   json_string_value(json_object_get(expected, "optimiser"))),
+            golden_optimiser(json_object_get(json_object_get(c->set->expected, "optimisers"),
+                                     json_string_value(json_object_get(expected, "optimiser"))),
                     &rate);
     if (ps_table_create(&table, c->set->layout, &optimiser, NULL, 0, &err) != SL_OK ||
             ps_table_load(table, c->params, NULL, NULL, 0, &err) != SL_OK ||

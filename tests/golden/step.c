@@ -6,6 +6,7 @@
 #include "ps/modulation.h"
 #include "ps/reduction.h"
 #include "ps/table.h"
+#include "tests/golden/optimiser.h"
 #include "tests/golden/set.h"
 #include "worker/model/model.h"
 
@@ -257,30 +258,12 @@ static void check_params(struct training *t)
     sl_free(wanted);
 }
 
-static struct ps_optimiser read_optimiser(json_t *object, double *ret_rate)
-{
-    const char *second = json_string_value(json_object_get(object, "second_moment"));
-    *ret_rate = json_number_value(json_object_get(object, "lr"));
-    return (struct ps_optimiser){
-            .kind = json_object_get(object, "beta1") != NULL ? SL_OPTIMISER_ADAMW : SL_OPTIMISER_SGD,
-            .second_moment = second != NULL && strcmp(second, "modulated") == 0 ? SL_SECOND_MODULATED
-                                                                                : SL_SECOND_BOUND,
-            .beta1 = json_number_value(json_object_get(object, "beta1")),
-            .beta2 = json_number_value(json_object_get(object, "beta2")),
-            .eps = json_number_value(json_object_get(object, "eps")),
-            .momentum = json_number_value(json_object_get(object, "momentum")),
-            .weight_decay = json_number_value(json_object_get(object, "weight_decay")),
-            .clip_norm = json_number_value(json_object_get(object, "clip_norm")),
-            .kernels = ps_kernels_best(),
-    };
-}
-
 static void run_training(
         const struct golden_set *set, const char *name, json_t *optimiser, struct report *report)
 {
     struct sl_error err = {0};
     struct training t = {.set = set, .optimiser_name = name, .report = report};
-    t.optimiser = read_optimiser(optimiser, &t.rate);
+    t.optimiser = golden_optimiser(optimiser, &t.rate);
     t.modulation_config = set->config->modulation;
     must(sl_layout_create(&t.layout, set->config, BLOCK_FLOATS, &err), &err);
     must(ps_table_create(&t.table, t.layout, &t.optimiser, NULL, 0, &err), &err);
