@@ -93,6 +93,9 @@ static void make_config(struct sl_config *config, uint8_t mode, bool local)
     config->fusion.heads = 2;
     config->fusion.layers = 1;
     config->fusion.mlp = 4;
+    config->modulation.form = (enum sl_modulation_form)(mode >> 3 & 3); /* to PARETO */
+    config->modulation.beta_max = 2.0;
+    config->modulation.gamma = 1.5;
     config->modulation.alpha = 0.5;
     config->modulation.decay = 0.9;
     config->modulation.end = -1;

@@ -21,6 +21,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (memcmp(&message->stats, &again->stats, sizeof(message->stats)) != 0 &&
             message->kind == SL_MESSAGE_STATS)
         abort();
+    if (memcmp(&message->commit, &again->commit, sizeof(message->commit)) != 0 &&
+            message->kind == SL_MESSAGE_COMMIT)
+        abort();
     if (message->step != again->step || message->kind != again->kind ||
             strcmp(message->text, again->text) != 0)
         abort();

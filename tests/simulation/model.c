@@ -1,6 +1,7 @@
 /* What is trained: see model.h. */
 #include "tests/simulation/model.h"
 
+#include "common/coefficient.h"
 #include "common/memory.h"
 #include "common/random.h"
 #include "tests/simulation/dice.h"
@@ -20,6 +21,7 @@ struct variant {
     int shards; /* 0 = locality samples */
     enum sl_modulation_form form;
     enum sl_modulation_scale scale;
+    bool by_slot; /* statistics slot */
 };
 
 static const struct variant variants[SIM_MODEL_COUNT] = {
@@ -30,7 +32,8 @@ static const struct variant variants[SIM_MODEL_COUNT] = {
                 SL_SCALE_GRADIENT},
         [SIM_MODEL_SSP_TIGHT] = {SL_CONSISTENCY_SSP, 1, 3, 1, 2, 29, 0, 4, 128, SL_OPTIMISER_SGD},
         [SIM_MODEL_ASP] = {SL_CONSISTENCY_ASP, 0, 3, 2, 2, 58, 5, 4, 128, SL_OPTIMISER_ADAMW},
-        [SIM_MODEL_WIDE] = {SL_CONSISTENCY_BSP, 0, 64, 1, 1, 250, 40, 4, 128, SL_OPTIMISER_ADAMW},
+        [SIM_MODEL_WIDE] = {SL_CONSISTENCY_BSP, 0, 64, 1, 1, 250, 40, 4, 128, SL_OPTIMISER_ADAMW, 0,
+                SL_FORM_EXCESS, SL_SCALE_UNIMODAL, true},
         [SIM_MODEL_FINE] = {SL_CONSISTENCY_BSP, 0, 4, 1, 1, 11, 0, 16, 16, SL_OPTIMISER_ADAMW, 0, SL_FORM_MLB,
                 SL_SCALE_UPDATE},
         [SIM_MODEL_SHARDS] = {SL_CONSISTENCY_BSP, 0, 4, 2, 2, 31, 5, 4, 128, SL_OPTIMISER_SGD, 5},
@@ -71,7 +74,7 @@ static void configure(struct sl_config *config, const struct variant *variant)
     config->modulation.alpha = 0.5;
     config->modulation.decay = 0.9;
     config->modulation.end = -1;
-    config->modulation.statistics = SL_STATISTICS_MEAN;
+    config->modulation.statistics = variant->by_slot ? SL_STATISTICS_SLOT : SL_STATISTICS_MEAN;
     config->optimiser.kind = variant->optimiser;
     config->optimiser.lr = 1e-2F;
     config->optimiser.beta1 = 0.9F;
@@ -207,6 +210,9 @@ static void leaf(const struct sim_model *model, const float *params, int64_t ste
         stats->loss[b] = 1.0 + fraction(step, slot, (uint64_t)((1 << 21) + b));
     for (int m = 0; m < SIM_MODALITIES; m++)
         stats->score[m] = samples * (0.1 + 0.4 * m + 0.3 * fraction(step, slot, (uint64_t)((1 << 22) + m)));
+    for (int m = 0; m < SIM_MODALITIES && model->config.modulation.statistics == SL_STATISTICS_SLOT; m++)
+        stats->coefficient[m] = samples * sl_coefficient_of_scores(
+                                                  &model->config.modulation, stats->score, SIM_MODALITIES, m);
 }
 
 void sim_model_node(const struct sim_model *model, const float *params, int64_t step, struct sl_node node,

@@ -139,6 +139,53 @@ static void test_follows_formulas(void **state)
     }
 }
 
+/* How far parameters go under a constant k of 1/2, against k = 1, when both branches' gradients are the same noise: what each scale and second moment leaves of it. */
+static double way(enum sl_optimiser_kind kind, enum sl_second_moment second, struct ps_optimiser_factors with)
+{
+    enum { COUNT = 500, STEPS = 60 };
+    struct ps_optimiser optimiser = make_optimiser(kind, second, ps_kernels_best());
+    float *w = fixture_vector(COUNT, 1, 0.0F), *m = fixture_vector(COUNT, 1, 0.0F),
+          *v = fixture_vector(COUNT, 1, 0.0F);
+    double squares = 0.0;
+    for (int64_t t = 1; t <= STEPS; t++) {
+        float *g = fixture_vector(COUNT, 100 + (uint64_t)t, 1.0F);
+        struct ps_optimiser_step now = {t, 1.0, 1.0, 1e-3};
+        ps_optimiser_update(
+                &optimiser, &now, &(struct ps_optimiser_state){w, m, v}, g, g, COUNT, &with, false);
+        sl_free(g);
+    }
+    for (int i = 0; i < COUNT; i++)
+        squares += (double)w[i] * (double)w[i];
+    sl_free(w);
+    sl_free(m);
+    sl_free(v);
+    return sqrt(squares);
+}
+
+static void test_what_a_constant_coefficient_leaves(void **state)
+{
+    (void)state;
+    static const struct {
+        enum sl_optimiser_kind kind;
+        enum sl_second_moment second;
+        struct ps_optimiser_factors factors;
+        double share;
+    } cases[] = {{SL_OPTIMISER_ADAMW, SL_SECOND_BOUND, {0.5, 1.0, 1.0}, 0.75},
+            {SL_OPTIMISER_ADAMW, SL_SECOND_MODULATED, {0.5, 1.0, 1.0}, 1.0}, /* divided away */
+            {SL_OPTIMISER_ADAMW, SL_SECOND_BOUND, {0.5, 0.5, 1.0}, 0.5},
+            {SL_OPTIMISER_ADAMW, SL_SECOND_MODULATED, {0.5, 0.5, 1.0}, 1.0},
+            {SL_OPTIMISER_ADAMW, SL_SECOND_BOUND, {1.0, 1.0, 0.5}, 0.5},
+            {SL_OPTIMISER_ADAMW, SL_SECOND_MODULATED, {1.0, 1.0, 0.5}, 0.5},
+            {SL_OPTIMISER_SGD, SL_SECOND_BOUND, {0.5, 1.0, 1.0}, 0.75},
+            {SL_OPTIMISER_SGD, SL_SECOND_BOUND, {1.0, 1.0, 0.5}, 0.5}};
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        double share = way(cases[i].kind, cases[i].second, cases[i].factors) /
+                       way(cases[i].kind, cases[i].second, PS_OPTIMISER_PLAIN);
+        if (!(fabs(share - cases[i].share) < 1e-3))
+            fail_msg("case %zu: %.5f of the way, expected %.2f", i, share, cases[i].share);
+    }
+}
+
 /* Numbers that were decayed far down become zero instead of subnormal: the update's time would otherwise grow a hundredfold. */
 static void test_no_subnormals(void **state)
 {
@@ -243,6 +290,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
             cmocka_unit_test(test_same_bits_everywhere),
             cmocka_unit_test(test_follows_formulas),
+            cmocka_unit_test(test_what_a_constant_coefficient_leaves),
             cmocka_unit_test(test_no_subnormals),
             cmocka_unit_test(test_sums),
             cmocka_unit_test(test_sums_while_adding),
