@@ -333,6 +333,12 @@ enum sl_status sl_npy_read(
     return SL_OK;
 }
 
+void sl_npy_convert(const struct sl_npy_header *header, const void *bytes, float *ret_values)
+{
+    convert(ret_values, (const unsigned char *)bytes + header->data_offset, (size_t)header->count,
+            header->type);
+}
+
 enum sl_status sl_npy_write(
         const char *path, const float *values, int rank, const int64_t *shape, struct sl_error *err)
 {

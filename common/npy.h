@@ -62,6 +62,10 @@ const struct sl_npy_header *sl_npy_header(const struct sl_npy *array);
 SL_MUST_USE enum sl_status sl_npy_read(
         const struct sl_npy *array, int64_t first, int64_t count, float *ret_values, struct sl_error *err);
 
+/* sl_npy_convert converts all numbers of an array that lies in memory, with the header that sl_npy_parse gave for the same bytes (size of the file is the
+ * bytes' number then). Shapes: ret_values (header->count,). */
+void sl_npy_convert(const struct sl_npy_header *header, const void *bytes, float *ret_values);
+
 /* sl_npy_write writes a float32 array atomically (file.h). Shapes: values (product of shape,). */
 SL_MUST_USE enum sl_status sl_npy_write(
         const char *path, const float *values, int rank, const int64_t *shape, struct sl_error *err);

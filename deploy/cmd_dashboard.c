@@ -7,15 +7,12 @@
 #include "deploy/command.h"
 #include "deploy/dashboard/feed.h"
 #include "deploy/dashboard/gateway.h"
-#include "deploy/dashboard/guard.h"
+#include "deploy/http/token.h"
 
-#include <errno.h>
 #include <getopt.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
-#include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 static const char help[] =
@@ -92,29 +89,6 @@ static enum sl_status parse_arguments(struct arguments *a, int argc, char **argv
     return SL_OK;
 }
 
-/* The token of a file that only its owner reads. Owns: *ret_token. */
-static enum sl_status read_token(char **ret_token, const char *path, struct sl_error *err)
-{
-    struct stat found;
-    size_t size = 0;
-    SL_AUTO_FREE char *text = NULL;
-    if (stat(path, &found) != 0)
-        return sl_fail(err, SL_KEYS, "the token file %s: %s", path, strerror(errno));
-    if ((found.st_mode & (S_IRWXG | S_IRWXO)) != 0)
-        return sl_fail(err, SL_KEYS, "the token file %s can be read by others: chmod 600 %s", path, path);
-    enum sl_status status = sl_file_read(&text, &size, path, 4096, err);
-    if (status != SL_OK)
-        return sl_fail(err, SL_KEYS, "the token file %s cannot be read, or is larger than a token", path);
-    text[strcspn(text, "\r\n")] = 0;
-    if (!dp_guard_token_text(text))
-        return sl_fail(err, SL_KEYS,
-                "the token in %s must have %d to %d characters of A-Z a-z 0-9 - . _ ~: openssl rand -hex 24 "
-                "> %s",
-                path, DP_TOKEN_MIN, DP_TOKEN_MAX, path);
-    *ret_token = SL_TAKE(text);
-    return SL_OK;
-}
-
 /* Serves until a signal that asks for the end. */
 static enum sl_status serve(
         struct dp_gateway *gateway, const struct arguments *a, int signals, struct sl_error *err)
@@ -149,7 +123,7 @@ static enum sl_status run(const struct arguments *a, struct sl_error *err)
     struct dp_gateway *gateway = NULL;
     enum sl_status status = sl_signals_open(&signals, err);
     if (status == SL_OK && a->token_file != NULL)
-        status = read_token(&token, a->token_file, err);
+        status = dp_token_read(&token, a->token_file, err);
     if (status == SL_OK && a->keys != NULL)
         status = sl_keys_load(&keys, a->keys, SL_KEYS_CLIENT, err); /* to say now what is wrong with them */
     if (status == SL_OK)
@@ -165,9 +139,7 @@ static enum sl_status run(const struct arguments *a, struct sl_error *err)
     dp_feed_destroy(feed);       /* it posts to the hub */
     dp_hub_destroy(hub);
     sl_keys_destroy(keys);
-    if (token != NULL)
-        explicit_bzero(token, strlen(token));
-    sl_free(token);
+    dp_token_free(token);
     if (signals >= 0)
         (void)close(signals);
     return status;

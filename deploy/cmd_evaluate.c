@@ -5,7 +5,7 @@
 #include "common/json.h"
 #include "common/memory.h"
 #include "deploy/command.h"
-#include "deploy/loaded.h"
+#include "deploy/scoring/loaded.h"
 #include "worker/dataset/dataset.h"
 #include "worker/executor.h"
 

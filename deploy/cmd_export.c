@@ -8,7 +8,7 @@
 #include "deploy/export/onnx.h"
 #include "deploy/export/sidecar.h"
 #include "deploy/export/weights.h"
-#include "deploy/loaded.h"
+#include "deploy/scoring/loaded.h"
 
 #include <getopt.h>
 #include <inttypes.h>

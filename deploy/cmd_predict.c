@@ -3,11 +3,11 @@
 #include "common/json.h"
 #include "common/memory.h"
 #include "deploy/command.h"
-#include "deploy/loaded.h"
+#include "deploy/scoring/loaded.h"
+#include "deploy/scoring/prediction.h"
 #include "worker/dataset/importer.h"
 
 #include <getopt.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -85,29 +85,8 @@ static int parse(struct arguments *a, int argc, char **argv)
 
 /* ---- one prediction ---- */
 
-/* What is printed of one sample. */
-struct prediction {
-    const char *id;
-    int64_t published_s;        /* INT64_MIN = not known */
-    int label[SL_BRANCHES_MAX]; /* by branch */
-    float probabilities[SL_BRANCHES_MAX][SL_LABELS_MAX];
-};
-
-static void softmax(const float *logits, float *probabilities, int count, int *ret_best)
-{
-    double sum = 0.0;
-    *ret_best = 0;
-    for (int k = 1; k < count; k++)
-        if (logits[k] > logits[*ret_best])
-            *ret_best = k;
-    for (int k = 0; k < count; k++)
-        sum += exp((double)logits[k] - (double)logits[*ret_best]);
-    for (int k = 0; k < count; k++)
-        probabilities[k] = (float)(exp((double)logits[k] - (double)logits[*ret_best]) / sum);
-}
-
 static enum sl_status forward(struct predictor *p, const struct wk_manifest_row *row,
-        struct prediction *prediction, struct sl_error *err)
+        struct dp_prediction *prediction, struct sl_error *err)
 {
     const struct sl_config *config = p->loaded->config;
     struct wk_sample sample = {0};
@@ -122,64 +101,21 @@ static enum sl_status forward(struct predictor *p, const struct wk_manifest_row 
     if (status != SL_OK)
         return status;
     wk_model_forward(p->loaded->model, p->loaded->params, p->batch, &mode, p->workspace, &stats);
-    prediction->published_s = row->published_s;
-    for (int b = 0; b <= config->modality_count; b++)
-        softmax(wk_model_logits(p->workspace, b), prediction->probabilities[b], config->label_count,
-                &prediction->label[b]);
+    dp_prediction_take(prediction, p->workspace, config, 0);
     return SL_OK;
 }
 
-/* Publication + duration as text, "" when one of them is not known or the label never expires. */
-static void expiry(const struct sl_label_config *label, int64_t published_s, char text[SL_TIME_TEXT_MAX])
-{
-    struct sl_error ignored = {0};
-    int64_t at = 0;
-    text[0] = 0;
-    if (label->duration_s != SL_DURATION_INFINITE && published_s != INT64_MIN &&
-            !__builtin_add_overflow(published_s, label->duration_s, &at))
-        (void)!sl_time_format(text, SL_TIME_TEXT_MAX, at, &ignored);
-}
-
-static void print_json(struct predictor *p, const struct prediction *x)
+static void print_text(struct predictor *p, const struct wk_manifest_row *row, const struct dp_prediction *x)
 {
     const struct sl_config *config = p->loaded->config;
     int fused = config->modality_count;
     const struct sl_label_config *label = &config->labels[x->label[fused]];
     char expires[SL_TIME_TEXT_MAX];
-    struct sl_json *json = &p->json;
-    expiry(label, x->published_s, expires);
-    sl_json_string(json, "label", label->name);
-    sl_json_float(json, "probability", x->probabilities[fused][x->label[fused]]);
-    if (label->duration_s == SL_DURATION_INFINITE)
-        sl_json_null(json, "duration_s");
-    else
-        sl_json_int(json, "duration_s", label->duration_s);
-    sl_json_bool(json, "evergreen", label->duration_s == SL_DURATION_INFINITE);
-    sl_json_string(json, "expires", expires[0] != 0 ? expires : NULL);
-    sl_json_object(json, "branches");
-    for (int b = 0; b <= fused; b++) {
-        sl_json_object(json, sl_config_branch_name(config, b));
-        sl_json_string(json, "label", config->labels[x->label[b]].name);
-        sl_json_object(json, "probabilities");
-        for (int k = 0; k < config->label_count; k++)
-            sl_json_float(json, config->labels[k].name, x->probabilities[b][k]);
-        sl_json_end(json);
-        sl_json_end(json);
-    }
-    sl_json_end(json);
-}
-
-static void print_text(struct predictor *p, const struct prediction *x)
-{
-    const struct sl_config *config = p->loaded->config;
-    int fused = config->modality_count;
-    const struct sl_label_config *label = &config->labels[x->label[fused]];
-    char expires[SL_TIME_TEXT_MAX];
-    expiry(label, x->published_s, expires);
+    dp_expiry_text(expires, label, row->published_s);
     const char *when = label->duration_s == SL_DURATION_INFINITE ? "never expires"
                        : expires[0] != 0                         ? expires
                                                                  : "publication time unknown";
-    printf("%-16s %-12s %5.1f %%  %s%s  (", x->id, label->name,
+    printf("%-16s %-12s %5.1f %%  %s%s  (", row->id, label->name,
             100.0 * (double)x->probabilities[fused][x->label[fused]], expires[0] != 0 ? "expires " : "",
             when);
     for (int b = 0; b < fused; b++)
@@ -220,7 +156,7 @@ static enum sl_status end_line(struct predictor *p, struct sl_error *err)
 static enum sl_status predict_row(
         struct predictor *p, const struct wk_manifest_row *row, struct sl_error *err)
 {
-    struct prediction prediction = {.id = row->id};
+    struct dp_prediction prediction;
     struct sl_error problem = {0};
     begin_line(p, row->id);
     enum sl_status status = wk_manifest_check_inputs(row, p->loaded->config, &problem);
@@ -231,9 +167,9 @@ static enum sl_status predict_row(
     if (status != SL_OK)
         print_failed(p, row->id, &problem);
     else if (p->arguments->json)
-        print_json(p, &prediction);
+        dp_prediction_json(&p->json, p->loaded->config, &prediction, row->published_s);
     else
-        print_text(p, &prediction);
+        print_text(p, row, &prediction);
     return end_line(p, err);
 }
 
@@ -260,22 +196,36 @@ static enum sl_status predict_line(
     return end_line(p, err);
 }
 
+/* The next line without its end, of at most WK_MANIFEST_LINE_MAX + 1 bytes: one too many tells that it was longer, and its rest is passed over, so that a
+ * stream without newlines takes no memory. False at the end. */
+static bool read_line(FILE *file, char *line, size_t *ret_size)
+{
+    size_t size = 0;
+    int c = 0;
+    while ((c = getc_unlocked(file)) != EOF && c != '\n')
+        if (size <= WK_MANIFEST_LINE_MAX)
+            line[size++] = (char)c;
+    bool some = c == '\n' || size > 0;
+    if (size > 0 && line[size - 1] == '\r')
+        size--;
+    *ret_size = size;
+    return some;
+}
+
 static enum sl_status predict_lines(struct predictor *p, FILE *file, const char *name, struct sl_error *err)
 {
-    char *line = NULL;
-    size_t capacity = 0;
-    int64_t number = 0;
+    SL_AUTO_FREE char *line = sl_alloc(WK_MANIFEST_LINE_MAX + 1, 1);
+    if (line == NULL)
+        return sl_fail(err, SL_NO_MEMORY, "out of memory for a line");
     enum sl_status status = SL_OK;
-    for (ssize_t size; status == SL_OK && (size = getline(&line, &capacity, file)) >= 0;) {
+    int64_t number = 0;
+    for (size_t size = 0; status == SL_OK && read_line(file, line, &size);) {
         number++;
-        while (size > 0 && (line[size - 1] == '\n' || line[size - 1] == '\r'))
-            size--;
         if (size > 0)
-            status = predict_line(p, line, (size_t)size, number, err);
+            status = predict_line(p, line, size, number, err);
     }
     if (status == SL_OK && ferror(file))
         status = sl_fail_errno(err, "cannot read %s", name);
-    free(line); /* getline's own */
     return status;
 }
 

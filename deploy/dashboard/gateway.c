@@ -5,22 +5,23 @@
 #include "common/memory.h"
 #include "common/text.h"
 #include "deploy/dashboard/assets.h"
-#include "deploy/dashboard/deadlines.h"
-#include "deploy/dashboard/guard.h"
-#include "deploy/dashboard/listener.h"
+#include "deploy/http/answer.h"
+#include "deploy/http/connection.h"
+#include "deploy/http/deadlines.h"
+#include "deploy/http/guard.h"
+#include "deploy/http/listener.h"
+#include "deploy/http/token.h"
 
 #include <microhttpd.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #define ANSWER_MAX ((size_t)16 << 20)
 #define REQUEST_MAX ((size_t)16 << 10)
 #define IDLE_S 15
-#define SEND_BYTES                                                                                           \
-    (256 << 10) /* that the kernel keeps for one who does not read; by itself it would go to megabytes */
+#define REQUEST_US 10000000 /* for a request to be whole, and between two */
 
 struct dp_gateway {
     struct MHD_Daemon *daemon;
@@ -36,67 +37,6 @@ typedef struct MHD_Response response_t;
 
 /* ---- answers ---- */
 
-/* Every answer says the same to the browser: nothing from elsewhere, nothing guessed, nothing for other pages to read or frame. */
-static void put_headers(response_t *response, const char *type, const char *cache)
-{
-    static const char *const always[][2] = {
-            {"X-Content-Type-Options", "nosniff"},
-            {"Referrer-Policy", "no-referrer"},
-            {"Cross-Origin-Resource-Policy", "same-origin"},
-            {"Cross-Origin-Opener-Policy", "same-origin"},
-            {"X-Frame-Options", "DENY"},
-            {"Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; img-src "
-                                        "'self'; connect-src 'self'; "
-                                        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"},
-    };
-    for (size_t i = 0; i < sizeof(always) / sizeof(always[0]); i++)
-        (void)MHD_add_response_header(response, always[i][0], always[i][1]);
-    (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, type);
-    (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, cache);
-}
-
-static enum MHD_Result send_response(connection_t *connection, unsigned code, response_t *response)
-{
-    if (response == NULL)
-        return MHD_NO; /* out of memory: the connection is closed */
-    enum MHD_Result result = MHD_queue_response(connection, code, response);
-    MHD_destroy_response(response);
-    return result;
-}
-
-static response_t *copy_response(const char *bytes, size_t size)
-{
-    return MHD_create_response_from_buffer(size, (void *)(uintptr_t)bytes, MHD_RESPMEM_MUST_COPY);
-}
-
-static enum MHD_Result send_text(connection_t *connection, unsigned code, const char *text)
-{
-    response_t *response = copy_response(text, strlen(text));
-    if (response != NULL) {
-        put_headers(response, "text/plain; charset=utf-8", "no-store");
-        if (code == MHD_HTTP_UNAUTHORIZED)
-            (void)MHD_add_response_header(
-                    response, MHD_HTTP_HEADER_WWW_AUTHENTICATE, "Bearer realm=\"shelflife\"");
-        if (code == MHD_HTTP_METHOD_NOT_ALLOWED)
-            (void)MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, "GET, HEAD");
-        if (code != MHD_HTTP_OK)
-            (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
-    }
-    return send_response(connection, code, response);
-}
-
-static enum MHD_Result send_json(connection_t *connection, struct sl_json *json)
-{
-    const char *text = NULL;
-    size_t size = 0;
-    if (sl_json_finish(json, &text, &size, NULL) != SL_OK)
-        return send_text(connection, MHD_HTTP_INTERNAL_SERVER_ERROR, "the answer is too large\n");
-    response_t *response = copy_response(text, size);
-    if (response != NULL)
-        put_headers(response, "application/json", "no-store");
-    return send_response(connection, MHD_HTTP_OK, response);
-}
-
 static enum MHD_Result send_asset(connection_t *connection, const struct dp_asset *asset)
 {
     const char *known =
@@ -105,10 +45,10 @@ static enum MHD_Result send_asset(connection_t *connection, const struct dp_asse
     response_t *response = MHD_create_response_from_buffer(
             fresh ? 0 : asset->size, (void *)(uintptr_t)asset->bytes, MHD_RESPMEM_PERSISTENT);
     if (response != NULL) {
-        put_headers(response, asset->type, "no-cache");
+        dp_answer_headers(response, asset->type, "no-cache");
         (void)MHD_add_response_header(response, MHD_HTTP_HEADER_ETAG, asset->etag);
     }
-    return send_response(connection, fresh ? MHD_HTTP_NOT_MODIFIED : MHD_HTTP_OK, response);
+    return dp_answer_send(connection, fresh ? MHD_HTTP_NOT_MODIFIED : MHD_HTTP_OK, response);
 }
 
 /* ---- the API ---- */
@@ -124,12 +64,12 @@ static enum MHD_Result answer_runs(struct dp_gateway *gateway, connection_t *con
     SL_AUTO(sl_json_fini) struct sl_json json;
     sl_json_init(&json, ANSWER_MAX);
     dp_feed_runs(gateway->feed, &json);
-    return send_json(connection, &json);
+    return dp_answer_json(connection, MHD_HTTP_OK, &json);
 }
 
 static enum MHD_Result no_such_run(connection_t *connection)
 {
-    return send_text(connection, MHD_HTTP_NOT_FOUND, "no such run: /api/runs lists them\n");
+    return dp_answer_text(connection, MHD_HTTP_NOT_FOUND, "no such run: /api/runs lists them\n", NULL, NULL);
 }
 
 static enum MHD_Result answer_of_run(struct dp_gateway *gateway, connection_t *connection,
@@ -139,22 +79,15 @@ static enum MHD_Result answer_of_run(struct dp_gateway *gateway, connection_t *c
     sl_json_init(&json, ANSWER_MAX);
     if (!write(gateway->feed, argument(connection, "run"), &json))
         return no_such_run(connection);
-    return send_json(connection, &json);
+    return dp_answer_json(connection, MHD_HTTP_OK, &json);
 }
 
 static enum MHD_Result answer_metrics(struct dp_gateway *gateway, connection_t *connection)
 {
     SL_AUTO(sl_text_fini) struct sl_text text;
-    const char *bytes = NULL;
-    size_t size = 0;
     sl_text_init(&text, ANSWER_MAX);
     dp_feed_metrics(gateway->feed, &text);
-    if (sl_text_finish(&text, &bytes, &size, NULL) != SL_OK)
-        return send_text(connection, MHD_HTTP_INTERNAL_SERVER_ERROR, "the answer is too large\n");
-    response_t *response = copy_response(bytes, size);
-    if (response != NULL)
-        put_headers(response, "text/plain; version=0.0.4; charset=utf-8", "no-store");
-    return send_response(connection, MHD_HTTP_OK, response);
+    return dp_answer_metrics(connection, &text);
 }
 
 static void sleep_connection(void *connection)
@@ -189,16 +122,16 @@ static enum MHD_Result answer_events(struct dp_gateway *gateway, connection_t *c
     if (!dp_feed_has(gateway->feed, run))
         return no_such_run(connection);
     if (dp_hub_open(&stream, gateway->hub, run, &stream_calls, connection, &err) != SL_OK)
-        return send_text(connection, MHD_HTTP_SERVICE_UNAVAILABLE, err.text);
+        return dp_answer_text(connection, MHD_HTTP_SERVICE_UNAVAILABLE, err.text, NULL, NULL);
     response_t *response =
             MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 32 << 10, read_stream, stream, close_stream);
     if (response == NULL)
         dp_stream_close(stream);
     else
-        put_headers(response, "text/event-stream", "no-store");
+        dp_answer_headers(response, "text/event-stream", "no-store");
     if (response != NULL)
         (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
-    return send_response(connection, MHD_HTTP_OK, response);
+    return dp_answer_send(connection, MHD_HTTP_OK, response);
 }
 
 /* ---- who may ask ---- */
@@ -217,15 +150,15 @@ static bool has_token(const struct dp_gateway *gateway, connection_t *connection
 static enum MHD_Result welcome(const struct dp_gateway *gateway, connection_t *connection)
 {
     char cookie[DP_TOKEN_MAX + 128];
-    response_t *response = copy_response("", 0);
+    response_t *response = dp_answer_copy("", 0);
     if (response != NULL) {
         (void)snprintf(cookie, sizeof(cookie), "%s=%s; HttpOnly; SameSite=Strict; Path=/", DP_COOKIE,
                 gateway->token);
-        put_headers(response, "text/plain; charset=utf-8", "no-store");
+        dp_answer_headers(response, "text/plain; charset=utf-8", "no-store");
         (void)MHD_add_response_header(response, MHD_HTTP_HEADER_SET_COOKIE, cookie);
         (void)MHD_add_response_header(response, MHD_HTTP_HEADER_LOCATION, "/");
     }
-    return send_response(connection, MHD_HTTP_SEE_OTHER, response);
+    return dp_answer_send(connection, MHD_HTTP_SEE_OTHER, response);
 }
 
 static enum MHD_Result route(struct dp_gateway *gateway, connection_t *connection, const char *path)
@@ -243,40 +176,35 @@ static enum MHD_Result route(struct dp_gateway *gateway, connection_t *connectio
         return answer_events(gateway, connection);
     if (strcmp(path, "/metrics") == 0)
         return answer_metrics(gateway, connection);
-    return send_text(connection, MHD_HTTP_NOT_FOUND, "nothing here: the dashboard is at /\n");
+    return dp_answer_text(
+            connection, MHD_HTTP_NOT_FOUND, "nothing here: the dashboard is at /\n", NULL, NULL);
 }
 
 static enum MHD_Result decide(
         struct dp_gateway *gateway, connection_t *connection, const char *path, const char *method)
 {
     if (strcmp(method, MHD_HTTP_METHOD_GET) != 0 && strcmp(method, MHD_HTTP_METHOD_HEAD) != 0)
-        return send_text(
-                connection, MHD_HTTP_METHOD_NOT_ALLOWED, "only GET and HEAD: nothing here can be changed\n");
+        return dp_answer_text(connection, MHD_HTTP_METHOD_NOT_ALLOWED,
+                "only GET and HEAD: nothing here can be changed\n", MHD_HTTP_HEADER_ALLOW, "GET, HEAD");
     const char *host = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_HOST);
     if (!dp_guard_host(host, gateway->allow_host))
-        return send_text(connection, MHD_HTTP_MISDIRECTED_REQUEST,
+        return dp_answer_text(connection, MHD_HTTP_MISDIRECTED_REQUEST,
                 "this dashboard answers to an IP address or localhost; start it with --allow-host NAME for "
-                "another name\n");
+                "another name\n",
+                NULL, NULL);
     const char *given = argument(connection, "token");
     if (gateway->token != NULL && strcmp(path, "/") == 0 && given[0] != 0 &&
             dp_guard_equal(gateway->token, given))
         return welcome(gateway, connection);
     if (!has_token(gateway, connection))
-        return send_text(connection, MHD_HTTP_UNAUTHORIZED,
+        return dp_answer_text(connection, MHD_HTTP_UNAUTHORIZED,
                 "this dashboard wants a token: open /?token=TOKEN once, or send Authorization: Bearer "
-                "TOKEN\n");
+                "TOKEN\n",
+                NULL, NULL);
     return route(gateway, connection, path);
 }
 
 /* ---- libmicrohttpd's calls ---- */
-
-/* The slot of the connection's deadline, kept as 1 + slot in its own pointer; NULL for none. */
-static int slot_of(connection_t *connection)
-{
-    const union MHD_ConnectionInfo *info =
-            MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
-    return info == NULL || info->socket_context == NULL ? -1 : (int)(intptr_t)info->socket_context - 1;
-}
 
 static enum MHD_Result on_request(void *context, connection_t *connection, const char *path,
         const char *method, const char *version, const char *body, size_t *body_size, void **state)
@@ -286,13 +214,14 @@ static enum MHD_Result on_request(void *context, connection_t *connection, const
     (void)body;
     if (*state == NULL) { /* the headers are there */
         *state = gateway;
-        dp_deadlines_answering(gateway->deadlines, slot_of(connection));
+        dp_deadlines_answering(gateway->deadlines, dp_connection_slot(connection));
         const char *length =
                 MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_LENGTH);
         const char *coded =
                 MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_TRANSFER_ENCODING);
         if ((length != NULL && strcmp(length, "0") != 0) || coded != NULL)
-            return send_text(connection, MHD_HTTP_CONTENT_TOO_LARGE, "no request here has a body\n");
+            return dp_answer_text(
+                    connection, MHD_HTTP_CONTENT_TOO_LARGE, "no request here has a body\n", NULL, NULL);
         return MHD_YES;
     }
     if (*body_size != 0)
@@ -306,34 +235,7 @@ static void on_completed(
     struct dp_gateway *gateway = context;
     (void)state;
     (void)code;
-    dp_deadlines_waiting(gateway->deadlines, slot_of(connection), sl_clock_monotonic_us());
-}
-
-static void on_connection(
-        void *context, connection_t *connection, void **state, enum MHD_ConnectionNotificationCode code)
-{
-    struct dp_gateway *gateway = context;
-    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
-        const union MHD_ConnectionInfo *info =
-                MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-        int slot = info == NULL
-                           ? -1
-                           : dp_deadlines_open(gateway->deadlines, info->connect_fd, sl_clock_monotonic_us());
-        *state = (void *)(intptr_t)(slot + 1);
-        int send_bytes = SEND_BYTES;
-        if (info != NULL)
-            (void)setsockopt(info->connect_fd, SOL_SOCKET, SO_SNDBUF, &send_bytes, sizeof(send_bytes));
-    } else {
-        dp_deadlines_close(gateway->deadlines, (int)(intptr_t)*state - 1);
-        *state = NULL;
-    }
-}
-
-static void be_silent(void *context, const char *format, va_list arguments)
-{
-    (void)context; /* what peers do wrong is no news; what goes wrong at the start is told by MHD_start_daemon's result */
-    (void)format;
-    (void)arguments;
+    dp_deadlines_waiting(gateway->deadlines, dp_connection_slot(connection), sl_clock_monotonic_us());
 }
 
 static enum sl_status start(struct dp_gateway *gateway, int fd, struct sl_error *err)
@@ -341,11 +243,11 @@ static enum sl_status start(struct dp_gateway *gateway, int fd, struct sl_error 
     unsigned flags =
             MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_POLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
     gateway->daemon = MHD_start_daemon(flags, 0, NULL, NULL, on_request, gateway, MHD_OPTION_EXTERNAL_LOGGER,
-            be_silent, NULL, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
+            dp_connection_silent, NULL, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
             (unsigned)DP_CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_S,
             MHD_OPTION_CONNECTION_MEMORY_LIMIT, REQUEST_MAX, MHD_OPTION_NOTIFY_COMPLETED, on_completed,
-            gateway, MHD_OPTION_NOTIFY_CONNECTION, on_connection, gateway, MHD_OPTION_STRICT_FOR_CLIENT, 1,
-            MHD_OPTION_END);
+            gateway, MHD_OPTION_NOTIFY_CONNECTION, dp_connection_notify, gateway->deadlines,
+            MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_END);
     return gateway->daemon != NULL
                    ? SL_OK
                    : sl_fail(err, SL_FAILED, "cannot start the web server on %s", gateway->url);
@@ -368,7 +270,7 @@ enum sl_status dp_gateway_create(struct dp_gateway **ret_gateway, const struct d
             (options->allow_host != NULL && gateway->allow_host == NULL))
         status = sl_fail(err, SL_NO_MEMORY, "out of memory for the web server");
     if (status == SL_OK)
-        status = dp_deadlines_create(&gateway->deadlines, err);
+        status = dp_deadlines_create(&gateway->deadlines, DP_CONNECTIONS_MAX, REQUEST_US, err);
     if (status == SL_OK)
         status = dp_listen(&fd, gateway->url, &loopback, options->bind, err);
     if (status == SL_OK && !loopback && options->token == NULL)
@@ -395,9 +297,7 @@ void dp_gateway_destroy(struct dp_gateway *gateway)
     if (gateway->daemon != NULL)
         MHD_stop_daemon(gateway->daemon);
     dp_deadlines_destroy(gateway->deadlines);
-    if (gateway->token != NULL)
-        explicit_bzero(gateway->token, strlen(gateway->token));
-    sl_free(gateway->token);
+    dp_token_free(gateway->token);
     sl_free(gateway->allow_host);
     sl_free(gateway);
 }

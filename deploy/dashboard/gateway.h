@@ -14,6 +14,8 @@
 #include "deploy/dashboard/feed.h"
 #include "deploy/dashboard/hub.h"
 
+#define DP_CONNECTIONS_MAX 64
+
 struct dp_gateway;
 
 struct dp_gateway_options {

@@ -5,7 +5,7 @@
  * content and length, and logits.BRANCH (count, classes). What lies under a false mask is random too: it must not matter.
  */
 #include "deploy/export/files.h"
-#include "deploy/loaded.h"
+#include "deploy/scoring/loaded.h"
 
 #define DP_CHECK_MAX 10000 /* samples */
 

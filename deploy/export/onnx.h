@@ -3,7 +3,7 @@
 #include "deploy/export/files.h"
 #include "deploy/export/network.h"
 #include "deploy/export/sidecar.h"
-#include "deploy/loaded.h"
+#include "deploy/scoring/loaded.h"
 
 #include <stdbool.h>
 

@@ -5,7 +5,7 @@
  * A model file also carries the most important of it inside, as texts by key (ONNX metadata_props, safetensors __metadata__).
  */
 #include "deploy/export/files.h"
-#include "deploy/loaded.h"
+#include "deploy/scoring/loaded.h"
 
 #include <stdbool.h>
 

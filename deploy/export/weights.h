@@ -2,7 +2,7 @@
 /* The parameters as a safetensors file: every one under its name with PyTorch's shape, metadata as sidecar.h has it. */
 #include "deploy/export/files.h"
 #include "deploy/export/sidecar.h"
-#include "deploy/loaded.h"
+#include "deploy/scoring/loaded.h"
 
 #include "common/safetensors.h"
 

@@ -126,7 +126,8 @@ enum sl_status wk_decoder_create(
     decoder->limits = (struct wk_decoder_limits){.cpu_s = or_default(given.cpu_s, 60),
             .wall_ms = or_default(given.wall_ms, 120000),
             .memory_mb = or_default(given.memory_mb, 2048),
-            .max_megapixels = or_default(given.max_megapixels, 40)};
+            .max_megapixels = or_default(given.max_megapixels, 40),
+            .max_seconds = given.max_seconds};
     decoder->executable = find_executable();
     if (decoder->executable == NULL)
         return sl_fail(err, SL_NO_MEMORY, "out of memory");
@@ -254,7 +255,8 @@ enum sl_status wk_decoder_run(struct wk_decoder *decoder, const char *path, int 
             .cpu_s = (uint32_t)decoder->limits.cpu_s,
             .wall_ms = (uint32_t)decoder->limits.wall_ms,
             .memory_mb = (uint32_t)decoder->limits.memory_mb,
-            .max_megapixels = (uint32_t)decoder->limits.max_megapixels};
+            .max_megapixels = (uint32_t)decoder->limits.max_megapixels,
+            .max_seconds = (uint32_t)decoder->limits.max_seconds};
     for (int attempt = 0; attempt < 2; attempt++) {
         struct wk_clip clip = {0};
         enum sl_status status = decoder->process == 0 ? start_process(decoder, err) : SL_OK;

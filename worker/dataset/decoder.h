@@ -24,6 +24,7 @@ struct wk_decoder_limits {
     int wall_ms;        /* 120000 */
     int memory_mb;      /* 2048, of address space */
     int max_megapixels; /* 40, of one picture */
+    int max_seconds;    /* any, of the video's length */
 };
 
 /* What a video gave. Zero it to begin; wk_clip_fini frees it. */

@@ -166,10 +166,14 @@ static char *choose_title(const struct wk_manifest_row *row)
     return copy;
 }
 
-enum sl_status wk_import_row(struct wk_importer *importer, const struct wk_manifest_row *row,
-        struct wk_sample *ret_sample, struct sl_error *err)
+enum sl_status wk_import_given(struct wk_importer *importer, const struct wk_manifest_row *row,
+        struct wk_sample_input *given, struct wk_sample *ret_sample, struct sl_error *err)
 {
-    enum sl_status status = wk_manifest_check_inputs(row, importer->config, err);
+    const struct sl_config *config = importer->config;
+    enum sl_status status = SL_OK;
+    for (int m = 0; m < config->modality_count && status == SL_OK; m++)
+        if (given[m].items == 0)
+            status = wk_manifest_check_input(row, config, m, err);
     if (status != SL_OK)
         return status;
     SL_AUTO(wk_sample_fini)
@@ -179,11 +183,23 @@ enum sl_status wk_import_row(struct wk_importer *importer, const struct wk_manif
             .title = choose_title(row)};
     if (sample.id == NULL || sample.title == NULL)
         return sl_fail(err, SL_NO_MEMORY, "out of memory");
-    for (int m = 0; m < importer->config->modality_count && status == SL_OK; m++)
-        status = import_input(importer, row, m, &sample.inputs[m], err);
+    for (int m = 0; m < config->modality_count && status == SL_OK; m++)
+        if (given[m].items == 0)
+            status = import_input(importer, row, m, &sample.inputs[m], err);
     if (status != SL_OK)
         return status;
+    for (int m = 0; m < config->modality_count; m++)
+        if (given[m].items > 0)
+            sample.inputs[m] = given[m];
+    memset(given, 0, SL_MODALITIES_MAX * sizeof(*given));
     *ret_sample = sample;
     memset(&sample, 0, sizeof(sample));
     return SL_OK;
+}
+
+enum sl_status wk_import_row(struct wk_importer *importer, const struct wk_manifest_row *row,
+        struct wk_sample *ret_sample, struct sl_error *err)
+{
+    struct wk_sample_input none[SL_MODALITIES_MAX] = {{0}};
+    return wk_import_given(importer, row, none, ret_sample, err);
 }

@@ -32,5 +32,10 @@ void wk_importer_destroy_auto(struct wk_importer **importer);
 SL_MUST_USE enum sl_status wk_import_row(struct wk_importer *importer, const struct wk_manifest_row *row,
         struct wk_sample *ret_sample, struct sl_error *err);
 
+/* wk_import_given is the same where some inputs are there already: given[m] with items > 0 takes the place of what the row would name for modality m.
+ * Shapes: given (SL_MODALITIES_MAX,). Owns: takes the arrays of given and zeroes it on success. */
+SL_MUST_USE enum sl_status wk_import_given(struct wk_importer *importer, const struct wk_manifest_row *row,
+        struct wk_sample_input *given, struct wk_sample *ret_sample, struct sl_error *err);
+
 /* wk_importer_vocab borrows the vocabulary of a modality; NULL when it is not of kind bert. */
 const struct wk_vocab *wk_importer_vocab(const struct wk_importer *importer, int modality);

@@ -324,28 +324,33 @@ static bool is_blank(const char *text)
     return text == NULL || text[strspn(text, " \t\r\n")] == '\0';
 }
 
+enum sl_status wk_manifest_check_input(
+        const struct wk_manifest_row *row, const struct sl_config *config, int modality, struct sl_error *err)
+{
+    const struct sl_modality_config *m = &config->modalities[modality];
+    bool there = true;
+    const char *what = "";
+    if (m->kind == SL_KIND_VIT) {
+        there = !is_blank(row->video);
+        what = "\"video\" is missing";
+    } else if (m->kind == SL_KIND_BERT) {
+        there = !is_blank(row->texts[WK_TEXT_TITLE]) || !is_blank(row->texts[WK_TEXT_OCR]) ||
+                !is_blank(row->texts[WK_TEXT_ASR]) || !is_blank(row->own_texts[modality]) ||
+                row->arrays[modality].path != NULL;
+        what = "no text: title, ocr and asr are missing or empty, and so is what \"texts\" or \"tokens\" "
+               "has for it";
+    } else {
+        there = row->arrays[modality].path != NULL;
+        what = "its array is missing in \"features\"";
+    }
+    return there ? SL_OK : sl_fail(err, SL_BAD_DATA, "modality %s: %s", m->name, what);
+}
+
 enum sl_status wk_manifest_check_inputs(
         const struct wk_manifest_row *row, const struct sl_config *config, struct sl_error *err)
 {
-    for (int m = 0; m < config->modality_count; m++) {
-        const struct sl_modality_config *modality = &config->modalities[m];
-        bool there = true;
-        const char *what = "";
-        if (modality->kind == SL_KIND_VIT) {
-            there = !is_blank(row->video);
-            what = "\"video\" is missing";
-        } else if (modality->kind == SL_KIND_BERT) {
-            there = !is_blank(row->texts[WK_TEXT_TITLE]) || !is_blank(row->texts[WK_TEXT_OCR]) ||
-                    !is_blank(row->texts[WK_TEXT_ASR]) || !is_blank(row->own_texts[m]) ||
-                    row->arrays[m].path != NULL;
-            what = "no text: title, ocr and asr are missing or empty, and so is what \"texts\" or \"tokens\" "
-                   "has for it";
-        } else {
-            there = row->arrays[m].path != NULL;
-            what = "its array is missing in \"features\"";
-        }
-        if (!there)
-            return sl_fail(err, SL_BAD_DATA, "modality %s: %s", modality->name, what);
-    }
-    return SL_OK;
+    enum sl_status status = SL_OK;
+    for (int m = 0; m < config->modality_count && status == SL_OK; m++)
+        status = wk_manifest_check_input(row, config, m, err);
+    return status;
 }

@@ -53,6 +53,10 @@ SL_MUST_USE enum sl_status wk_manifest_parse(struct wk_manifest_row *ret_row, ch
 SL_MUST_USE enum sl_status wk_manifest_check_inputs(
         const struct wk_manifest_row *row, const struct sl_config *config, struct sl_error *err);
 
+/* wk_manifest_check_input is the same for one modality. */
+SL_MUST_USE enum sl_status wk_manifest_check_input(const struct wk_manifest_row *row,
+        const struct sl_config *config, int modality, struct sl_error *err);
+
 void wk_manifest_row_fini(struct wk_manifest_row *row);
 
 /* wk_split_name gives "train", "validation" or "test". Never NULL. */

@@ -596,6 +596,12 @@ static void decode(struct clip *clip)
     if (!open_input(clip) || !find_length(clip))
         return;
     describe(clip);
+    if (clip->request->max_seconds > 0 &&
+            clip->reply->duration_us > (int64_t)clip->request->max_seconds * 1000000) {
+        (void)reject(clip, "is %.1f s long; at most %u s are taken", (double)clip->reply->duration_us * 1e-6,
+                clip->request->max_seconds);
+        return;
+    }
     clip->start = clip->stream->start_time != AV_NOPTS_VALUE ? clip->stream->start_time : 0;
     clip->reached = clip->start;
     if (take_all(clip))

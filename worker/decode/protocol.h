@@ -26,7 +26,8 @@ struct wk_decode_request {
     uint32_t cpu_s;          /* limits of the process that decodes: CPU time, */
     uint32_t wall_ms;        /* time by the clock, */
     uint32_t memory_mb;      /* address space */
-    uint32_t max_megapixels; /* and size of a picture */
+    uint32_t max_megapixels; /* size of a picture, */
+    uint32_t max_seconds;    /* and length of the video; 0 = any */
 };
 
 enum wk_decode_status { WK_DECODE_OK, WK_DECODE_REJECTED };

@@ -1,5 +1,5 @@
 /* Who may ask: every decision of guard.h. */
-#include "deploy/dashboard/guard.h"
+#include "deploy/http/guard.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

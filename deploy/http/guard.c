@@ -1,5 +1,5 @@
 /* Who may ask: see guard.h. */
-#include "deploy/dashboard/guard.h"
+#include "deploy/http/guard.h"
 
 #include <arpa/inet.h>
 #include <string.h>

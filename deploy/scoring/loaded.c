@@ -1,15 +1,16 @@
 /* Snapshots to predict with: see loaded.h. */
-#include "deploy/loaded.h"
+#include "deploy/scoring/loaded.h"
 
 #include "common/file.h"
 #include "common/memory.h"
 #include "ps/snapshot.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
-/* Where the snapshot lies that the user means: PATH, PATH/snapshots/best, …/latest, PATH/best, PATH/latest. */
-static void resolve(char *resolved, const char *path)
+/* PATH, PATH/snapshots/best, …/latest, PATH/best, PATH/latest. */
+void dp_loaded_resolve(char *resolved, const char *path)
 {
     static const char *const places[] = {"", "/snapshots/best", "/snapshots/latest", "/best", "/latest"};
     char manifest[SL_PATH_MAX + 64];
@@ -20,6 +21,17 @@ static void resolve(char *resolved, const char *path)
             return;
     }
     (void)snprintf(resolved, SL_PATH_MAX, "%s", path);
+}
+
+static void identify(struct dp_loaded *loaded, const struct ps_manifest *manifest)
+{
+    loaded->step = manifest->training.step;
+    loaded->created_s = manifest->created_s;
+    loaded->config_hash = manifest->config_hash;
+    for (int i = 0; i < manifest->file_count; i++)
+        if (strcmp(manifest->files[i].name, "model.safetensors") == 0)
+            (void)snprintf(loaded->weights, sizeof(loaded->weights), "%016" PRIx64 "%016" PRIx64,
+                    manifest->files[i].hash.high, manifest->files[i].hash.low);
 }
 
 static enum sl_status load_params(
@@ -48,10 +60,10 @@ enum sl_status dp_loaded_open(struct dp_loaded **ret_loaded, const char *path, s
         return sl_fail(err, SL_NO_MEMORY, "out of memory for a snapshot");
     if (strlen(path) + 32 > SL_PATH_MAX)
         return sl_fail(err, SL_USAGE, "the snapshot's path is too long");
-    resolve(loaded->path, path);
+    dp_loaded_resolve(loaded->path, path);
     enum sl_status status = ps_saved_open(&saved, loaded->path, err);
     if (status == SL_OK) {
-        loaded->step = ps_saved_manifest(saved)->training.step;
+        identify(loaded, ps_saved_manifest(saved));
         status = load_params(loaded, saved, err);
     }
     if (status == SL_OK)

@@ -9,14 +9,22 @@
 #include "ps/manifest.h"
 #include "worker/model/model.h"
 
+#define DP_WEIGHTS_TEXT_MAX 33
+
 struct dp_loaded {
     struct sl_config *config;
     struct sl_layout *layout;
     struct wk_model *model;
-    float *params; /* (layout->count,) */
-    int64_t step;
+    float *params;           /* (layout->count,) */
+    int64_t step, created_s; /* of training; unix time of writing */
+    uint64_t config_hash;
+    char weights
+            [DP_WEIGHTS_TEXT_MAX]; /* checksum of its parameters' file, as hexadecimal digits: the same text, the same answers */
     char path[SL_PATH_MAX];
 };
+
+/* dp_loaded_resolve finds the snapshot's folder that dp_loaded_open would take for path. Shapes: resolved has SL_PATH_MAX bytes. */
+void dp_loaded_resolve(char *resolved, const char *path);
 
 /* dp_loaded_open verifies and loads. A run's folder stands for its best snapshot, or the newest when none is marked so. Owns: *ret_loaded. Errors: NOT_FOUND,
  * BAD_DATA (damaged: says what), MISMATCH, NO_MEMORY. */

@@ -11,12 +11,11 @@
 
 #include <stdint.h>
 
-#define DP_CONNECTIONS_MAX 64
-#define DP_REQUEST_US 10000000 /* for a request to be whole, and between two */
-
 struct dp_deadlines;
 
-SL_MUST_USE enum sl_status dp_deadlines_create(struct dp_deadlines **ret_table, struct sl_error *err);
+/* dp_deadlines_create makes a table for that many connections; request_us is what each has for a request to be whole, and between two. */
+SL_MUST_USE enum sl_status dp_deadlines_create(
+        struct dp_deadlines **ret_table, int connections, int64_t request_us, struct sl_error *err);
 void dp_deadlines_destroy(struct dp_deadlines *table); /* NULL is fine */
 
 /* dp_deadlines_open gives a slot for a new connection, -1 when all are taken. now_us is monotonic. */

@@ -1,5 +1,5 @@
 /* Connections that must say something soon: see deadlines.h. */
-#include "deploy/dashboard/deadlines.h"
+#include "deploy/http/deadlines.h"
 
 #include "common/memory.h"
 
@@ -15,14 +15,20 @@ struct entry {
 
 struct dp_deadlines {
     pthread_mutex_t lock;
-    struct entry entries[DP_CONNECTIONS_MAX];
+    int64_t request_us;
+    int count;
+    struct entry entries[]; /* (count,) */
 };
 
-enum sl_status dp_deadlines_create(struct dp_deadlines **ret_table, struct sl_error *err)
+enum sl_status dp_deadlines_create(
+        struct dp_deadlines **ret_table, int connections, int64_t request_us, struct sl_error *err)
 {
-    struct dp_deadlines *table = sl_alloc(1, sizeof(*table));
+    struct dp_deadlines *table =
+            sl_alloc(1, sizeof(*table) + (size_t)connections * sizeof(table->entries[0]));
     if (table == NULL)
         return sl_fail(err, SL_NO_MEMORY, "out of memory for the connections");
+    table->count = connections;
+    table->request_us = request_us;
     (void)pthread_mutex_init(&table->lock, NULL);
     *ret_table = table;
     return SL_OK;
@@ -39,7 +45,7 @@ int dp_deadlines_open(struct dp_deadlines *table, int fd, int64_t now_us)
 {
     int slot = -1;
     (void)pthread_mutex_lock(&table->lock);
-    for (int i = 0; i < DP_CONNECTIONS_MAX && slot < 0; i++)
+    for (int i = 0; i < table->count && slot < 0; i++)
         if (!table->entries[i].used)
             slot = i;
     if (slot >= 0)
@@ -81,9 +87,9 @@ int dp_deadlines_expire(struct dp_deadlines *table, int64_t now_us)
 {
     int late = 0;
     (void)pthread_mutex_lock(&table->lock);
-    for (int i = 0; i < DP_CONNECTIONS_MAX; i++) {
+    for (int i = 0; i < table->count; i++) {
         struct entry *entry = &table->entries[i];
-        if (!entry->used || !entry->waiting || now_us - entry->since_us < DP_REQUEST_US)
+        if (!entry->used || !entry->waiting || now_us - entry->since_us < table->request_us)
             continue;
         (void)shutdown(entry->fd, SHUT_RDWR);
         entry->waiting = false; /* once is enough */

@@ -1,8 +1,8 @@
 /* A listening TCP socket: see listener.h. */
-#include "deploy/dashboard/listener.h"
+#include "deploy/http/listener.h"
 
 #include "common/memory.h"
-#include "deploy/dashboard/guard.h"
+#include "deploy/http/guard.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
