@@ -48,6 +48,9 @@ static enum sl_status take_option(const struct dp_option *option, const char *te
     case DP_NUMBER:
         (void)snprintf(name, sizeof(name), "--%s", option->name);
         return dp_number(option->value, name, text, option->least, option->most, err);
+    case DP_FLAG:
+        *(bool *)option->value = true;
+        return SL_OK;
     case DP_OVERRIDE:
         break;
     }
@@ -55,12 +58,13 @@ static enum sl_status take_option(const struct dp_option *option, const char *te
 }
 
 int dp_parse(const char *command, const char *help, const struct dp_option *options, int option_count,
-        int argc, char **argv, const char **ret_config)
+        int argc, char **argv, const char **ret_argument)
 {
     struct option names[DP_OPTIONS_MAX + 2] = {{"help", no_argument, NULL, 'h'}};
     assert(option_count <= DP_OPTIONS_MAX);
     for (int i = 0; i < option_count; i++)
-        names[i + 1] = (struct option){options[i].name, required_argument, NULL, 256 + i};
+        names[i + 1] = (struct option){
+                options[i].name, options[i].kind == DP_FLAG ? no_argument : required_argument, NULL, 256 + i};
     struct sl_error err = {0};
     for (int found; (found = getopt_long(argc, argv, "h", names, NULL)) != -1;) {
         if (found == 'h') {
@@ -73,9 +77,12 @@ int dp_parse(const char *command, const char *help, const struct dp_option *opti
         if (status != SL_OK)
             return dp_fail(command, status, &err);
     }
-    if (optind + 1 != argc)
-        return dp_usage(command, "expected one CONFIG");
-    *ret_config = argv[optind];
+    if (optind + 1 != argc) {
+        char argument[32] = "argument"; /* "usage: shelflife COMMAND ARGUMENT …" */
+        (void)sscanf(help, "usage: shelflife %*31s %31s", argument);
+        return dp_usage(command, "expected one %s", argument);
+    }
+    *ret_argument = argv[optind];
     return 0;
 }
 

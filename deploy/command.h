@@ -19,6 +19,7 @@ int dp_node(int argc, char **argv);
 int dp_ssh(int argc, char **argv);
 int dp_evaluate(int argc, char **argv);
 int dp_predict(int argc, char **argv);
+int dp_serve(int argc, char **argv);
 int dp_export(int argc, char **argv);
 int dp_snapshot(int argc, char **argv);
 int dp_status(int argc, char **argv);
@@ -42,6 +43,7 @@ SL_MUST_USE enum sl_status dp_overrides_add(
 enum dp_option_kind {
     DP_TEXT,    /* value: const char * */
     DP_NUMBER,  /* value: int64_t, within [least, most] */
+    DP_FLAG,    /* value: bool, set when the option is given; it takes no value */
     DP_OVERRIDE /* value: struct dp_overrides */
 };
 struct dp_option {
@@ -52,10 +54,10 @@ struct dp_option {
 };
 #define DP_OPTIONS_MAX 24
 
-/* dp_parse reads the options of a command that takes one CONFIG besides; --help prints `help`. Returns 0 to go on, -1 when help was shown (exit with 0), else the exit code: what was
+/* dp_parse reads the options of a command that takes one argument besides, which the first line of help names; --help prints `help`. Returns 0 to go on, -1 when help was shown (exit with 0), else the exit code: what was
  * wrong has been printed. */
 int dp_parse(const char *command, const char *help, const struct dp_option *options, int option_count,
-        int argc, char **argv, const char **ret_config);
+        int argc, char **argv, const char **ret_argument);
 
 /* dp_fail prints "shelflife COMMAND: text" to standard error and gives the exit code of the status (TIMEOUT is DP_EXIT_RETRY, other codes past 8
  * are 1). */

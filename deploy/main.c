@@ -30,6 +30,7 @@ static const struct command commands[] = {
         {"top", dp_top, "watch a run in the terminal", false},
         {"evaluate", dp_evaluate, "measure a snapshot on a dataset", false},
         {"predict", dp_predict, "say how long videos stay worth recommending", false},
+        {"serve", dp_serve, "answer requests over HTTP and ZeroMQ: a snapshot as a service", false},
         {"export", dp_export, "write a snapshot as safetensors or ONNX for other programs", false},
         {"snapshot", dp_snapshot, "list, verify or prune snapshots", false},
         {"keygen", dp_keygen, "make the keys that encrypt a cluster's traffic", false},

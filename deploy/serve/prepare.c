@@ -1,0 +1,256 @@
+/* Requests into samples: see prepare.h. */
+#include "deploy/serve/prepare.h"
+
+#include "common/file.h"
+#include "common/memory.h"
+#include "common/npy.h"
+#include "worker/dataset/frames.h"
+#include "worker/dataset/importer.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct dp_preparer {
+    const struct sl_config *config;
+    struct dp_prepare_options options;
+    struct wk_importer *importer;
+};
+
+enum sl_status dp_preparer_create(struct dp_preparer **ret_preparer, const struct sl_config *config,
+        const struct dp_prepare_options *options, struct sl_error *err)
+{
+    struct wk_decoder_limits limits = {.max_seconds = options->max_video_s};
+    struct dp_preparer *preparer = sl_alloc(1, sizeof(*preparer));
+    if (preparer == NULL)
+        return sl_fail(err, SL_NO_MEMORY, "out of memory");
+    preparer->config = config;
+    preparer->options = *options;
+    enum sl_status status = wk_importer_create(&preparer->importer, config, "", &limits, err);
+    if (status == SL_OK)
+        *ret_preparer = preparer;
+    else
+        dp_preparer_destroy(preparer);
+    return status;
+}
+
+void dp_preparer_destroy(struct dp_preparer *preparer)
+{
+    if (preparer == NULL)
+        return;
+    wk_importer_destroy(preparer->importer);
+    sl_free(preparer);
+}
+
+/* ---- videos ---- */
+
+/* The file below the root that a request names. Links are followed, but not out of the root. Shapes: path has PATH_MAX bytes. */
+static enum sl_status find_video(
+        const struct dp_preparer *preparer, const char *named, char *path, struct sl_error *err)
+{
+    const char *root = preparer->options.root;
+    if (root == NULL)
+        return sl_fail(err, SL_BAD_DATA,
+                "\"video\" is a path, and this server was started without --root; upload the video instead");
+    char joined[PATH_MAX];
+    size_t root_size = strlen(root);
+    if (named[0] == '/' || snprintf(joined, sizeof(joined), "%s/%s", root, named) >= (int)sizeof(joined))
+        return sl_fail(err, SL_BAD_DATA, "\"video\": expected a path below the server's root, not from /");
+    if (realpath(joined, path) == NULL)
+        return sl_fail(err, SL_BAD_DATA, "video %.200s: %s", named, strerror(errno));
+    if (strcmp(root, "/") != 0 && (strncmp(path, root, root_size) != 0 || path[root_size] != '/'))
+        return sl_fail(err, SL_BAD_DATA, "video %.200s: lies outside the server's root", named);
+    return SL_OK;
+}
+
+/* An uploaded video as a file, which the decoder needs. Shapes: path has PATH_MAX bytes. */
+static enum sl_status write_video(
+        const struct dp_preparer *preparer, const struct dp_upload *upload, char *path, struct sl_error *err)
+{
+    (void)snprintf(path, PATH_MAX, "%s/video-XXXXXX", preparer->options.temporary);
+    SL_AUTO_CLOSE int fd = mkostemp(path, O_CLOEXEC);
+    if (fd < 0) {
+        path[0] = 0;
+        return sl_fail_errno(err, "cannot write an uploaded video to %s", preparer->options.temporary);
+    }
+    enum sl_status status = sl_file_write_all(fd, upload->bytes, upload->size, path, err);
+    if (status == SL_OK)
+        return SL_OK;
+    (void)unlink(path);
+    path[0] = 0;
+    return status;
+}
+
+/* ---- arrays ---- */
+
+static enum sl_status find_modality(const struct sl_config *config, const struct dp_upload *upload,
+        int *ret_modality, struct sl_error *err)
+{
+    char names[256] = "";
+    for (int m = 0; m < config->modality_count; m++) {
+        const struct sl_modality_config *modality = &config->modalities[m];
+        if (modality->kind == SL_KIND_BERT)
+            continue;
+        if (strcmp(modality->name, upload->name) == 0) {
+            *ret_modality = m;
+            return SL_OK;
+        }
+        size_t used = strlen(names);
+        (void)snprintf(names + used, sizeof(names) - used, "%s%s", used > 0 ? ", " : "", modality->name);
+    }
+    return sl_fail(err, SL_BAD_DATA, "the model takes no array for \"%s\"; it takes some for: %s",
+            upload->name, names[0] == 0 ? "none" : names);
+}
+
+/* The shape as text, "(2, 32, 32, 3)". */
+static const char *shape_text(char text[128], const int64_t *shape, int rank)
+{
+    size_t used = (size_t)snprintf(text, 128, "(");
+    for (int i = 0; i < rank && used < 100; i++)
+        used += (size_t)snprintf(text + used, 128 - used, "%s%lld", i > 0 ? ", " : "", (long long)shape[i]);
+    (void)snprintf(text + used, 128 - used, ")");
+    return text;
+}
+
+static enum sl_status take_frames(struct wk_sample_input *input, const struct sl_modality_config *modality,
+        const uint8_t *bytes, const int64_t *shape, int rank, struct sl_error *err)
+{
+    char shown[128];
+    int64_t image = modality->image;
+    if (rank != 4 || shape[0] < 1 || shape[0] > modality->frames || shape[1] != image || shape[2] != image ||
+            shape[3] != 3)
+        return sl_fail(err, SL_BAD_DATA,
+                "modality %s: its frames have the shape %s; expected (1 to %d, %d, %d, 3), R G B",
+                modality->name, shape_text(shown, shape, rank), modality->frames, modality->image,
+                modality->image);
+    size_t size = (size_t)(shape[0] * image * image * 3);
+    input->frames = sl_alloc(size, 1);
+    if (input->frames == NULL)
+        return sl_fail(err, SL_NO_MEMORY, "out of memory for frames");
+    memcpy(input->frames, bytes, size);
+    input->items = (int)shape[0];
+    return SL_OK;
+}
+
+/* More rows than the model takes are left out evenly, as features.h does. Shapes: values of shape. */
+static enum sl_status take_rows(struct wk_sample_input *input, const struct sl_modality_config *modality,
+        const float *values, const int64_t *shape, int rank, struct sl_error *err)
+{
+    char shown[128];
+    int64_t rows = rank == 1 ? 1 : shape[0];
+    size_t columns = (size_t)modality->input;
+    if (rank < 1 || rank > 2 || shape[rank - 1] != modality->input || rows < 1 || rows > INT_MAX)
+        return sl_fail(err, SL_BAD_DATA,
+                "modality %s: its array has the shape %s; expected (rows, %d) or (%d)", modality->name,
+                shape_text(shown, shape, rank), modality->input, modality->input);
+    int kept = rows < modality->max_items ? (int)rows : modality->max_items;
+    input->features = sl_alloc((size_t)kept * columns, sizeof(*input->features));
+    if (input->features == NULL)
+        return sl_fail(err, SL_NO_MEMORY, "out of memory for features");
+    for (int k = 0; k < kept; k++)
+        memcpy(input->features + (size_t)k * columns,
+                values + (size_t)wk_choose_evenly(k, kept, (int)rows) * columns,
+                columns * sizeof(*input->features));
+    input->items = kept;
+    return SL_OK;
+}
+
+static enum sl_status take_npy(struct wk_sample_input *input, const struct sl_modality_config *modality,
+        const struct dp_upload *upload, struct sl_error *err)
+{
+    struct sl_npy_header header;
+    enum sl_status status =
+            sl_npy_parse(&header, upload->bytes, upload->size, upload->size, modality->name, err);
+    if (status != SL_OK)
+        return sl_error_context(err, "modality %s: the array", modality->name);
+    if (modality->kind == SL_KIND_VIT) {
+        if (header.type != SL_NPY_U1)
+            return sl_fail(err, SL_BAD_DATA, "modality %s: its frames are %s; expected uint8", modality->name,
+                    sl_npy_type_name(header.type));
+        return take_frames(input, modality, (const uint8_t *)upload->bytes + header.data_offset, header.shape,
+                header.rank, err);
+    }
+    SL_AUTO_FREE float *values = sl_alloc((size_t)header.count, sizeof(*values));
+    if (values == NULL)
+        return sl_fail(err, SL_NO_MEMORY, "out of memory for features");
+    sl_npy_convert(&header, upload->bytes, values);
+    return take_rows(input, modality, values, header.shape, header.rank, err);
+}
+
+static enum sl_status take_array(struct wk_sample_input *given, const struct sl_config *config,
+        const struct dp_upload *upload, struct sl_error *err)
+{
+    int m = 0;
+    enum sl_status status = find_modality(config, upload, &m, err);
+    if (status != SL_OK)
+        return status;
+    const struct sl_modality_config *modality = &config->modalities[m];
+    bool frames = modality->kind == SL_KIND_VIT;
+    if (upload->kind == DP_UPLOAD_NPY)
+        return take_npy(&given[m], modality, upload, err);
+    if (frames != (upload->kind == DP_UPLOAD_FRAMES))
+        return sl_fail(err, SL_BAD_DATA, "modality %s takes %s", modality->name,
+                frames ? "frames, uint8 (frames, image, image, 3)" : "rows of float32 numbers");
+    return frames ? take_frames(&given[m], modality, upload->bytes, upload->shape, upload->rank, err)
+                  : take_rows(&given[m], modality, upload->bytes, upload->shape, upload->rank, err);
+}
+
+/* ---- the whole request ---- */
+
+/* Errors of the importer begin with "video PATH"; people get the name that they gave, not where it lies here. */
+static void hide_path(struct sl_error *err, const char *path, const char *shown)
+{
+    char text[SL_ERROR_TEXT_MAX];
+    char *at = path[0] == 0 ? NULL : strstr(err->text, path);
+    if (at == NULL)
+        return;
+    (void)snprintf(
+            text, sizeof(text), "%.*s%.256s%s", (int)(at - err->text), err->text, shown, at + strlen(path));
+    memcpy(err->text, text, sizeof(text));
+}
+
+static void free_inputs(struct wk_sample_input *inputs)
+{
+    for (int m = 0; m < SL_MODALITIES_MAX; m++) {
+        sl_free(inputs[m].frames);
+        sl_free(inputs[m].features);
+    }
+}
+
+enum sl_status dp_prepare(struct dp_preparer *preparer, const struct dp_request *request,
+        struct wk_sample *ret_sample, struct sl_error *err)
+{
+    char path[PATH_MAX] = "", id[] = "request";
+    struct wk_sample_input given[SL_MODALITIES_MAX] = {{0}};
+    const struct dp_upload *video = NULL;
+    enum sl_status status = SL_OK;
+    for (int i = 0; i < request->upload_count && status == SL_OK; i++) {
+        if (request->uploads[i].kind == DP_UPLOAD_VIDEO)
+            video = &request->uploads[i];
+        else
+            status = take_array(given, preparer->config, &request->uploads[i], err);
+    }
+    if (status == SL_OK && video != NULL && request->video != NULL)
+        status = sl_fail(err, SL_BAD_DATA, "there is both a path and an upload of a video; give one of them");
+    if (status == SL_OK && video != NULL)
+        status = write_video(preparer, video, path, err);
+    else if (status == SL_OK && request->video != NULL)
+        status = find_video(preparer, request->video, path, err);
+    struct wk_manifest_row row = {.id = request->id != NULL && request->id[0] != 0 ? request->id : id,
+            .video = path[0] != 0 ? path : NULL,
+            .label = WK_LABEL_NONE,
+            .published_s = request->published_s};
+    memcpy(row.texts, request->texts, sizeof(row.texts));
+    if (status == SL_OK)
+        status = wk_import_given(preparer->importer, &row, given, ret_sample, err);
+    if (status != SL_OK && err != NULL)
+        hide_path(err, path, video != NULL ? "(uploaded)" : request->video == NULL ? "" : request->video);
+    if (video != NULL && path[0] != 0)
+        (void)unlink(path);
+    free_inputs(given);
+    return status;
+}
