@@ -162,12 +162,13 @@ static void *prepare_loop(void *argument)
             continue;
         }
         (void)pthread_mutex_unlock(&service->lock);
-        job->status = job->prepared ? SL_OK : prepare(service, &own, job);
+        enum sl_status status = job->prepared ? SL_OK : prepare(service, &own, job);
+        job->status = status;
         job->prepared_us = job->taken_us = sl_clock_monotonic_us();
-        if (job->status != SL_OK)
-            finish(service, job);
+        if (status != SL_OK)
+            finish(service, job); /* it is gone */
         (void)pthread_mutex_lock(&service->lock);
-        if (job->status == SL_OK) {
+        if (status == SL_OK) {
             /* never full: its capacity is that of all that is in flight */
             (void)!dp_batcher_put(&service->batcher, job, job->prepared_us);
             (void)pthread_cond_signal(&service->compute);

@@ -32,14 +32,14 @@ _shelflife() {
     --resume) mapfile -t COMPREPLY < <(compgen -W 'auto never' -- "$current"; _shelflife_snapshots "$current" | sort -u) ;;
     --format) mapfile -t COMPREPLY < <(compgen -W 'safetensors onnx' -- "$current") ;;
     --role) mapfile -t COMPREPLY < <(compgen -W 'auto server worker' -- "$current") ;;
-    --dir | --dataset | --png) mapfile -t COMPREPLY < <(compgen -d -- "$current") ;;
+    --dir | --dataset | --png | --root | --keys) mapfile -t COMPREPLY < <(compgen -d -- "$current") ;;
     --config | --hosts | --out | --program) mapfile -t COMPREPLY < <(compgen -f -- "$current") ;;
     *)
         case $current in
         -*) mapfile -t COMPREPLY < <(compgen -W "$(_shelflife_words "$program" "$command")" -- "$current") ;;
         *)
             case $command in
-            evaluate | predict | export) mapfile -t COMPREPLY < <({ _shelflife_snapshots "$current"; compgen -f -- "$current"; } | sort -u) ;;
+            evaluate | predict | serve | export) mapfile -t COMPREPLY < <({ _shelflife_snapshots "$current"; compgen -f -- "$current"; } | sort -u) ;;
             snapshot)
                 if [ "$COMP_CWORD" -eq 2 ]; then
                     mapfile -t COMPREPLY < <(compgen -W 'list verify prune' -- "$current")
