@@ -12,17 +12,18 @@
 #include <unistd.h>
 
 static const char help[] =
-        "usage: shelflife bench [compute|step|server|transport|loader|snapshot]... [OPTIONS]\n\n"
+        "usage: shelflife bench [compute|step|server|transport|loader|snapshot|serve]... [OPTIONS]\n\n"
         "Measures parts of training beside what the machine can do at best, in the same rounds, and prints "
         "both with\n"
-        "their ratio. Without a name all six run. docs/performance.md says what each figure means.\n\n"
+        "their ratio. Without a name all seven run. docs/performance.md says what each figure means.\n\n"
         "  compute    forward and backward of a slot against sgemm\n"
         "  step       whole steps in one process, on one thread and on all cores\n"
         "  server     reducing and updating against a stream through memory\n"
         "  transport  blocks to a server and back, over tcp, ipc and inproc, against raw ZeroMQ and memcpy;\n"
         "             push + pull between one server process and one or two workers over tcp\n"
         "  loader     samples from a dataset against what a step needs\n"
-        "  snapshot   pause and writing against a copy and a plain write\n\n"
+        "  snapshot   pause and writing against a copy and a plain write\n"
+        "  serve      requests per second and latency of shelflife serve against forward passes alone\n\n"
         "  --shape small|base  a built-in model: small (the default), or ViT-B/16 with BERT-base, which "
         "takes some minutes\n"
         "                      and 12 GiB\n"
@@ -44,7 +45,7 @@ struct benchmark {
 
 static const struct benchmark benchmarks[] = {{"compute", dp_bench_compute}, {"step", dp_bench_step},
         {"server", dp_bench_server}, {"transport", dp_bench_transport}, {"loader", dp_bench_loader},
-        {"snapshot", dp_bench_snapshot}};
+        {"snapshot", dp_bench_snapshot}, {"serve", dp_bench_serve}};
 
 #define BENCHMARK_COUNT (sizeof(benchmarks) / sizeof(benchmarks[0]))
 

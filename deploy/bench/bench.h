@@ -24,6 +24,9 @@ SL_MUST_USE enum sl_status dp_bench_loader(struct dp_bench *bench, struct sl_err
 /* dp_bench_snapshot: what one costs training and its writing, against a copy in memory and a plain write. */
 SL_MUST_USE enum sl_status dp_bench_snapshot(struct dp_bench *bench, struct sl_error *err);
 
+/* dp_bench_serve: requests to the scoring service at several numbers of clients, one by one and in batches, against forward passes alone. */
+SL_MUST_USE enum sl_status dp_bench_serve(struct dp_bench *bench, struct sl_error *err);
+
 /* dp_bench_row prints a row of the subject; limit_of NULL = none. */
 void dp_bench_row(struct dp_bench *bench, const char *benchmark, const char *figure, double value,
         const char *unit, double limit, const char *limit_of);

@@ -29,6 +29,7 @@ struct dp_service {
     struct dp_job *first, *last;           /* to be prepared */
     struct dp_batcher batcher;             /* to be computed */
     int in_flight, idle_threads;
+    int unfinished; /* in flight, or in the middle of done */
     bool stopping, ending; /* no new jobs; no threads */
     struct dp_figures figures;
     struct dp_place_of_snapshot refused; /* the last snapshot that was not taken: told once */
@@ -70,7 +71,7 @@ static float seconds_between(int64_t from_us, int64_t to_us)
     return (float)((double)(to_us - from_us) * 1e-6);
 }
 
-/* The answer is counted first and told then: whoever has it finds it counted. */
+/* The answer is counted first and told then: whoever has it finds it counted, and room for the next request. */
 static void finish(struct dp_service *service, struct dp_job *job)
 {
     int64_t now = sl_clock_monotonic_us();
@@ -80,11 +81,12 @@ static void finish(struct dp_service *service, struct dp_job *job)
             [DP_STAGE_COMPUTE] = seconds_between(job->taken_us, now)}};
     (void)pthread_mutex_lock(&service->lock);
     dp_figures_answer(&service->figures, job->status, &times);
+    service->in_flight--;
     (void)pthread_mutex_unlock(&service->lock);
     job->done(job); /* which may destroy it */
     (void)pthread_mutex_lock(&service->lock);
-    service->in_flight--;
-    if (service->in_flight == 0)
+    service->unfinished--;
+    if (service->unfinished == 0)
         (void)pthread_cond_broadcast(&service->idle);
     (void)pthread_mutex_unlock(&service->lock);
 }
@@ -260,6 +262,7 @@ enum sl_status dp_service_submit(struct dp_service *service, struct dp_job *job,
         dp_figures_answer(&service->figures, status, NULL);
     } else {
         service->in_flight++;
+        service->unfinished++;
         if (service->last == NULL)
             service->first = job;
         else
@@ -305,9 +308,9 @@ bool dp_service_drain(struct dp_service *service, int64_t timeout_ms)
     int late = 0;
     dp_service_stop(service);
     (void)pthread_mutex_lock(&service->lock);
-    while (service->in_flight > 0 && late == 0)
+    while (service->unfinished > 0 && late == 0)
         late = pthread_cond_timedwait(&service->idle, &service->lock, &at);
-    bool drained = service->in_flight == 0;
+    bool drained = service->unfinished == 0;
     (void)pthread_mutex_unlock(&service->lock);
     return drained;
 }
@@ -576,7 +579,7 @@ void dp_service_destroy(struct dp_service *service)
     service->stopping = true;
     dp_batcher_close(&service->batcher);
     (void)pthread_cond_broadcast(&service->compute);
-    while (service->in_flight > 0)
+    while (service->unfinished > 0)
         (void)pthread_cond_wait(&service->idle, &service->lock);
     service->ending = true;
     (void)pthread_cond_broadcast(&service->prepare);

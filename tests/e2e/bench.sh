@@ -38,7 +38,7 @@ END
 }
 
 must "$shelflife" bench --config "$dir/config.yaml" --seconds 0.01 --dir "$dir/files" --json --shapes
-check "$dir/out.txt" compute step server transport loader snapshot
+check "$dir/out.txt" compute step server transport loader snapshot serve
 [ -z "$(ls -A "$dir/files")" ] || fail "files are left: $(ls -A "$dir/files")"
 
 # as a table, with values overridden
@@ -71,4 +71,4 @@ code=0
 wait $process || code=$?
 [ $code = 143 ] || fail "a stopped benchmark exits $code: $(cat "$dir/err.txt")"
 [ -z "$(ls -A "$dir/files")" ] || fail "files are left: $(ls -A "$dir/files")"
-echo "all six benchmarks report"
+echo "all seven benchmarks report"

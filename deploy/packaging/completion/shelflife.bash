@@ -47,7 +47,7 @@ _shelflife() {
                     mapfile -t COMPREPLY < <(_shelflife_snapshots "$current" | sort -u)
                 fi
                 ;;
-            bench) mapfile -t COMPREPLY < <(compgen -W 'compute step server transport loader snapshot' -- "$current") ;;
+            bench) mapfile -t COMPREPLY < <(compgen -W 'compute step server transport loader snapshot serve' -- "$current") ;;
             *) mapfile -t COMPREPLY < <(compgen -f -- "$current") ;;
             esac
             ;;
