@@ -29,7 +29,7 @@ struct dp_service {
     struct dp_job *first, *last;           /* to be prepared */
     struct dp_batcher batcher;             /* to be computed */
     int in_flight, idle_threads;
-    int unfinished; /* in flight, or in the middle of done */
+    int unfinished;        /* in flight, or in the middle of done */
     bool stopping, ending; /* no new jobs; no threads */
     struct dp_figures figures;
     struct dp_place_of_snapshot refused; /* the last snapshot that was not taken: told once */
