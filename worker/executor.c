@@ -221,12 +221,12 @@ static void modulate_slot(
         k[m] = sl_coefficient_of_scores(&config->modulation, stats->score, config->modality_count, m);
         stats->coefficient[m] = k[m] * stats->count;
     }
+    bool both = config->modulation.scale == SL_SCALE_GRADIENT;
     for (int b = 0; b < layout->block_count; b++) {
         const struct sl_block *block = &layout->blocks[b];
-        bool both = config->modulation.scale == SL_SCALE_GRADIENT;
+        if (block->part != SL_PART_EXTRACTOR)
+            continue;
         for (size_t i = block->offset; i < block->offset + block->count; i++) {
-            if (block->part != SL_PART_EXTRACTOR)
-                break;
             tags[SL_TAG_UNIMODAL][i] *= (float)k[block->modality];
             if (both)
                 tags[SL_TAG_FUSED][i] *= (float)k[block->modality];

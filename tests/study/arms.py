@@ -40,6 +40,9 @@ ARMS = {
     "sgd_ratio_slot": {**SGD, **RATIO, **SLOT},
     "sgd_pareto": {**SGD, **PARETO},
 }
+# Added after the first results, to see what a stronger alpha does: exploratory, in no contrast that was written down before.
+EXPLORATORY = {f"excess_alpha{alpha}": {**ADAMW, **EXCESS, "modulation.alpha": alpha} for alpha in (1, 2, 4)}
+EVERY = {**ARMS, **EXPLORATORY}
 REPLAYS = {"constant": "excess", "shuffled": "excess"}
 RATES = {"adamw": (1e-3, 2e-3, 4e-3), "sgd": (3e-2, 1e-1, 2e-1)}
 TUNING_SEEDS = (1001, 1002)

@@ -36,7 +36,7 @@ def read(results):
                 runs.setdefault(line["arm"], {})[line["seed"]] = line
         seeds = sorted(set.intersection(*(set(runs.get(arm, {})) for arm in arms.ARMS)))
         if len(seeds) >= 3:
-            found[name] = {arm: [runs[arm][seed] for seed in seeds] for arm in arms.ARMS}
+            found[name] = {arm: [runs[arm][seed] for seed in seeds] for arm in arms.EVERY if all(seed in runs.get(arm, {}) for seed in seeds)}
     return found
 
 
@@ -130,6 +130,37 @@ def absolute_table(runs):
         lines.append(f"| `{arm}` | {some[0]['lr']:g} | {figure('final', 'fused', 'accuracy')} | " + " | ".join(figure("final", m, "accuracy") for m in first) +
                      f" | {figure('final', 'fused', 'macro_f1')} | {figure('final', 'fused', 'ece')} | {figure('best', 'fused', 'accuracy')} | " +
                      ", ".join(f"{x:.2f}" for x in k) + f" | {100 * flips:.0f} % |")
+    return lines
+
+
+def leader_table(found):
+    """Whether the ratio, which is of training scores, points at the modality that is better on the test split."""
+    lines = ["| set | modality | accuracy alone, `none` | `joint` | ρ, first quarter of training | ρ, last quarter | k of `excess` | k of `ratio` |", "| --- |" + " --- |" * 7]
+    for name, runs in found.items():
+        names = runs["none"][0]["modalities"]
+        rho = np.array([line["rho"] for line in runs["none"]])
+        quarter = rho.shape[1] // 4
+        for m, modality in enumerate(names):
+            alone = [values(runs[arm], ("final", modality, "accuracy")).mean() for arm in ("none", "joint")]
+            k = [np.mean([line["k_mean"][m] for line in runs[arm]]) for arm in ("excess", "ratio")]
+            lines.append(f"| {name} | {modality} | {alone[0]:.2f} | {alone[1]:.2f} | {np.exp(np.log(rho[:, :quarter, m]).mean()):.2f} | {np.exp(np.log(rho[:, -quarter:, m]).mean()):.2f} | {k[0]:.2f} | {k[1]:.2f} |")
+    return lines
+
+
+def exploratory_table(found):
+    """What stronger alphas do, where all of them were run."""
+    lines = ["| set | alpha | fused − `none` | weaker modality − `none` | stronger − `none` | k of the modalities |", "| --- |" + " --- |" * 5]
+    for name, runs in found.items():
+        for arm in ("excess", *arms.EXPLORATORY):
+            if arm not in runs:
+                continue
+            cells = []
+            for branch in ("fused", "weaker", "leader"):
+                what = "final", branch, "accuracy"
+                mean, (low, high), *_ = paired(values(runs[arm], what), values(runs["none"], what))
+                cells.append(f"{mean:+.2f} [{low:+.2f}, {high:+.2f}]")
+            k = np.mean([line["k_mean"] for line in runs[arm]], 0)
+            lines.append(f"| {name} | {arms.EVERY[arm]['modulation.alpha']:g} | " + " | ".join(cells) + " | " + ", ".join(f"{x:.2f}" for x in k) + " |")
     return lines
 
 
@@ -262,6 +293,8 @@ def write(results, docs):
                         ("All contrasts: accuracy of the stronger modality alone, last epoch", ("final", "leader", "accuracy")),
                         ("All contrasts: fused macro-F1, last epoch", ("final", "fused", "macro_f1")), ("All contrasts: fused calibration error, last epoch (less is better)", ("final", "fused", "ece"))):
         page += ["", f"## {title}", "", *contrast_table(found, what)]
+    page += ["", "## Who is held back", "", *leader_table(found)]
+    page += ["", "## Exploratory: stronger alphas", "", "Not among what was written down before; learning rates searched alike. Intervals are not corrected for the number of comparisons.", "", *exploratory_table(found)]
     for name, runs in found.items():
         page += ["", f"## {name}", "", *absolute_table(runs)]
     if shards:
