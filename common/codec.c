@@ -45,6 +45,10 @@ static void fill_header(Header *h, const struct sl_message *m)
     SET(*h, count, m->count);
     SET(*h, compute_us, m->compute_us);
     SET(*h, hash, m->hash);
+    if (m->kind == SL_MESSAGE_ASSIGN) {
+        h->n_coefficient = SL_MODALITIES_MAX;
+        h->coefficient = (double *)m->coefficient; /* packing only reads it */
+    }
     if (m->text[0] != 0)
         h->text = (char *)m->text; /* packing only reads it */
 }
@@ -317,6 +321,10 @@ static enum sl_status read_header(struct sl_message *m, const Header *h, struct 
         return sl_fail(err, SL_BAD_DATA, "message field phase is %u", h->phase);
     copy_numbers(m, h);
     enum sl_status status = copy_text(m->text, sizeof(m->text), h->text, "text", err);
+    if (status != SL_OK)
+        return status;
+    status = copy_doubles(
+            m->coefficient, SL_MODALITIES_MAX, h->coefficient, h->n_coefficient, "coefficient", err);
     if (status != SL_OK)
         return status;
     if (h->hello != NULL && (status = read_hello(&m->hello, h->hello, err)) != SL_OK)

@@ -36,8 +36,16 @@ enum sl_modulation_form {
 };
 enum sl_modulation_scale { SL_SCALE_UNIMODAL, SL_SCALE_GRADIENT, SL_SCALE_UPDATE };
 enum sl_statistics { SL_STATISTICS_STEP, SL_STATISTICS_MEAN, SL_STATISTICS_SLOT };
+enum sl_exchange {
+    SL_EXCHANGE_TAGGED,
+    SL_EXCHANGE_EARLY
+}; /* what workers push: a gradient per branch, or one */
 enum sl_optimiser_kind { SL_OPTIMISER_ADAMW, SL_OPTIMISER_SGD };
 enum sl_second_moment { SL_SECOND_BOUND, SL_SECOND_MODULATED };
+enum sl_clip_by {
+    SL_CLIP_BY_UNMODULATED,
+    SL_CLIP_BY_MODULATED
+}; /* whose global norm clip_norm is compared with */
 enum sl_schedule { SL_SCHEDULE_CONSTANT, SL_SCHEDULE_COSINE, SL_SCHEDULE_LINEAR };
 enum sl_class_weights { SL_WEIGHTS_NONE, SL_WEIGHTS_BALANCED };
 enum sl_locality { SL_LOCALITY_SAMPLES, SL_LOCALITY_SHARDS };
@@ -103,6 +111,7 @@ struct sl_modulation_config {
     double floor;               /* least k */
     int64_t start, end;         /* steps [start, end) in which k applies; end -1 = none */
     struct sl_numbers constant; /* k of SL_FORM_CONSTANT */
+    enum sl_exchange exchange;
     char replay[SL_PATH_MAX];   /* .npy of SL_FORM_REPLAY; "" = none */
     uint64_t replay_hash;       /* of that file; filled in at load, 0 = it is not there */
     bool unscored[SL_MODALITIES_MAX]; /* loss weight 0: its head learns nothing; filled in at load */
@@ -133,6 +142,7 @@ struct sl_config {
         enum sl_optimiser_kind kind;
         float lr, beta1, beta2, eps, weight_decay, momentum;
         float clip_norm; /* 0 = no clipping */
+        enum sl_clip_by clip_by;
         enum sl_second_moment second_moment;
         enum sl_schedule schedule;
         int64_t warmup_steps;
@@ -164,7 +174,8 @@ struct sl_config {
         char coordinator[SL_PATH_MAX]; /* endpoint, tcp://HOST:PORT, port 0 = any */
         int servers, workers, threads; /* threads per worker; 0 = all cores shared out */
         int server_threads;            /* threads per server; 0 = all cores, as many as pay at most */
-        char status[SL_PATH_MAX];      /* endpoint of what is published for whoever watches; "" = nothing */
+        int activations_mb; /* MiB of activations that a worker keeps between forward and backward, exchange early */
+        char status[SL_PATH_MAX]; /* endpoint of what is published for whoever watches; "" = nothing */
         char keys[SL_PATH_MAX];
         bool insecure;
         int64_t heartbeat_ms, timeout_ms, resend_ms;

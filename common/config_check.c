@@ -157,6 +157,29 @@ static enum sl_status check_modulation(
     return check_slot_statistics(modulation, reader);
 }
 
+/* What only gradients that arrive by branch can give: a server that gets their modulated sum has no unmodulated one. */
+static enum sl_status check_exchange(const struct sl_config *config, const struct sl_config_reader *reader)
+{
+    if (config->modulation.exchange == SL_EXCHANGE_TAGGED)
+        return SL_OK;
+    const struct sl_modulation_config *modulation = &config->modulation;
+    if (modulation->form == SL_FORM_PARETO || modulation->scale != SL_SCALE_UNIMODAL ||
+            modulation->statistics == SL_STATISTICS_SLOT)
+        return sl_config_fail(reader, "modulation.exchange",
+                "early seeds one backward pass with the coefficients of the step's scores, on the unimodal "
+                "branches; form pareto, scale gradient or update and statistics slot need exchange tagged");
+    if (config->optimiser.kind == SL_OPTIMISER_ADAMW && config->optimiser.second_moment == SL_SECOND_BOUND)
+        return sl_config_fail(reader, "modulation.exchange",
+                "early sends one gradient, already modulated, and optimiser.second_moment bound needs the "
+                "unmodulated one too; set optimiser.second_moment to modulated, or keep exchange tagged");
+    if (config->optimiser.clip_norm > 0.0F && config->optimiser.clip_by == SL_CLIP_BY_UNMODULATED)
+        return sl_config_fail(reader, "modulation.exchange",
+                "early sends one gradient, already modulated, so that the norm of the unmodulated one is not "
+                "known; set optimiser.clip_by to modulated or optimiser.clip_norm to none, or keep exchange "
+                "tagged");
+    return SL_OK;
+}
+
 static enum sl_status check_steps(const struct sl_config *config, const struct sl_config_reader *reader)
 {
     if (config->modulation.end >= 0 && config->modulation.end <= config->modulation.start)
@@ -214,6 +237,8 @@ enum sl_status sl_config_check(struct sl_config *config, const struct sl_config_
         s = check_loss(config, reader);
     if (s == SL_OK)
         s = check_modulation(config, reader, resolve);
+    if (s == SL_OK)
+        s = check_exchange(config, reader);
     if (s == SL_OK)
         s = check_steps(config, reader);
     if (s == SL_OK)

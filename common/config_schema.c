@@ -6,8 +6,10 @@ static const char *const form_words[] = {
         "excess", "ratio", "mlb", "pareto", "constant", "replay", "none", NULL};
 static const char *const scale_words[] = {"unimodal", "gradient", "update", NULL};
 static const char *const statistics_words[] = {"step", "mean", "slot", NULL};
+static const char *const exchange_words[] = {"tagged", "early", NULL};
 static const char *const optimiser_words[] = {"adamw", "sgd", NULL};
 static const char *const moment_words[] = {"bound", "modulated", NULL};
+static const char *const clip_words[] = {"unmodulated", "modulated", NULL};
 static const char *const schedule_words[] = {"constant", "cosine", "linear", NULL};
 static const char *const weights_words[] = {"none", "balanced", NULL};
 static const char *const locality_words[] = {"samples", "shards", NULL};
@@ -294,6 +296,12 @@ static const struct sl_field modulation_fields[] = {
                 .fallback = "[]",
                 RESULT},
         {.key = "replay", .type = SL_FIELD_PATH, AT(modulation.replay), .fallback = "none", .none = true},
+        {.key = "exchange",
+                .type = SL_FIELD_WORD,
+                AT(modulation.exchange),
+                .words = exchange_words,
+                .fallback = "tagged",
+                RESULT},
 };
 
 static const struct sl_field optimiser_fields[] = {
@@ -344,6 +352,12 @@ static const struct sl_field optimiser_fields[] = {
                 RANGE(0, MILLION),
                 .fallback = "1",
                 .none = true,
+                RESULT},
+        {.key = "clip_by",
+                .type = SL_FIELD_WORD,
+                AT(optimiser.clip_by),
+                .words = clip_words,
+                .fallback = "unmodulated",
                 RESULT},
         {.key = "second_moment",
                 .type = SL_FIELD_WORD,
@@ -466,6 +480,11 @@ static const struct sl_field cluster_fields[] = {
                 AT(cluster.server_threads),
                 RANGE(0, 1024),
                 .fallback = "0"},
+        {.key = "activations_mb",
+                .type = SL_FIELD_INT,
+                AT(cluster.activations_mb),
+                RANGE(0, MILLION),
+                .fallback = "1024"},
         {.key = "keys", .type = SL_FIELD_PATH, AT(cluster.keys), .fallback = "none", .none = true},
         {.key = "insecure", .type = SL_FIELD_BOOL, AT(cluster.insecure), .fallback = "false"},
         {.key = "heartbeat_ms",

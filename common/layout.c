@@ -316,6 +316,8 @@ static int cut_blocks(const struct sl_layout *layout, size_t block_floats, struc
             blocks[count] = (struct sl_block){begin, end - begin < size ? end - begin : size, param->part,
                     param->part == SL_PART_FUSION ? -1 : param->modality,
                     {param->part != SL_PART_FUSION, param->part != SL_PART_HEAD}};
+            if (layout->vectors == 1 && param->part == SL_PART_EXTRACTOR)
+                blocks[count].tagged[SL_TAG_UNIMODAL] = false; /* its part is in the fused one's sum */
         }
         begin = end;
     }
@@ -344,6 +346,7 @@ enum sl_status sl_layout_create(struct sl_layout **ret_layout, const struct sl_c
     if (layout == NULL)
         return sl_fail(err, SL_NO_MEMORY, "out of memory for the parameter table");
     layout->modality_count = config->modality_count;
+    layout->vectors = config->modulation.exchange == SL_EXCHANGE_EARLY ? 1 : SL_TAGS;
     struct builder builder = {.layout = layout, .config = config};
     add_all(&builder);
     if (builder.out_of_memory)

@@ -10,7 +10,7 @@
  *               |<------ tag fused ------>|
  *
  * so that the gradient of all unimodal branches together (each extractor and head belongs to one of them alone) is one contiguous
- * range, and the gradient of the fused branch is another. Tensors are row-major with PyTorch's shapes, [out, in] for a linear layer.
+ * range, and the gradient of the fused branch is another. With modulation.exchange early both are one flat vector, in which extractors have their modulated sum. Tensors are row-major with PyTorch's shapes, [out, in] for a linear layer.
  * Query, key and value weights of a self-attention follow each other without a gap, so that they are one [3 d, d] matrix; so do their
  * biases, and key and value of a cross-attention. Everything else starts at a multiple of 16 floats; the gaps stay zero.
  *
@@ -51,8 +51,9 @@ struct sl_param {
 struct sl_block {
     size_t offset, count; /* floats; never crosses from one (part, modality) to another */
     enum sl_part part;
-    int modality;         /* -1 for the fusion */
-    bool tagged[SL_TAGS]; /* which gradients exist for it */
+    int modality; /* -1 for the fusion */
+    bool tagged
+            [SL_TAGS]; /* which gradients exist for it; with exchange early one: unimodal for heads, else fused */
 };
 
 struct sl_layout {
@@ -64,6 +65,7 @@ struct sl_layout {
     size_t trained;                        /* numbers that are parameters, without gaps */
     uint64_t hash; /* of names, shapes and offsets: two layouts with the same hash are interchangeable */
     int modality_count;
+    int vectors; /* flat vectors that make up a gradient: SL_TAGS, or 1 with exchange early */
 };
 
 /* sl_layout_create builds the table from the config. block_floats: SL_BLOCK_FLOATS, less in tests; a multiple of 16. Owns: *ret_layout. Errors: USAGE
@@ -75,6 +77,17 @@ void sl_layout_destroy_auto(struct sl_layout **layout);
 
 /* sl_layout_find gives the index of a parameter, or -1. */
 int sl_layout_find(const struct sl_layout *layout, const char *name);
+
+/* sl_layout_gradient_at is where number `offset` of a tag lies in a gradient, which is `vectors` whole flat vectors one after the other. Units: floats. */
+static inline size_t sl_layout_gradient_at(const struct sl_layout *layout, int tag, size_t offset)
+{
+    return (layout->vectors == 1 ? 0 : (size_t)tag) * layout->count + offset;
+}
+/* sl_layout_gradient_floats is the length of a gradient. */
+static inline size_t sl_layout_gradient_floats(const struct sl_layout *layout)
+{
+    return (size_t)layout->vectors * layout->count;
+}
 
 /* sl_layout_offset is the place of a parameter that must exist (asserted): the name is built as printf does. Units: floats. */
 size_t sl_layout_offset(const struct sl_layout *layout, const char *format, ...)

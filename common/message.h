@@ -13,7 +13,7 @@
 
 #include <stdint.h>
 
-#define SL_PROTOCOL_VERSION 3
+#define SL_PROTOCOL_VERSION 4
 #define SL_MESSAGE_FRAMES_MAX 4
 #define SL_MESSAGE_TEXT_MAX 512
 #define SL_ENDPOINT_MAX 240 /* bytes with the 0 */
@@ -36,7 +36,7 @@
     X(PARAMS, "params", 1, 1) /* server → worker: one block, at `version` */                                   \
     X(PUSH, "push", 1, 2)     /* worker → server: sums of one node for one block; frames by tag */             \
     X(ACK, "ack", 0, 0)       /* server → worker: that push is accounted for */                                \
-    X(STATS, "stats", 0, 0) /* worker → coordinator: losses and scores of one node whose pushes are in */      \
+    X(STATS, "stats", 0, 0)   /* worker → coordinator: losses and scores of one node: scored, or pushed */     \
     X(VALIDATED, "validated", 1, 1) /* worker → coordinator: what validation counted in [begin, end) */        \
     X(REDUCED, "reduced", 1, 1)     /* server → coordinator: sums of the step by block */                      \
     X(COMMIT, "commit", 0, 0)       /* coordinator → server: apply the step to `version` */                    \
@@ -56,8 +56,15 @@ enum sl_message_kind {
 };
 
 /* SKIP: slots whose samples nobody can read, by leave of the config: zeros are pushed. AUDIT: slots that another worker has computed; only the hash
- * of their sums is sent. */
-enum sl_phase { SL_PHASE_TRAIN, SL_PHASE_VALIDATE, SL_PHASE_SKIP, SL_PHASE_AUDIT, SL_PHASE_COUNT };
+ * of their sums is sent. SCORE: the forward pass alone, of which the statistics are sent; exchange early needs them before anybody can TRAIN. */
+enum sl_phase {
+    SL_PHASE_TRAIN,
+    SL_PHASE_VALIDATE,
+    SL_PHASE_SKIP,
+    SL_PHASE_AUDIT,
+    SL_PHASE_SCORE,
+    SL_PHASE_COUNT
+};
 enum sl_role { SL_ROLE_WORKER, SL_ROLE_SERVER, SL_ROLE_COORDINATOR };
 
 struct sl_hello {
@@ -121,6 +128,8 @@ struct sl_message {
     uint64_t count;      /* LOAD: slots of an epoch. WELCOME: servers */
     uint64_t compute_us; /* STATS, VALIDATED */
     uint64_t hash;       /* STATS of an audited run: of the node's sums */
+    double coefficient
+            [SL_MODALITIES_MAX]; /* ASSIGN of exchange early: of this step, the same for all its slots */
     char text[SL_MESSAGE_TEXT_MAX];
     struct sl_hello hello;
     struct sl_step_stats stats;

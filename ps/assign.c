@@ -83,11 +83,23 @@ bool ps_assign_rest(
     return begin < end;
 }
 
+static double seconds_per_unit(const struct ps_run *run, int64_t now_us)
+{
+    return (double)(now_us - run->assigned_us) * 1e-6 / (run->end - run->begin);
+}
+
 void ps_assign_learn(struct ps_roster *roster, int worker, int64_t now_us)
 {
-    const struct ps_run *run = &roster->workers[worker].run;
-    double seconds = (double)(now_us - run->assigned_us) * 1e-6 / (run->end - run->begin),
-           known = roster->workers[worker].seconds_per_slot;
+    const struct ps_worker *w = &roster->workers[worker];
+    double seconds = seconds_per_unit(&w->run, now_us), known = w->seconds_per_slot;
+    if (w->run.phase == SL_PHASE_TRAIN)
+        seconds += w->scoring_seconds;
     if (seconds > 0.0)
         ps_roster_set_speed(roster, worker, known > 0.0 ? known + NEWS * (seconds - known) : seconds);
+}
+
+void ps_assign_learn_scoring(struct ps_roster *roster, int worker, int64_t now_us)
+{
+    struct ps_worker *w = &roster->workers[worker];
+    w->scoring_seconds = seconds_per_unit(&w->run, now_us);
 }

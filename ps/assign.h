@@ -26,5 +26,7 @@ int ps_assign_straggler(const struct ps_roster *roster, int64_t now_us, double f
 bool ps_assign_rest(
         const struct ps_open_step *step, const struct ps_run *run, uint32_t *ret_begin, uint32_t *ret_end);
 
-/* ps_assign_learn takes the time of a run that is over into the worker's mean. */
+/* ps_assign_learn takes the time of a run that is over into the worker's mean; with exchange early together with the scoring of such a run. */
 void ps_assign_learn(struct ps_roster *roster, int worker, int64_t now_us);
+/* ps_assign_learn_scoring keeps the time of a run of scoring for the run of training that follows. */
+void ps_assign_learn_scoring(struct ps_roster *roster, int worker, int64_t now_us);

@@ -7,6 +7,7 @@
 #include "ps/assign.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 int64_t ps_coordinator_samples_of_units(
         const struct ps_coordinator *c, const struct ps_open_step *step, uint32_t begin, uint32_t end)
@@ -82,6 +83,18 @@ static bool is_audited(const struct ps_coordinator *c, int64_t step)
     return (double)sl_random_float(&random, 0) < c->options.config->cluster.audit;
 }
 
+/* In bsp the scores of the whole step come first, unless they do not matter. Where steps overlap nobody waits: its coefficients are what the steps before say when it is opened. */
+static void begin_early(const struct ps_coordinator *c, struct ps_open_step *step)
+{
+    bool bsp = c->options.config->consistency.mode == SL_CONSISTENCY_BSP;
+    step->scoring = bsp && !ps_modulation_foregone(&c->modulation, c->ordered);
+    double k[SL_MODALITIES_MAX] = {0};
+    ps_modulation_expect(
+            &c->ordered_modulation, &c->modulation, c->ordered, c->options.config->modality_count, k);
+    if (!step->scoring)
+        ps_coordinator_set_coefficients(c, step, k);
+}
+
 static enum sl_status open_next_step(struct ps_coordinator *c, struct sl_error *err)
 {
     int at = 0;
@@ -93,6 +106,8 @@ static enum sl_status open_next_step(struct ps_coordinator *c, struct sl_error *
         c->steps[at].shard[u] = sl_plan_shard(c->plan, c->next_step, u);
     if (status == SL_OK && is_audited(c, c->next_step))
         c->steps[at].audit = PS_AUDIT_WANTED;
+    if (status == SL_OK && c->options.config->modulation.exchange == SL_EXCHANGE_EARLY)
+        begin_early(c, &c->steps[at]);
     if (status == SL_OK)
         c->next_step++;
     return status;
@@ -113,7 +128,12 @@ static enum sl_status assign_run(struct ps_coordinator *c, int w, int at, enum s
         m->slots = step->units;
         m->begin = begin;
         m->end = end;
-        m->hash = phase == SL_PHASE_AUDIT || step->audit == PS_AUDIT_WANTED;
+        m->hash = phase == SL_PHASE_AUDIT || (step->audit == PS_AUDIT_WANTED && phase != SL_PHASE_SCORE);
+        memcpy(m->coefficient, step->coefficient, sizeof(m->coefficient));
+        if (c->options.config->modulation.exchange == SL_EXCHANGE_EARLY && step->phase == SL_PHASE_TRAIN &&
+                !step->scoring && sl_mutant("coordinator: coefficients are those of the moment"))
+            ps_modulation_expect(&c->ordered_modulation, &c->modulation, c->ordered,
+                    c->options.config->modality_count, m->coefficient);
     }
     worker->run = (struct ps_run){.at = at,
             .phase = phase,
@@ -161,17 +181,39 @@ static int find_idle(const struct ps_coordinator *c, int from)
     return -1;
 }
 
+/* Whoever scored units trains them: it may have their activations. */
+static enum sl_status give_back_scored(struct ps_coordinator *c, int at, bool *ret_any, struct sl_error *err)
+{
+    struct ps_open_step *step = &c->steps[at];
+    for (int w = find_idle(c, 0); w >= 0 && step->todo > 0; w = find_idle(c, w + 1)) {
+        uint32_t begin = 0, end = 0;
+        if (!ps_open_step_own_stretch(step, c->roster.workers[w].id, &begin, &end))
+            continue;
+        enum sl_status status = assign_run(c, w, at, SL_PHASE_TRAIN, begin, end, err);
+        if (status != SL_OK)
+            return status;
+        *ret_any = true;
+    }
+    return SL_OK;
+}
+
 /* Shares a step's free units out. *ret_any: somebody got something. */
 static enum sl_status share_out(struct ps_coordinator *c, int at, bool *ret_any, struct sl_error *err)
 {
     struct ps_open_step *step = &c->steps[at];
     bool among_idle = step->phase == SL_PHASE_VALIDATE || c->open_max == 1;
+    enum sl_phase phase = step->scoring ? SL_PHASE_SCORE : step->phase;
     *ret_any = false;
+    if (step->scored) {
+        enum sl_status status = give_back_scored(c, at, ret_any, err);
+        if (status != SL_OK)
+            return status;
+    }
     for (int w = find_idle(c, 0); w >= 0 && step->todo > 0; w = find_idle(c, w + 1)) {
         uint32_t begin = 0, end = 0;
         if (!ps_assign_share(&c->roster, step, w, among_idle, &begin, &end))
             continue;
-        enum sl_status status = assign_run(c, w, at, step->phase, begin, end, err);
+        enum sl_status status = assign_run(c, w, at, phase, begin, end, err);
         if (status != SL_OK)
             return status;
         *ret_any = true;
@@ -355,15 +397,18 @@ static void unshadow(struct ps_coordinator *c, int w)
             c->roster.workers[x].run.shadow = -1;
 }
 
-/* Whoever is through with its run is measured by it, also when it was overtaken: then it is at least so slow. A unit of validation is less work than a slot:
- * it only counts when nothing better is known. */
+/* Whoever is through with its run is measured by it, also when it was overtaken: then it is at least so slow. A unit of validation or a slot's scores are less work than a
+ * slot: they only count when nothing better is known. */
 static void learn_speeds(struct ps_coordinator *c, int w)
 {
     struct ps_run *run = &c->roster.workers[w].run;
     if (run->at >= 0 && run->left == 0) {
         if (run->phase == SL_PHASE_TRAIN ||
-                (run->phase == SL_PHASE_VALIDATE && c->roster.workers[w].seconds_per_slot <= 0.0))
+                ((run->phase == SL_PHASE_VALIDATE || run->phase == SL_PHASE_SCORE) &&
+                        c->roster.workers[w].seconds_per_slot <= 0.0))
             ps_assign_learn(&c->roster, w, c->now_us);
+        if (run->phase == SL_PHASE_SCORE)
+            ps_assign_learn_scoring(&c->roster, w, c->now_us);
         run->at = -1;
         run->shadow = -1;
         unshadow(c, w);

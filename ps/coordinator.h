@@ -67,9 +67,10 @@ struct ps_step_record {
     double loss[SL_BRANCHES_MAX], accuracy[SL_BRANCHES_MAX]; /* by branch */
     double score[SL_MODALITIES_MAX], ratio[SL_MODALITIES_MAX], coefficient[SL_MODALITIES_MAX];
     double cosine[SL_MODALITIES_MAX]; /* between the unimodal and the fused gradient of each extractor */
-    double norm, clip, rate; /* global norm of the unmodulated mean gradient, factor applied, learning rate */
-    double seconds;          /* from opening the step to its commit */
-    double compute_seconds;  /* summed over workers */
+    double norm, clip,
+            rate; /* global norm of the unmodulated mean gradient (exchange early: of the modulated one), factor applied, learning rate */
+    double seconds;         /* from opening the step to its commit */
+    double compute_seconds; /* summed over workers */
     int workers;
 };
 

@@ -159,6 +159,10 @@ void ps_coordinator_abandon(struct ps_coordinator *c, int at);
 
 /* ---- stepping.c ---- */
 
+/* Exchange early: the coefficients that a step's slots are computed with, from what the ratios say. Shapes: from_ratios (SL_MODALITIES_MAX,). */
+void ps_coordinator_set_coefficients(
+        const struct ps_coordinator *c, struct ps_open_step *step, const double *from_ratios);
+
 /* Commits what is whole and may be, oldest first, until there is nothing such. */
 SL_MUST_USE enum sl_status ps_coordinator_commit_whole_steps(struct ps_coordinator *c, struct sl_error *err);
 /* STATS of a node of the worker's run: joined once. Of another step or run, or of slots that are done → ignored. Over other

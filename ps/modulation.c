@@ -19,6 +19,25 @@ bool ps_modulation_open(const struct sl_modulation_config *config, int64_t step)
     return step >= config->start && (config->end < 0 || step < config->end);
 }
 
+bool ps_modulation_foregone(const struct sl_modulation_config *config, int64_t step)
+{
+    bool from_ratios = config->form == SL_FORM_EXCESS || config->form == SL_FORM_RATIO ||
+                       config->form == SL_FORM_MLB;
+    return !from_ratios || !ps_modulation_open(config, step);
+}
+
+void ps_modulation_expect(const struct ps_modulation *state, const struct sl_modulation_config *config,
+        int64_t step, int modality_count, double *ret_coefficients)
+{
+    for (int m = 0; m < modality_count; m++) {
+        bool known = state->count > 0 && sl_coefficient_compares(config, modality_count, m);
+        ret_coefficients[m] = 1.0;
+        if (known && ps_modulation_open(config, step))
+            ret_coefficients[m] =
+                    sl_coefficient(config, sl_coefficient_ratio(state->numerator[m], state->denominator[m]));
+    }
+}
+
 enum sl_status ps_modulation_step(struct ps_modulation *state, const struct sl_modulation_config *config,
         int64_t step, const double *scores, int modality_count, double *ret_ratios, double *ret_coefficients,
         struct sl_error *err)

@@ -34,3 +34,11 @@ SL_MUST_USE enum sl_status ps_modulation_step(struct ps_modulation *state,
 
 /* ps_modulation_open says whether a step lies in the window in which coefficients apply. */
 bool ps_modulation_open(const struct sl_modulation_config *config, int64_t step);
+
+/* ps_modulation_foregone says whether the scores of a step do not matter for its coefficients: outside the window, and with forms that do not follow from ratios. */
+bool ps_modulation_foregone(const struct sl_modulation_config *config, int64_t step);
+
+/* ps_modulation_expect gives what ps_modulation_step would, but from the means of the steps before alone: for exchange early where steps overlap and nobody waits for scores. 1 before the first. Shapes as
+ * ps_modulation_step. */
+void ps_modulation_expect(const struct ps_modulation *state, const struct sl_modulation_config *config,
+        int64_t step, int modality_count, double *ret_coefficients);

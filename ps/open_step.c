@@ -25,7 +25,10 @@ static enum sl_status reserve(struct ps_open_step *step, uint32_t units, uint32_
     step->node_present = sl_alloc(places, 1);
     step->sums = sl_alloc((size_t)blocks, sizeof(*step->sums));
     step->applied = sl_alloc((size_t)servers, 1);
-    if (step->node_stats != NULL && step->node_present != NULL && step->sums != NULL && step->applied != NULL)
+    step->scorer = sl_alloc(slots_max, sizeof(*step->scorer));
+    step->skipped = sl_alloc(slots_max, 1);
+    if (step->node_stats != NULL && step->node_present != NULL && step->sums != NULL &&
+            step->applied != NULL && step->scorer != NULL && step->skipped != NULL)
         step->reduced = sl_alloc((size_t)servers, 1); /* last: it stands for all of them */
     return step->reduced == NULL ? sl_fail(err, SL_NO_MEMORY, "out of memory for a step") : SL_OK;
 }
@@ -39,6 +42,8 @@ enum sl_status ps_open_step_begin(struct ps_open_step *step, enum sl_phase phase
         sl_free(SL_TAKE(step->node_present));
         sl_free(SL_TAKE(step->sums));
         sl_free(SL_TAKE(step->applied));
+        sl_free(SL_TAKE(step->scorer));
+        sl_free(SL_TAKE(step->skipped));
     }
     enum sl_status status = reserve(step, units, slots_max, blocks, servers, err);
     if (status != SL_OK)
@@ -59,7 +64,11 @@ enum sl_status ps_open_step_begin(struct ps_open_step *step, enum sl_phase phase
     step->applied_count = 0;
     step->committing = false;
     step->audit = PS_AUDIT_NONE;
+    step->scoring = step->scored = false;
+    memset(step->coefficient, 0, sizeof(step->coefficient));
     if (phase == SL_PHASE_TRAIN) {
+        memset(step->scorer, 0, slots_max * sizeof(*step->scorer));
+        memset(step->skipped, 0, slots_max);
         memset(step->node_present, 0, sl_tree_places(slots_max));
         memset(step->reduced, 0, (size_t)servers);
         memset(step->applied, 0, (size_t)servers);
@@ -76,6 +85,45 @@ void ps_open_step_fini(struct ps_open_step *step)
     sl_free(step->sums);
     sl_free(step->reduced);
     sl_free(step->applied);
+    sl_free(step->scorer);
+    sl_free(step->skipped);
+}
+
+void ps_open_step_note_scored(
+        struct ps_open_step *step, uint32_t begin, uint32_t end, uint64_t worker, bool skipped)
+{
+    for (uint32_t u = begin; u < end; u++) {
+        if (step->owner[u] == PS_UNIT_DONE)
+            continue;
+        step->scorer[u] = skipped ? 0 : worker;
+        step->skipped[u] = skipped;
+    }
+}
+
+void ps_open_step_train(struct ps_open_step *step)
+{
+    step->scoring = false;
+    step->scored = true;
+    step->done = step->todo = 0;
+    for (uint32_t u = 0; u < step->units; u++) {
+        step->owner[u] = step->skipped[u] ? PS_UNIT_DONE : PS_UNIT_TODO;
+        step->done += step->skipped[u];
+        step->todo += !step->skipped[u];
+    }
+}
+
+bool ps_open_step_own_stretch(
+        const struct ps_open_step *step, uint64_t worker, uint32_t *ret_begin, uint32_t *ret_end)
+{
+    uint32_t begin = 0;
+    while (begin < step->units && (step->owner[begin] != PS_UNIT_TODO || step->scorer[begin] != worker))
+        begin++;
+    uint32_t end = begin;
+    while (end < step->units && step->owner[end] == PS_UNIT_TODO && step->scorer[end] == worker)
+        end++;
+    *ret_begin = begin;
+    *ret_end = end;
+    return begin < end;
 }
 
 bool ps_open_step_covers(const struct ps_open_step *step, uint32_t begin, uint32_t end)

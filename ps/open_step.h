@@ -32,6 +32,12 @@ struct ps_open_step {
     int reduced_count, applied_count;
     bool committing;
     int64_t version; /* that it makes, once committing */
+    /* exchange early */
+    bool scoring; /* its units are to be scored, before they can be trained */
+    bool scored;  /* its statistics are whole: those of training are the same again */
+    double coefficient[SL_MODALITIES_MAX]; /* decided once, unless scoring */
+    uint64_t *scorer;       /* (slots_max,): id of the worker that may still have the activations, 0 = none */
+    unsigned char *skipped; /* (slots_max,) 1 = zeros were pushed for it while scoring */
     struct ps_step_record record;
     enum ps_audit audit;
     struct sl_node audit_node;
@@ -44,6 +50,15 @@ SL_MUST_USE enum sl_status ps_open_step_begin(struct ps_open_step *step, enum sl
         int64_t base, uint32_t units, uint32_t slots_max, int blocks, int servers, int64_t now_us,
         struct sl_error *err);
 void ps_open_step_fini(struct ps_open_step *step);
+
+/* ps_open_step_note_scored notes who scored [begin, end), or skipped it; before the units are closed: those that are done stay their first scorer's. */
+void ps_open_step_note_scored(
+        struct ps_open_step *step, uint32_t begin, uint32_t end, uint64_t worker, bool skipped);
+/* ps_open_step_train ends scoring: all units are to do again, but those that were skipped. */
+void ps_open_step_train(struct ps_open_step *step);
+/* ps_open_step_own_stretch gives the first stretch of free units that this worker scored; false when there is none. */
+bool ps_open_step_own_stretch(
+        const struct ps_open_step *step, uint64_t worker, uint32_t *ret_begin, uint32_t *ret_end);
 
 /* ps_open_step_covers says whether some unit of [begin, end) is not done yet. */
 bool ps_open_step_covers(const struct ps_open_step *step, uint32_t begin, uint32_t end);

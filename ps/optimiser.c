@@ -17,6 +17,7 @@ struct ps_optimiser ps_optimiser_from_config(const struct sl_config *config)
             .momentum = (double)config->optimiser.momentum,
             .weight_decay = (double)config->optimiser.weight_decay,
             .clip_norm = (double)config->optimiser.clip_norm,
+            .clip_by = config->optimiser.clip_by,
             .kernels = ps_kernels_best(),
     };
     return optimiser;

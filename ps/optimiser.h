@@ -6,7 +6,7 @@
  *
  *     r = (u + f) / W            the unmodulated gradient
  *     g = (k_u u + k_f f) / W    the modulated one
- *     c = min(1, clip_norm / (norm of r over all parameters + 1e-6))
+ *     c = min(1, clip_norm / (norm of r over all parameters + 1e-6))      clip_by modulated: of g
  *
  *     adamw:  m <- beta1 m + (1 - beta1) c g
  *             v <- beta2 v + (1 - beta2) (c max(|g|, |r|))^2    second_moment bound, the default
@@ -34,6 +34,7 @@ struct ps_optimiser {
     enum sl_second_moment second_moment;
     double beta1, beta2, eps, momentum, weight_decay;
     double clip_norm;                 /* 0 = no clipping */
+    enum sl_clip_by clip_by;          /* whose norm that is */
     const struct ps_kernels *kernels; /* the loops in use */
 };
 

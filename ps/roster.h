@@ -30,6 +30,7 @@ struct ps_worker {
     struct ps_run run;
     uint64_t slots;          /* computed and counted */
     double seconds_per_slot; /* a mean over recent runs, 0 = not known yet */
+    double scoring_seconds;  /* per slot, of the last run of SCORE; 0 = none */
     int64_t version;         /* of the parameters that it computed on last */
     unsigned char *readable; /* (shards,) 1 = it has that shard, NULL = all. Owned */
     struct sl_report report;

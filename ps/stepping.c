@@ -31,7 +31,8 @@ static void record_losses(struct ps_coordinator *c, struct ps_open_step *step)
     r->workers = c->roster.worker_count;
 }
 
-/* The global norm from per-block sums in block order, and the angle between the two branches of each extractor. Shapes: ret_angles (modality_count,). */
+/* The global norm of the unmodulated gradient (with exchange early: of what was pushed) from per-block sums in block order, and the angle between the two branches of each extractor. Shapes:
+ * ret_angles (modality_count,). */
 static void record_gradients(struct ps_coordinator *c, struct ps_open_step *step, struct ps_angle *ret_angles)
 {
     struct ps_step_record *r = &step->record;
@@ -51,7 +52,51 @@ static void record_gradients(struct ps_coordinator *c, struct ps_open_step *step
     r->norm = sqrt(norm2) / ps_open_step_total(step)->weight_sum;
     for (int m = 0; m < layout->modality_count; m++)
         r->cosine[m] = ret_angles[m].dot / sqrt(ret_angles[m].unimodal2 * ret_angles[m].fused2);
-    r->clip = ps_optimiser_clip(&c->optimiser, r->norm);
+}
+
+/* The norm that clipping goes by. That of the modulated sum follows from the same sums: ‖k u + l f‖² = k² ‖u‖² + 2 k l u·f + l² ‖f‖². */
+static double norm_to_clip(
+        const struct ps_coordinator *c, const struct ps_open_step *step, const struct sl_commit *numbers)
+{
+    const struct sl_layout *layout = c->options.layout;
+    double norm2 = 0.0;
+    if (c->optimiser.clip_by == SL_CLIP_BY_UNMODULATED)
+        return step->record.norm;
+    for (int b = 0; b < layout->block_count; b++) {
+        const struct sl_block_sums *sums = &step->sums[b];
+        bool extractor = layout->blocks[b].part == SL_PART_EXTRACTOR;
+        double k = extractor ? numbers->coefficient[layout->blocks[b].modality] : 1.0,
+               l = extractor ? numbers->fused[layout->blocks[b].modality] : 1.0;
+        norm2 += k * k * sums->unimodal2 + 2.0 * k * l * sums->dot + l * l * sums->fused2;
+    }
+    return sqrt(norm2 > 0.0 ? norm2 : 0.0) / ps_open_step_total(step)->weight_sum;
+}
+
+void ps_coordinator_set_coefficients(
+        const struct ps_coordinator *c, struct ps_open_step *step, const double *from_ratios)
+{
+    struct ps_angle angles[SL_MODALITIES_MAX] = {{0}}; /* form pareto alone reads them, which exchange early has not */
+    struct sl_commit numbers;
+    double k[SL_MODALITIES_MAX];
+    memcpy(k, from_ratios, sizeof(k));
+    ps_balance_factors(&c->modulation, c->ordered, c->options.config->modality_count, angles,
+            c->options.replay, k, &numbers);
+    memcpy(step->coefficient, numbers.coefficient, sizeof(step->coefficient));
+}
+
+/* Exchange early: all scores of the step are in, so its coefficients are decided, and its slots can be trained. The means move on when it is committed: it may be given up before. */
+static enum sl_status decide_coefficients(
+        struct ps_coordinator *c, struct ps_open_step *step, struct sl_error *err)
+{
+    struct ps_modulation after = c->ordered_modulation;
+    struct sl_error problem = {0};
+    double ratio[SL_MODALITIES_MAX], k[SL_MODALITIES_MAX] = {0};
+    if (ps_modulation_step(&after, &c->modulation, c->ordered, ps_open_step_total(step)->score,
+                c->options.config->modality_count, ratio, k, &problem) != SL_OK)
+        return ps_coordinator_begin_finish(c, SL_DIVERGED, problem.text, err);
+    ps_coordinator_set_coefficients(c, step, k);
+    ps_open_step_train(step);
+    return SL_OK;
 }
 
 /* Scores → ratios → coefficients → factors, norm → clip factor; then COMMIT to all servers: the next version. */
@@ -75,11 +120,16 @@ static enum sl_status commit(struct ps_coordinator *c, struct ps_open_step *step
     if (ps_modulation_step(&c->ordered_modulation, &c->modulation, c->ordered, sum->score, modalities,
                 r->ratio, r->coefficient, &problem) != SL_OK)
         return ps_coordinator_begin_finish(c, SL_DIVERGED, problem.text, err);
-    struct sl_commit numbers = {.inverse_weight = 1.0 / sum->weight_sum, .clip = r->clip};
+    struct sl_commit numbers = {.inverse_weight = 1.0 / sum->weight_sum, };
     ps_balance_factors(
             &c->modulation, c->ordered, modalities, angles, c->options.replay, r->coefficient, &numbers);
     for (int b = 0; c->modulation.statistics == SL_STATISTICS_SLOT && b < modalities; b++)
         r->coefficient[b] = sum->coefficient[b] / sum->count; /* what the slots were modulated with */
+    if (c->options.config->modulation.exchange == SL_EXCHANGE_EARLY) { /* what was computed with */
+        memcpy(numbers.coefficient, step->coefficient, sizeof(numbers.coefficient));
+        memcpy(r->coefficient, step->coefficient, sizeof(r->coefficient));
+    }
+    numbers.clip = r->clip = ps_optimiser_clip(&c->optimiser, norm_to_clip(c, step, &numbers));
     struct ps_schedule schedule = ps_schedule_from_config(c->options.config, c->total_steps);
     numbers.rate = r->rate = ps_schedule_rate(&schedule, c->ordered);
     step->committing = true;
@@ -97,7 +147,8 @@ static enum sl_status commit(struct ps_coordinator *c, struct ps_open_step *step
 
 static bool is_whole(const struct ps_open_step *step)
 {
-    return step->done == step->units && step->audit != PS_AUDIT_OPEN && step->audit != PS_AUDIT_ASSIGNED;
+    return !step->scoring && step->done == step->units && step->audit != PS_AUDIT_OPEN &&
+           step->audit != PS_AUDIT_ASSIGNED;
 }
 
 static bool is_older(const struct ps_open_step *a, const struct ps_open_step *b)
@@ -186,6 +237,23 @@ static void begin_audit(struct ps_open_step *step, const struct ps_worker *worke
     (void)snprintf(step->audit_name, sizeof(step->audit_name), "%.*s", 79, worker->name);
 }
 
+/* A node of the worker's run: its statistics count once, when it is scored (exchange early in bsp) or else when it is pushed. */
+static void take_results(struct ps_coordinator *c, struct ps_open_step *step, struct ps_worker *worker,
+        const struct sl_message *m)
+{
+    uint32_t begin = sl_tree_begin(m->node), end = sl_tree_end(step->units, m->node);
+    if (step->scoring)
+        ps_open_step_note_scored(step, begin, end, worker->id, m->phase == SL_PHASE_SKIP);
+    if (ps_coordinator_close_units(c, step, begin, end) == 0)
+        return;
+    step->compute_us += m->compute_us;
+    if (m->phase != SL_PHASE_SCORE)
+        worker->slots += end - begin;
+    if (!step->scored)
+        ps_open_step_join(step, m->node, &m->stats);
+    begin_audit(step, worker, m);
+}
+
 enum sl_status ps_coordinator_on_stats(
         struct ps_coordinator *c, int w, const struct sl_message *m, struct sl_error *err)
 {
@@ -207,16 +275,17 @@ enum sl_status ps_coordinator_on_stats(
         return ps_coordinator_expel_worker(
                 c, w, "its statistics are over another number of samples than its slots have", err);
     worker->version = m->version;
-    if (m->phase == SL_PHASE_AUDIT) {
+    if (m->phase == SL_PHASE_AUDIT)
         compare_audit(c, step, worker, m);
-    } else if (ps_coordinator_close_units(c, step, begin, end) > 0) {
-        worker->slots += end - begin;
-        step->compute_us += m->compute_us;
-        ps_open_step_join(step, m->node, &m->stats);
-        begin_audit(step, worker, m);
-    }
+    else
+        take_results(c, step, worker, m);
     ps_coordinator_learn_all_speeds(c);
-    enum sl_status status = ps_coordinator_assign_work(c, err);
+    enum sl_status status = SL_OK;
+    if (step->scoring && (step->done == step->units ||
+                                 sl_mutant("coordinator: coefficients are decided before all scores are in")))
+        status = decide_coefficients(c, step, err);
+    if (status == SL_OK)
+        status = ps_coordinator_assign_work(c, err);
     return status == SL_OK ? ps_coordinator_commit_whole_steps(c, err) : status;
 }
 

@@ -30,6 +30,7 @@ struct wk_core {
     int *owners;               /* (block_count,): ranks */
     int64_t version;           /* the oldest block of params, -1 = not whole */
     int64_t pulled;            /* the oldest block that has come of those being pulled */
+    uint64_t pulls;            /* so far */
     unsigned char *block_here; /* (block_count,) of those being pulled */
     int blocks_missing;
     enum state state;
@@ -202,11 +203,14 @@ static void compute(struct wk_core *core, struct wk_updates *updates)
     core->busy = true;
     updates->action = core->run;
     updates->action.kind = WK_ACTION_COMPUTE;
+    updates->action.parameters = core->options.incarnation + core->pulls;
 }
 
 static enum sl_status pull(struct wk_core *core, struct wk_updates *updates, struct sl_error *err)
 {
     core->state = STATE_PULLING;
+    if (!sl_mutant("worker: activations outlive their parameters"))
+        core->pulls++;
     core->version = -1;
     core->pulled = INT64_MAX;
     core->blocks_missing = core->options.layout->block_count;
@@ -252,7 +256,8 @@ static bool run_exists(const struct wk_core *core, const struct sl_message *m)
 static enum sl_status on_assign(
         struct wk_core *core, const struct sl_message *m, struct wk_updates *updates, struct sl_error *err)
 {
-    if (core->state == STATE_JOINING || core->broken_us != 0)
+    bool early = core->options.layout->vectors == 1;
+    if (core->state == STATE_JOINING || core->broken_us != 0 || (m->phase == SL_PHASE_SCORE && !early))
         return SL_OK;
     if (!run_exists(core, m)) {
         char text[SL_MESSAGE_TEXT_MAX];
@@ -274,6 +279,7 @@ static enum sl_status on_assign(
             .begin = m->begin,
             .end = m->end,
             .hash = m->hash != 0};
+    memcpy(core->run.coefficient, m->coefficient, sizeof(core->run.coefficient));
     return begin_run(core, updates, err);
 }
 
@@ -319,8 +325,9 @@ static enum sl_status push_block(struct wk_core *core, struct sl_node node, int 
     if (m != NULL) {
         m->node = node;
         m->block = (uint32_t)b;
-        for (size_t tag = 0; tag < SL_TAGS; tag++) {
-            const float *values = (const float *)gradients->data + tag * layout->count + block->offset;
+        for (int tag = 0; tag < SL_TAGS; tag++) {
+            const float *values =
+                    (const float *)gradients->data + sl_layout_gradient_at(layout, tag, block->offset);
             if (block->tagged[tag])
                 sl_message_add_frame(m, gradients, values, block->count * sizeof(float));
         }
@@ -351,7 +358,7 @@ static enum sl_status send_stats(struct wk_core *core, const struct pending_node
     return sl_outbox_add(&updates->outbox, SL_COORDINATOR, m, err);
 }
 
-/* NODE_DONE of the run → its blocks to their servers, or only its hash when it was an audit. Of a run that was replaced → nothing. */
+/* NODE_DONE of the run → its blocks to their servers; of SCORE and of an audit there is nothing to push, so it is reported at once. Of a run that was replaced → nothing. */
 static enum sl_status on_node_done(
         struct wk_core *core, const struct wk_event *event, struct wk_updates *updates, struct sl_error *err)
 {
@@ -361,7 +368,7 @@ static enum sl_status on_node_done(
             .stats = *event->stats,
             .compute_us = event->compute_us,
             .hash = event->hash};
-    if (core->run.phase == SL_PHASE_AUDIT)
+    if (core->run.phase == SL_PHASE_AUDIT || core->run.phase == SL_PHASE_SCORE)
         return send_stats(core, &done, updates, err);
     int blocks = core->options.layout->block_count;
     assert(core->pending_count < PENDING_MAX);

@@ -5,6 +5,9 @@
  *                           ▲                                                                                       │
  *                           └───────────────────────────── every node of the run reported ──────────────────────────┘
  *
+ * With exchange early a step has two runs: SCORE, whose nodes are reported as soon as their forward pass is done, then TRAIN with the step's coefficients. In between the worker is idle, so that
+ * it can be given the slots of another one that was lost.
+ *
  * An ASSIGN replaces the run before it: what is not computed yet is cancelled (somebody else was faster, or the step is over).
  * Messages come and go through links.h: in order, once. When the coordinator or a server is gone, the core finishes with AGAIN: the loop makes a new core with a new
  * incarnation, which joins again.
@@ -34,8 +37,8 @@ struct wk_event {
     uint64_t run;                      /* NODE_DONE, VALIDATION_DONE: of the COMPUTE that asked for it */
     struct sl_node node;               /* NODE_DONE */
     const struct sl_step_stats *stats; /* NODE_DONE */
-    struct sl_buffer *
-            gradients; /* NODE_DONE: both tags, two whole flat vectors one after the other; borrowed, retained */
+    struct sl_buffer
+            *gradients; /* NODE_DONE: sl_layout_gradient_floats; borrowed, retained. Of SCORE: NULL */
     struct sl_buffer *evaluation; /* VALIDATION_DONE: borrowed, retained */
     uint64_t compute_us;          /* NODE_DONE, VALIDATION_DONE */
     uint64_t hash;                /* NODE_DONE of a COMPUTE that asked for it: of the node's sums */
@@ -57,7 +60,10 @@ struct wk_action {
     enum sl_phase phase;
     int64_t step, version; /* version: at least this one is wanted */
     uint32_t slots, begin, end;
-    bool hash; /* COMPUTE: of each node's sums too, to be compared with another worker's */
+    bool hash;           /* COMPUTE: of each node's sums too, to be compared with another worker's */
+    uint64_t parameters; /* COMPUTE: names the values of params: as long as it is the same, so are they */
+    double coefficient
+            [SL_MODALITIES_MAX]; /* COMPUTE of TRAIN and AUDIT with exchange early: of the unimodal branches */
     const struct sl_server_entry *servers; /* CONNECT: (server_count,), borrowed until the next event */
     int server_count;
     enum sl_status status;

@@ -6,6 +6,7 @@
 #include "common/evaluation.h"
 #include "common/memory.h"
 #include "common/random.h"
+#include "worker/activations.h"
 #include "worker/dataset/sampler.h"
 #include "worker/gradient_pool.h"
 
@@ -19,7 +20,8 @@
 
 /* The sums of a node that waits for its sibling. */
 struct node_sums {
-    struct sl_buffer *gradients; /* NULL = not there */
+    bool present;
+    struct sl_buffer *gradients; /* of SCORE NULL */
     struct sl_step_stats stats;
     uint64_t compute_us;
 };
@@ -28,8 +30,7 @@ struct compute_thread {
     struct wk_executor *executor;
     pthread_t handle;
     bool started;
-    struct wk_workspace *workspace;
-    struct wk_batch *batch;
+    struct wk_activations own;
     struct sl_evaluation *evaluation;
     uint64_t *indices; /* (slot_size,) */
 };
@@ -43,6 +44,7 @@ struct wk_executor {
     struct wk_executor_options options;
     struct compute_thread *threads;
     struct wk_gradient_pool *pool;
+    struct wk_kept *kept; /* NULL: exchange tagged */
     struct wk_sampler *train_order, *validation_order;
     float *class_weights; /* (K,), NULL = all 1 */
     int event_fd;
@@ -110,7 +112,7 @@ static void end_run_if_idle(struct wk_executor *x)
     size_t places = sl_tree_places((uint32_t)x->options.config->batch.slots);
     for (size_t i = 0; x->cancelled && i < places; i++) {
         sl_buffer_release(x->sums[i].gradients);
-        x->sums[i].gradients = NULL;
+        x->sums[i] = (struct node_sums){0};
     }
     x->going = false;
     struct wk_result result = {.kind = WK_RESULT_IDLE, .run = x->run.run};
@@ -122,12 +124,12 @@ static void end_run_if_idle(struct wk_executor *x)
 static enum sl_status load_batch(
         struct compute_thread *t, struct wk_dataset *dataset, int count, struct sl_error *err)
 {
-    wk_batch_clear(t->batch);
+    wk_batch_clear(t->own.batch);
     for (int i = 0; i < count; i++) {
         struct wk_sample sample = {0};
         enum sl_status status = wk_dataset_read(dataset, t->indices[i], &sample, err);
         if (status == SL_OK)
-            status = wk_batch_add(t->batch, t->executor->options.config, &sample, err);
+            status = wk_batch_add(t->own.batch, t->executor->options.config, &sample, err);
         wk_sample_fini(&sample);
         if (status != SL_OK)
             return status;
@@ -138,10 +140,12 @@ static enum sl_status load_batch(
 /* What two workers must agree on: the parts that backward writes, and the statistics field by field (a struct may have gaps). */
 static uint64_t hash_sums(const struct sl_layout *layout, const struct node_sums *sums)
 {
-    const float *unimodal = sums->gradients->data, *fused = unimodal + layout->count + layout->head_end;
+    const float *gradients = sums->gradients->data;
     const struct sl_step_stats *stats = &sums->stats;
-    uint64_t hash = sl_hash64(unimodal, layout->extractor_end * sizeof(float), 0);
-    hash = sl_hash64(fused, (layout->count - layout->head_end) * sizeof(float), hash);
+    struct wk_gradient_range ranges[SL_TAGS];
+    uint64_t hash = 0;
+    for (int i = 0, n = wk_gradient_ranges(layout, ranges); i < n; i++)
+        hash = sl_hash64(gradients + ranges[i].offset, ranges[i].count * sizeof(float), hash);
     hash = sl_hash64(&stats->count, sizeof(stats->count), hash);
     hash = sl_hash64(&stats->weight_sum, sizeof(stats->weight_sum), hash);
     hash = sl_hash64(stats->loss, sizeof(stats->loss), hash);
@@ -160,7 +164,8 @@ static void give_node(struct wk_executor *x, struct sl_node node, struct node_su
             .buffer = SL_TAKE(sums->gradients),
             .compute_us = sums->compute_us};
     if (x->run.hash)
-        result.hash = hash_sums(x->options.layout, &(struct node_sums){result.buffer, result.stats, 0});
+        result.hash = hash_sums(
+                x->options.layout, &(struct node_sums){.gradients = result.buffer, .stats = result.stats});
     (void)pthread_mutex_lock(&x->lock);
     if (x->failed || x->cancelled)
         sl_buffer_release(result.buffer);
@@ -192,15 +197,16 @@ static void deposit(struct wk_executor *x, uint32_t slot, struct node_sums *mine
         struct node_sums *waiting = &x->sums[sl_tree_place(slots, sibling)];
         (void)pthread_mutex_lock(&x->lock);
         struct node_sums theirs = *waiting;
-        waiting->gradients = NULL;
-        if (theirs.gradients == NULL)
+        *waiting = (struct node_sums){0};
+        if (!theirs.present)
             x->sums[sl_tree_place(slots, node)] = *mine;
         (void)pthread_mutex_unlock(&x->lock);
-        if (theirs.gradients == NULL)
+        if (!theirs.present)
             return;
         struct node_sums left = node.index % 2 == 0 ? *mine : theirs,
                          right = node.index % 2 == 0 ? theirs : *mine;
-        wk_gradient_add(x->options.layout, left.gradients->data, right.gradients->data);
+        if (left.gradients != NULL)
+            wk_gradient_add(x->options.layout, left.gradients->data, right.gradients->data);
         sl_buffer_release(right.gradients);
         sl_step_stats_add(&left.stats, &right.stats);
         left.compute_us += right.compute_us;
@@ -234,27 +240,77 @@ static void modulate_slot(
     }
 }
 
+/* Reads the slot's samples and runs the forward pass in the thread's own activations. */
+static enum sl_status forward_slot(
+        struct compute_thread *t, const struct wk_action *run, int count, struct sl_error *err)
+{
+    struct wk_executor *x = t->executor;
+    enum sl_status status = load_batch(t, x->options.train, count, err);
+    if (status != SL_OK)
+        return status;
+    struct wk_mode mode = {.training = true,
+            .seed = x->options.config->seed,
+            .step = (uint64_t)run->step,
+            .class_weights = x->class_weights};
+    wk_model_forward(x->options.model, x->params, t->own.batch, &mode, t->own.workspace, &t->own.stats);
+    return SL_OK;
+}
+
+static struct wk_activations_key key_of(const struct wk_action *run, uint32_t slot)
+{
+    return (struct wk_activations_key){run->parameters, run->step, slot};
+}
+
+/* The forward pass of a slot for its scores; its backward pass comes with a later run, if it is ours. */
+static enum sl_status score_slot(
+        struct compute_thread *t, const struct wk_action *run, uint32_t slot, int count, struct sl_error *err)
+{
+    struct wk_executor *x = t->executor;
+    int64_t start_us = sl_clock_monotonic_us();
+    enum sl_status status = forward_slot(t, run, count, err);
+    if (status != SL_OK)
+        return status;
+    struct node_sums sums = {.present = true, .stats = t->own.stats};
+    wk_kept_put(x->kept, key_of(run, slot), &t->own);
+    sums.compute_us = (uint64_t)(sl_clock_monotonic_us() - start_us);
+    deposit(x, slot, &sums);
+    return SL_OK;
+}
+
+static void backward_slot(const struct wk_executor *x, const struct wk_action *run,
+        const struct wk_activations *forward, float *gradients, struct sl_step_stats *stats)
+{
+    const struct wk_model *model = x->options.model;
+    float *const tags[SL_TAGS] = {gradients, gradients + x->options.layout->count};
+    if (x->kept != NULL)
+        wk_model_backward_early(
+                model, x->params, forward->batch, forward->workspace, run->coefficient, gradients);
+    else
+        wk_model_backward(model, x->params, forward->batch, forward->workspace, tags);
+    if (x->options.config->modulation.statistics == SL_STATISTICS_SLOT)
+        modulate_slot(x, tags, stats);
+}
+
 static enum sl_status train_slot(
         struct compute_thread *t, const struct wk_action *run, uint32_t slot, int count, struct sl_error *err)
 {
     struct wk_executor *x = t->executor;
     int64_t start_us = sl_clock_monotonic_us();
-    enum sl_status status = load_batch(t, x->options.train, count, err);
-    struct node_sums sums = {0};
+    struct wk_activations before;
+    bool kept = x->kept != NULL && wk_kept_take(x->kept, key_of(run, slot), &before);
+    const struct wk_activations *forward = kept ? &before : &t->own;
+    struct node_sums sums = {.present = true};
+    enum sl_status status = kept ? SL_OK : forward_slot(t, run, count, err);
     if (status == SL_OK)
         status = wk_gradient_pool_take(x->pool, &sums.gradients, err);
+    if (status == SL_OK) {
+        sums.stats = forward->stats;
+        backward_slot(x, run, forward, sums.gradients->data, &sums.stats);
+    }
+    if (kept)
+        wk_kept_return(x->kept, &before);
     if (status != SL_OK)
         return status;
-    float *gradients = sums.gradients->data;
-    float *const tags[SL_TAGS] = {gradients, gradients + x->options.layout->count};
-    struct wk_mode mode = {.training = true,
-            .seed = x->options.config->seed,
-            .step = (uint64_t)run->step,
-            .class_weights = x->class_weights};
-    wk_model_forward(x->options.model, x->params, t->batch, &mode, t->workspace, &sums.stats);
-    wk_model_backward(x->options.model, x->params, t->batch, t->workspace, tags);
-    if (x->options.config->modulation.statistics == SL_STATISTICS_SLOT)
-        modulate_slot(x, tags, &sums.stats);
     sums.compute_us = (uint64_t)(sl_clock_monotonic_us() - start_us);
     deposit(x, slot, &sums);
     return SL_OK;
@@ -263,7 +319,7 @@ static enum sl_status train_slot(
 /* A node of slots whose samples nobody can read: zeros, no samples. */
 static enum sl_status skip_node(struct wk_executor *x, uint32_t cut, struct sl_error *err)
 {
-    struct node_sums sums = {0};
+    struct node_sums sums = {.present = true};
     enum sl_status status = wk_gradient_pool_take(x->pool, &sums.gradients, err);
     if (status == SL_OK)
         give_node(x, x->cuts[cut], &sums);
@@ -304,11 +360,11 @@ static enum sl_status validate_unit(struct compute_thread *t, int count, struct 
     struct sl_step_stats stats;
     struct wk_mode mode = {.training = false};
     sl_evaluation_clear(t->evaluation);
-    wk_model_forward(x->options.model, x->params, t->batch, &mode, t->workspace, &stats);
+    wk_model_forward(x->options.model, x->params, t->own.batch, &mode, t->own.workspace, &stats);
     for (int i = 0; i < count; i++) {
-        for (int b = 0; b < branches && t->batch->labels[i] != WK_LABEL_NONE; b++) {
-            const float *logits = wk_model_logits(t->workspace, b) + (size_t)i * (size_t)classes;
-            status = sl_evaluation_add_logits(t->evaluation, b, logits, t->batch->labels[i], err);
+        for (int b = 0; b < branches && t->own.batch->labels[i] != WK_LABEL_NONE; b++) {
+            const float *logits = wk_model_logits(t->own.workspace, b) + (size_t)i * (size_t)classes;
+            status = sl_evaluation_add_logits(t->evaluation, b, logits, t->own.batch->labels[i], err);
             if (status != SL_OK)
                 return status;
         }
@@ -353,6 +409,8 @@ static enum sl_status compute(struct compute_thread *t, uint32_t unit, int count
         return validate_unit(t, count, err);
     case SL_PHASE_SKIP:
         return skip_node(t->executor, unit, err);
+    case SL_PHASE_SCORE:
+        return score_slot(t, &t->executor->run, unit, count, err);
     default:
         return train_slot(t, &t->executor->run, unit, count, err);
     }
@@ -406,9 +464,7 @@ static enum sl_status start_thread(struct wk_executor *x, struct compute_thread 
     t->indices = sl_alloc((size_t)capacity, sizeof(*t->indices));
     if (t->indices == NULL)
         return sl_fail(err, SL_NO_MEMORY, "out of memory for a compute thread");
-    enum sl_status status = wk_workspace_create(&t->workspace, x->options.model, capacity, true, err);
-    if (status == SL_OK)
-        status = wk_batch_create(&t->batch, config, capacity, err);
+    enum sl_status status = wk_activations_init(&t->own, x->options.model, config, err);
     if (status == SL_OK)
         status = sl_evaluation_create(&t->evaluation, config->modality_count + 1, config->label_count, err);
     if (status != SL_OK)
@@ -434,6 +490,9 @@ static enum sl_status prepare(struct wk_executor *x, struct sl_error *err)
     enum sl_status status = balance(x, err);
     if (status == SL_OK)
         status = wk_gradient_pool_create(&x->pool, x->options.layout, err);
+    if (status == SL_OK && config->modulation.exchange == SL_EXCHANGE_EARLY)
+        status = wk_kept_create(
+                &x->kept, x->options.model, config, (size_t)config->cluster.activations_mb << 20, err);
     if (status == SL_OK)
         status = wk_sampler_create(&x->train_order, x->options.plan, true, err);
     if (status == SL_OK && x->options.validation != NULL)
@@ -480,8 +539,7 @@ static void stop_threads(struct wk_executor *x)
         struct compute_thread *t = &x->threads[i];
         if (t->started)
             (void)pthread_join(t->handle, NULL);
-        wk_workspace_destroy(t->workspace);
-        wk_batch_destroy(t->batch);
+        wk_activations_fini(&t->own);
         sl_evaluation_destroy(t->evaluation);
         sl_free(t->indices);
     }
@@ -499,6 +557,7 @@ void wk_executor_destroy(struct wk_executor *x)
     for (size_t i = 0; x->sums != NULL && i < nodes; i++)
         sl_buffer_release(x->sums[i].gradients);
     wk_gradient_pool_destroy(x->pool);
+    wk_kept_destroy(x->kept);
     wk_sampler_destroy(x->train_order);
     wk_sampler_destroy(x->validation_order);
     sl_evaluation_destroy(x->evaluation);

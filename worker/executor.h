@@ -6,7 +6,10 @@
  *     while (wk_executor_take(executor, &result) == SL_OK) …
  *
  * Each thread computes whole slots; the slots of an aligned node are added in the order of the reduction tree, whichever thread finishes first. So the
- * results do not depend on the number of threads. Memory: about threads + log2(slots) gradient buffers of two tags each.
+ * results do not depend on the number of threads. Memory: about threads + log2(slots) gradient buffers.
+ *
+ * With exchange early, a run of SCORE is the forward pass alone; its activations are kept as far as cluster.activations_mb allows (activations.h), and a run of TRAIN of the same step on the same
+ * parameters goes on from there, or does the forward pass again.
  *
  * Every run ends with one result IDLE, after all others: then nothing reads the parameters any more, and the next run may come. A cancelled one too.
  * A failed one does not: a worker that cannot compute leaves.
@@ -44,7 +47,7 @@ struct wk_result {
     struct sl_node node;        /* NODE */
     struct sl_step_stats stats; /* NODE */
     struct sl_buffer *
-            buffer; /* NODE: gradients, both tags, two whole flat vectors; EVALUATION: its sums. Owned by the taker. */
+            buffer; /* NODE: gradients, sl_layout_gradient_floats, of SCORE NULL; EVALUATION: its sums. Owned by the taker. */
     uint64_t compute_us; /* of all threads together */
     uint64_t
             hash; /* NODE of a run that asked for it: XXH3-64 of what backward writes and of the statistics */

@@ -83,7 +83,7 @@ static struct entry *take_entry(struct wk_gradient_pool *pool)
     if (entry != NULL)
         return entry;
     entry = sl_alloc(1, sizeof(*entry));
-    float *data = sl_alloc_aligned(SL_TAGS * pool->layout->count, sizeof(*data));
+    float *data = sl_alloc_aligned(sl_layout_gradient_floats(pool->layout), sizeof(*data));
     if (entry == NULL || data == NULL) {
         sl_free(entry);
         sl_free(data);
@@ -100,14 +100,14 @@ enum sl_status wk_gradient_pool_take(
         struct wk_gradient_pool *pool, struct sl_buffer **ret_buffer, struct sl_error *err)
 {
     const struct sl_layout *layout = pool->layout;
-    size_t size = SL_TAGS * layout->count * sizeof(float);
+    size_t size = sl_layout_gradient_floats(layout) * sizeof(float);
     struct entry *entry = take_entry(pool);
     if (entry == NULL)
         return sl_fail(err, SL_NO_MEMORY,
                 "out of memory for a gradient of %zu bytes: use fewer threads or a smaller model", size);
-    memset(entry->data, 0, layout->extractor_end * sizeof(float));
-    memset(entry->data + layout->count + layout->head_end, 0,
-            (layout->count - layout->head_end) * sizeof(float));
+    struct wk_gradient_range ranges[SL_TAGS];
+    for (int i = 0, n = wk_gradient_ranges(layout, ranges); i < n; i++)
+        memset(entry->data + ranges[i].offset, 0, ranges[i].count * sizeof(float));
     struct sl_buffer *buffer = sl_buffer_adopt(entry->data, size, give_back, entry);
     if (buffer == NULL) {
         give_back(entry);
@@ -119,7 +119,19 @@ enum sl_status wk_gradient_pool_take(
 
 void wk_gradient_add(const struct sl_layout *layout, float *sum, const float *x)
 {
-    sl_vector_add(sum, x, layout->extractor_end);
-    size_t fused = layout->count + layout->head_end;
-    sl_vector_add(sum + fused, x + fused, layout->count - layout->head_end);
+    struct wk_gradient_range ranges[SL_TAGS];
+    for (int i = 0, n = wk_gradient_ranges(layout, ranges); i < n; i++)
+        sl_vector_add(sum + ranges[i].offset, x + ranges[i].offset, ranges[i].count);
+}
+
+int wk_gradient_ranges(const struct sl_layout *layout, struct wk_gradient_range ret_ranges[SL_TAGS])
+{
+    if (layout->vectors == 1) {
+        ret_ranges[0] = (struct wk_gradient_range){0, layout->count};
+        return 1;
+    }
+    ret_ranges[SL_TAG_UNIMODAL] = (struct wk_gradient_range){0, layout->extractor_end};
+    ret_ranges[SL_TAG_FUSED] =
+            (struct wk_gradient_range){layout->count + layout->head_end, layout->count - layout->head_end};
+    return SL_TAGS;
 }

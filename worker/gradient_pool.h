@@ -1,5 +1,5 @@
 #pragma once
-/* Gradient buffers that are used again and again: one holds both tags of a whole flat vector. Giving one out zeroes what backward writes;
+/* Gradient buffers that are used again and again: one holds a whole flat vector for each tag, or the one of exchange early. Giving one out zeroes what backward writes;
  * releasing the last reference (maybe in ZeroMQ's thread) brings it back. */
 #include "common/buffer.h"
 #include "common/error.h"
@@ -14,10 +14,17 @@ SL_MUST_USE enum sl_status wk_gradient_pool_create(
  * lives. NULL is fine. */
 void wk_gradient_pool_destroy(struct wk_gradient_pool *pool);
 
-/* wk_gradient_pool_take gives a buffer of SL_TAGS * layout->count floats: [0, extractor_end) of the unimodal and [head_end, count) of the
- * fused vector are zero. Errors: NO_MEMORY. Thread: any. */
+/* wk_gradient_pool_take gives a buffer of sl_layout_gradient_floats, zero where backward writes. Errors: NO_MEMORY. Thread: any. */
 SL_MUST_USE enum sl_status wk_gradient_pool_take(
         struct wk_gradient_pool *pool, struct sl_buffer **ret_buffer, struct sl_error *err);
 
-/* wk_gradient_add adds the part that backward writes: sum += x, both tags. Shapes: (SL_TAGS * layout->count,). */
+/* The parts of a gradient that backward writes: [0, extractor_end) of the unimodal and [head_end, count) of the fused vector; all of the one of
+ * exchange early. Units: floats. */
+struct wk_gradient_range {
+    size_t offset, count;
+};
+/* wk_gradient_ranges gives how many there are. */
+int wk_gradient_ranges(const struct sl_layout *layout, struct wk_gradient_range ret_ranges[SL_TAGS]);
+
+/* wk_gradient_add adds the parts that backward writes: sum += x. Shapes: (sl_layout_gradient_floats,). */
 void wk_gradient_add(const struct sl_layout *layout, float *sum, const float *x);

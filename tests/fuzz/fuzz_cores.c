@@ -1,6 +1,6 @@
 /* A peer that says anything at all, in any order, to each of the cores: nothing that it can say may trip an assert, read beyond a buffer, overflow, or make a core say ever more.
  *
- * The first byte chooses the mode, the second whether shards are local to workers; then come events: what happens (1 byte), and small numbers for its fields. Most events are messages with fields drawn
+ * The first byte chooses the mode and the exchange, the second whether shards are local to workers; then come events: what happens (1 byte), and small numbers for its fields. Most events are messages with fields drawn
  * from few values around what is right, because a random 64-bit hash never is; some are encoded headers as they come. Every message goes through the codec, as from the wire; what it refuses never reaches a
  * core. The cluster is played by the cores themselves, a coordinator and two servers, which hear each other without loss; workers are the attackers, though some events have one do what it was told, so that
  * the search gets far; now and then the second server is an attacker too. The worker's core hears attackers alone. */
@@ -107,6 +107,7 @@ static void make_config(struct sl_config *config, uint8_t mode, bool local)
     config->batch.slots = 5;
     config->batch.slot_size = 2;
     config->epochs = 3;
+    config->modulation.exchange = mode & 0x40 ? SL_EXCHANGE_EARLY : SL_EXCHANGE_TAGGED;
     config->consistency.mode = (enum sl_consistency)(mode % 3);
     config->consistency.staleness = 2;
     config->dataset.locality = local ? SL_LOCALITY_SHARDS : SL_LOCALITY_SAMPLES;

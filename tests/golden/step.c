@@ -1,6 +1,9 @@
 /* golden_step FOLDER: three whole training steps of a golden set, for each of its optimisers, through the parts that a cluster runs: the model on one
  * slot per sample, the reduction tree, modulation, clipping and the table's update. Checked against the set: scores, ratios, coefficients, losses
- * and the norm of the unmodulated gradient of every step, the modulated gradient of the first, the parameters after the third. */
+ * and the norm of the unmodulated gradient of every step, the modulated gradient of the first, the parameters after the third.
+ *
+ * Then the same with exchange early, for the optimisers that it is allowed for: forward passes of all slots, coefficients, one backward pass for each. The norm of the unmodulated gradient, by which the
+ * sets clip, is taken from the set there. The parameters must also be near those of the tagged exchange. */
 #include "common/memory.h"
 #include "ps/balance.h"
 #include "ps/modulation.h"
@@ -16,8 +19,10 @@
 
 #define STEPS 3
 #define BLOCK_FLOATS 1024
-#define TENSOR_TOLERANCE 1e-4      /* ‖a − b‖ / ‖b‖ */
-#define NUMBER_TOLERANCE 1e-4      /* relative: losses, scores, norms */
+#define TENSOR_TOLERANCE 1e-4 /* ‖a − b‖ / ‖b‖ */
+#define NUMBER_TOLERANCE 1e-4 /* relative: losses, scores, norms */
+#define EXCHANGE_TOLERANCE                                                                                   \
+    2e-6 /* ‖a − b‖ / ‖b‖ of all parameters after the third step, early against tagged */
 #define COEFFICIENT_TOLERANCE 1e-6 /* relative: ratios; absolute: coefficients */
 /* Gradients that are zero in exact arithmetic (a key's bias) are rounding errors in the set and here; see golden_model. */
 #define ZERO_SHARE 1e-9
@@ -32,6 +37,7 @@ struct report {
 /* One optimiser's training: what worker and server hold. */
 struct training {
     const struct golden_set *set;
+    enum sl_exchange exchange;
     struct sl_layout *layout; /* as the set's, in smaller blocks */
     const char *optimiser_name;
     struct ps_optimiser optimiser;
@@ -41,7 +47,8 @@ struct training {
     struct ps_modulation modulation;
     struct wk_model *model;
     struct wk_workspace *workspace;
-    struct wk_batch *slot; /* one sample */
+    struct wk_batch *slot;                 /* one sample */
+    double coefficient[SL_MODALITIES_MAX]; /* exchange early: of the step */
     float *params;
     double rate;
     struct report *report;
@@ -112,34 +119,44 @@ static void take_sample(struct training *t, const struct wk_batch *batch, int b)
     }
 }
 
+static void forward_slot(struct training *t, struct sl_step_stats *stats)
+{
+    struct wk_mode mode = {.training = true};
+    struct sl_step_stats own;
+    wk_model_forward(t->model, t->params, t->slot, &mode, t->workspace, &own);
+    sl_step_stats_add(stats, &own);
+}
+
+static void backward_slot(struct training *t, float *gradients)
+{
+    float *const tags[SL_TAGS] = {gradients, gradients + t->layout->count};
+    if (t->exchange == SL_EXCHANGE_EARLY)
+        wk_model_backward_early(t->model, t->params, t->slot, t->workspace, t->coefficient, gradients);
+    else
+        wk_model_backward(t->model, t->params, t->slot, t->workspace, tags);
+}
+
 /* push_slot computes one slot's sums and pushes every block of them. */
 static void push_slot(struct training *t, uint32_t slot, struct sl_step_stats *stats)
 {
     struct sl_error err = {0};
-    struct wk_mode mode = {.training = true};
-    struct sl_step_stats own;
-    struct sl_buffer *buffers[SL_TAGS];
-    float *grads[SL_TAGS];
-    for (int tag = 0; tag < SL_TAGS; tag++) {
-        buffers[tag] = sl_buffer_create(t->layout->count * sizeof(float));
-        if (buffers[tag] == NULL)
-            golden_die("out of memory");
-        grads[tag] = buffers[tag]->data;
-    }
-    wk_model_forward(t->model, t->params, t->slot, &mode, t->workspace, &own);
-    wk_model_backward(t->model, t->params, t->slot, t->workspace, grads);
-    sl_step_stats_add(stats, &own);
+    struct sl_buffer *buffer = sl_buffer_create(sl_layout_gradient_floats(t->layout) * sizeof(float));
+    if (buffer == NULL)
+        golden_die("out of memory");
+    float *gradients = buffer->data;
+    forward_slot(t, stats);
+    backward_slot(t, gradients);
     for (int b = 0; b < t->layout->block_count; b++) {
         const struct sl_block *block = &t->layout->blocks[b];
         struct sl_frame frames[SL_TAGS] = {{0}};
         for (int tag = 0; tag < SL_TAGS; tag++)
             if (block->tagged[tag])
-                frames[tag] = (struct sl_frame){sl_buffer_retain(buffers[tag]), grads[tag] + block->offset,
+                frames[tag] = (struct sl_frame){sl_buffer_retain(buffer),
+                        gradients + sl_layout_gradient_at(t->layout, tag, block->offset),
                         block->count * sizeof(float)};
         must(ps_reduction_push(t->reduction, (uint32_t)b, (struct sl_node){0, slot}, frames, &err), &err);
     }
-    for (int tag = 0; tag < SL_TAGS; tag++)
-        sl_buffer_release(buffers[tag]);
+    sl_buffer_release(buffer);
 }
 
 /* check_modulated holds what remains after modulation, before clipping, against the set: the mean over the batch. */
@@ -194,6 +211,13 @@ static double global_norm(struct training *t, double inverse_weight)
     return sqrt(norm2) * inverse_weight;
 }
 
+/* The set's own, where the unmodulated gradient is not there to be measured. */
+static double expected_norm(struct training *t, int step)
+{
+    json_t *steps = json_object_get(json_object_get(t->set->expected, "steps"), t->optimiser_name);
+    return json_number_value(json_object_get(json_array_get(steps, (size_t)step), "raw_gradient_norm"));
+}
+
 static void check_step(struct training *t, int step, const struct sl_step_stats *stats, const double *ratios,
         const struct sl_commit *commit, double norm)
 {
@@ -207,7 +231,23 @@ static void check_step(struct training *t, int step, const struct sl_step_stats 
     }
     check_number(t, step, "loss", "fused", stats->loss[config->modality_count] * commit->inverse_weight,
             NUMBER_TOLERANCE);
-    check_number(t, step, "raw_gradient_norm", NULL, norm, NUMBER_TOLERANCE);
+    check_number(t, step, "raw_gradient_norm", NULL, norm, NUMBER_TOLERANCE); /* early: itself */
+}
+
+/* The coefficients from the forward passes alone, as the coordinator decides them before anybody goes backward. */
+static void decide_early(struct training *t, const struct wk_batch *batch, int step)
+{
+    struct sl_error err = {0};
+    struct sl_step_stats stats = {0};
+    struct ps_modulation look = t->modulation;
+    double ratios[SL_MODALITIES_MAX];
+    for (int b = batch->count - 1; b >= 0; b--) {
+        take_sample(t, batch, b);
+        forward_slot(t, &stats);
+    }
+    must(ps_modulation_step(&look, &t->modulation_config, step, stats.score, t->set->config->modality_count,
+                 ratios, t->coefficient, &err),
+            &err);
 }
 
 static void run_step(struct training *t, int step)
@@ -218,12 +258,15 @@ static void run_step(struct training *t, int step)
     struct wk_batch *batch = golden_batch(t->set, step);
     ps_reduction_reset(t->reduction, (uint32_t)batch->count);
     ps_table_copy(t->table, t->params, NULL, NULL);
+    bool early = t->exchange == SL_EXCHANGE_EARLY;
+    if (early)
+        decide_early(t, batch, step);
     for (int b = batch->count - 1; b >= 0; b--) { /* the order of arrival must not matter */
         take_sample(t, batch, b);
         push_slot(t, (uint32_t)b, &stats);
     }
     struct sl_commit commit = {.inverse_weight = 1.0 / stats.weight_sum, .rate = t->rate};
-    double norm = global_norm(t, commit.inverse_weight);
+    double norm = early ? expected_norm(t, step) : global_norm(t, commit.inverse_weight);
     commit.clip = ps_optimiser_clip(&t->optimiser, norm);
     must(ps_modulation_step(&t->modulation, &t->modulation_config, step, stats.score,
                  t->set->config->modality_count, ratios, coefficients, &err),
@@ -258,11 +301,13 @@ static void check_params(struct training *t)
     sl_free(wanted);
 }
 
-static void run_training(
-        const struct golden_set *set, const char *name, json_t *optimiser, struct report *report)
+/* The parameters after the last step. Owns: sl_free them. */
+static float *run_training(const struct golden_set *set, const char *name, json_t *optimiser,
+        enum sl_exchange exchange, struct report *report)
 {
     struct sl_error err = {0};
-    struct training t = {.set = set, .optimiser_name = name, .report = report};
+    struct training t = {.set = set, .optimiser_name = name, .report = report, .exchange = exchange};
+    set->config->modulation.exchange = exchange;
     t.optimiser = golden_optimiser(optimiser, &t.rate);
     t.modulation_config = set->config->modulation;
     must(sl_layout_create(&t.layout, set->config, BLOCK_FLOATS, &err), &err);
@@ -282,7 +327,24 @@ static void run_training(
     ps_reduction_destroy(t.reduction);
     ps_table_destroy(t.table);
     sl_layout_destroy(t.layout);
-    sl_free(t.params);
+    return t.params;
+}
+
+/* Both exchanges, where both can be: how far apart they are. */
+static void run_exchanges(
+        const struct golden_set *set, const char *name, json_t *optimiser, struct report *report)
+{
+    double rate = 0.0;
+    struct ps_optimiser read = golden_optimiser(optimiser, &rate);
+    float *tagged = run_training(set, name, optimiser, SL_EXCHANGE_TAGGED, report);
+    if (read.kind == SL_OPTIMISER_SGD || read.second_moment == SL_SECOND_MODULATED) {
+        float *early = run_training(set, name, optimiser, SL_EXCHANGE_EARLY, report);
+        double relative = golden_relative(early, tagged, set->layout->count, 0.0);
+        printf("%s %s: early differs from tagged by %.3g\n", set->folder, name, relative);
+        check(report, relative, EXCHANGE_TOLERANCE, "early against tagged", name);
+        sl_free(early);
+    }
+    sl_free(tagged);
 }
 
 int main(int argc, char **argv)
@@ -298,7 +360,7 @@ int main(int argc, char **argv)
     const char *name = NULL;
     json_t *optimiser = NULL;
     json_object_foreach(json_object_get(set.expected, "optimisers"), name, optimiser)
-            run_training(&set, name, optimiser, &report);
+            run_exchanges(&set, name, optimiser, &report);
     printf("%s: %d tensors and numbers, %d beyond their tolerance; worst %.3g of it (%s)\n", set.folder,
             report.checked, report.failed, report.worst, report.name);
     golden_close(&set);

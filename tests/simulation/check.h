@@ -6,6 +6,7 @@
  *   its own. Every version of every block on every server must have the lineage's bits: so nothing was lost, counted twice or mixed.
  * - A gradient carries, behind its numbers, the version of the oldest block that it was computed on, as found in the worker's memory by comparing bits. When a step is applied no
  *   gradient that counted may be older than the mode allows.
+ * - With exchange early all slots of a step in a lineage are computed with the same coefficients, which are those of its commit (in bsp: of the undisturbed run).
  * - A snapshot is the lineage's bits of one version, and of all steps before it.
  */
 #include "common/links.h"
@@ -22,11 +23,18 @@ struct sim_update {
     uint64_t told; /* ranks: bit by bit, of the first 64 */
 };
 
+struct sim_coefficients {
+    bool decided;
+    double value[SIM_MODALITIES];
+};
+
 struct sim_lineage {
     uint64_t mark;
     int64_t begin, version;
-    struct sim_update *updates;         /* (total_steps,): [v] makes version v + 1 */
-    bool *stepped;                      /* (total_steps,) */
+    struct sim_update *updates; /* (total_steps,): [v] makes version v + 1 */
+    bool *stepped;              /* (total_steps,) */
+    struct sim_coefficients
+            *coefficients;              /* (total_steps,): that its slots are computed with, exchange early */
     uint64_t *params_hash, *state_hash; /* (total_steps + 1, block_count) */
     struct ps_table *shadow;            /* ssp, asp */
 };

@@ -22,6 +22,7 @@ struct variant {
     enum sl_modulation_form form;
     enum sl_modulation_scale scale;
     bool by_slot; /* statistics slot */
+    enum sl_exchange exchange;
 };
 
 static const struct variant variants[SIM_MODEL_COUNT] = {
@@ -37,6 +38,12 @@ static const struct variant variants[SIM_MODEL_COUNT] = {
         [SIM_MODEL_FINE] = {SL_CONSISTENCY_BSP, 0, 4, 1, 1, 11, 0, 16, 16, SL_OPTIMISER_ADAMW, 0, SL_FORM_MLB,
                 SL_SCALE_UPDATE},
         [SIM_MODEL_SHARDS] = {SL_CONSISTENCY_BSP, 0, 4, 2, 2, 31, 5, 4, 128, SL_OPTIMISER_SGD, 5},
+        [SIM_MODEL_EARLY] = {SL_CONSISTENCY_BSP, 0, 5, 3, 3, 37, 11, 4, 128, SL_OPTIMISER_ADAMW, 0,
+                SL_FORM_EXCESS, SL_SCALE_UNIMODAL, false, SL_EXCHANGE_EARLY},
+        [SIM_MODEL_EARLY_SSP] = {SL_CONSISTENCY_SSP, 2, 4, 2, 2, 63, 7, 4, 128, SL_OPTIMISER_SGD, 0,
+                SL_FORM_EXCESS, SL_SCALE_UNIMODAL, false, SL_EXCHANGE_EARLY},
+        [SIM_MODEL_EARLY_SHARDS] = {SL_CONSISTENCY_BSP, 0, 8, 1, 2, 31, 0, 4, 64, SL_OPTIMISER_SGD, 5,
+                SL_FORM_MLB, SL_SCALE_UNIMODAL, false, SL_EXCHANGE_EARLY},
         [SIM_MODEL_SCALE] = {SL_CONSISTENCY_BSP, 0, 1024, 1, 1, 3072, 0, 16, 16, SL_OPTIMISER_ADAMW},
 };
 
@@ -75,6 +82,11 @@ static void configure(struct sl_config *config, const struct variant *variant)
     config->modulation.decay = 0.9;
     config->modulation.end = -1;
     config->modulation.statistics = variant->by_slot ? SL_STATISTICS_SLOT : SL_STATISTICS_MEAN;
+    config->modulation.exchange = variant->exchange;
+    if (variant->exchange == SL_EXCHANGE_EARLY) {
+        config->optimiser.second_moment = SL_SECOND_MODULATED;
+        config->optimiser.clip_by = SL_CLIP_BY_MODULATED;
+    }
     config->optimiser.kind = variant->optimiser;
     config->optimiser.lr = 1e-2F;
     config->optimiser.beta1 = 0.9F;
@@ -136,6 +148,7 @@ struct sim_model *sim_model_create(enum sim_model_kind kind)
     make_plan(model, variant->shards);
     model->steps_per_epoch = sl_plan_steps_per_epoch(model->plan);
     model->total_steps = model->steps_per_epoch * variant->epochs;
+    model->early = variant->exchange == SL_EXCHANGE_EARLY;
     model->whole_numbers = variant->mode != SL_CONSISTENCY_BSP;
     model->initial = must(sl_alloc_aligned(model->layout->count, sizeof(float)));
     sl_layout_initialise(model->layout, 3, model->initial);
@@ -191,18 +204,41 @@ static double fraction(int64_t step, uint32_t slot, uint64_t place)
     return (double)(number(step, slot, place) >> 11) * 0x1p-53;
 }
 
-static void leaf(const struct sim_model *model, const float *params, int64_t step, uint32_t slot,
-        float *grads, struct sl_step_stats *stats)
+static float drawn_gradient(
+        const struct sim_model *model, const float *params, int64_t step, uint32_t slot, int tag, size_t i)
 {
-    size_t count = model->layout->count;
-    for (size_t tag = 0; tag < SL_TAGS; tag++) {
-        for (size_t i = 0; i < count; i++) {
-            uint64_t drawn = number(step, slot, tag * count + i);
-            grads[tag * count + i] = model->whole_numbers
-                                             ? (float)(int)(drawn % 15) - 7.0F
-                                             : (float)(drawn >> 40) * 0x1p-24F - 0.5F + 0.1F * params[i];
+    uint64_t drawn = number(step, slot, (size_t)tag * model->layout->count + i);
+    return model->whole_numbers ? (float)(int)(drawn % 15) - 7.0F
+                                : (float)(drawn >> 40) * 0x1p-24F - 0.5F + 0.1F * params[i];
+}
+
+/* One backward pass for all branches: what the server would make of the tags, in one vector. */
+static void early_gradients(const struct sim_model *model, const float *params, int64_t step, uint32_t slot,
+        const double *coefficient, float *grads)
+{
+    const struct sl_layout *layout = model->layout;
+    for (int b = 0; b < layout->block_count; b++) {
+        const struct sl_block *block = &layout->blocks[b];
+        for (size_t i = block->offset; i < block->offset + block->count; i++) {
+            float unimodal = drawn_gradient(model, params, step, slot, SL_TAG_UNIMODAL, i),
+                  fused = drawn_gradient(model, params, step, slot, SL_TAG_FUSED, i);
+            grads[i] = block->part == SL_PART_HEAD ? unimodal
+                       : block->part == SL_PART_FUSION
+                               ? fused
+                               : (float)coefficient[block->modality] * unimodal + fused;
         }
     }
+}
+
+static void leaf(const struct sim_model *model, const float *params, int64_t step, uint32_t slot,
+        const double *coefficient, float *grads, struct sl_step_stats *stats)
+{
+    size_t count = model->layout->count;
+    for (int tag = 0; tag < SL_TAGS && grads != NULL && !model->early; tag++)
+        for (size_t i = 0; i < count; i++)
+            grads[(size_t)tag * count + i] = drawn_gradient(model, params, step, slot, tag, i);
+    if (grads != NULL && model->early)
+        early_gradients(model, params, step, slot, coefficient, grads);
     int samples = sl_plan_chunk(model->plan, step, slot).count;
     *stats = (struct sl_step_stats){
             .count = samples, .weight_sum = samples * (0.5 + fraction(step, slot, 1 << 20))};
@@ -216,21 +252,22 @@ static void leaf(const struct sim_model *model, const float *params, int64_t ste
 }
 
 void sim_model_node(const struct sim_model *model, const float *params, int64_t step, struct sl_node node,
-        float *grads, struct sl_step_stats *stats)
+        const double *coefficient, float *grads, struct sl_step_stats *stats)
 {
     if (node.level == 0) {
-        leaf(model, params, step, node.index, grads, stats);
+        leaf(model, params, step, node.index, coefficient, grads, stats);
         return;
     }
     struct sl_node left = {node.level - 1, 2 * node.index}, right = {node.level - 1, 2 * node.index + 1};
-    sim_model_node(model, params, step, left, grads, stats);
+    sim_model_node(model, params, step, left, coefficient, grads, stats);
     if (!sl_tree_node_valid(sim_model_slots(model, step), right))
         return;
-    size_t size = SL_TAGS * model->layout->count;
-    SL_AUTO_FREE float *other = must(sl_alloc_aligned(size, sizeof(float)));
+    size_t size = sl_layout_gradient_floats(model->layout);
+    SL_AUTO_FREE float *other = grads != NULL ? must(sl_alloc_aligned(size, sizeof(float))) : NULL;
     struct sl_step_stats other_stats;
-    sim_model_node(model, params, step, right, other, &other_stats);
-    sl_vector_add(grads, other, size);
+    sim_model_node(model, params, step, right, coefficient, other, &other_stats);
+    if (grads != NULL)
+        sl_vector_add(grads, other, size);
     sl_step_stats_add(stats, &other_stats);
 }
 

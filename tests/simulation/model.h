@@ -32,6 +32,9 @@ enum sim_model_kind {
     SIM_MODEL_WIDE,
     SIM_MODEL_FINE,
     SIM_MODEL_SHARDS,
+    SIM_MODEL_EARLY,
+    SIM_MODEL_EARLY_SSP,
+    SIM_MODEL_EARLY_SHARDS,
     SIM_MODEL_SCALE,
     SIM_MODEL_COUNT
 };
@@ -53,6 +56,7 @@ struct sim_model {
     uint64_t train_count, validation_count;
     int64_t steps_per_epoch, total_steps;
     bool whole_numbers;
+    bool early; /* modulation.exchange: gradients are of one vector, already modulated */
     /* the reference */
     bool known;
     struct sim_fact *facts;             /* (total_steps,), by step */
@@ -68,9 +72,10 @@ uint32_t sim_model_slots(const struct sim_model *model, int64_t step);
 int64_t sim_model_samples(const struct sim_model *model, int64_t step);
 uint32_t sim_model_units(const struct sim_model *model); /* of a validation */
 
-/* sim_model_node computes one node's sums as a worker does. Shapes: grads (SL_TAGS, layout->count), params (layout->count,). */
+/* sim_model_node computes one node's sums as a worker does. Shapes: grads (sl_layout_gradient_floats,), NULL = the statistics alone; params (layout->count,);
+ * coefficient (SIM_MODALITIES,), read with exchange early. */
 void sim_model_node(const struct sim_model *model, const float *params, int64_t step, struct sl_node node,
-        float *grads, struct sl_step_stats *stats);
+        const double *coefficient, float *grads, struct sl_step_stats *stats);
 /* sim_model_validate adds the units [begin, end) of a validation on params. */
 void sim_model_validate(const struct sim_model *model, const float *params, uint32_t begin, uint32_t end,
         struct sl_evaluation *evaluation);

@@ -35,6 +35,11 @@ struct sim_job {
     int64_t base;         /* version of the oldest block */
 };
 
+/* What its forward passes left (exchange early): on which parameters, by the core's name for them and by their bits. */
+struct sim_kept {
+    uint64_t parameters, params_hash;
+};
+
 struct sim_process {
     int index;
     enum sl_role role; /* worker or server */
@@ -72,6 +77,7 @@ struct sim_process {
     float *params;                          /* (layout->count,) */
     unsigned char readable[SIM_SHARDS_MAX]; /* shards that its machine has */
     struct sim_job job;
+    struct sim_kept kept;
     int64_t slow_until_us;
     struct sl_server_entry *sockets; /* (socket_count,): what it is connected to, by rank */
     int socket_count;

@@ -38,6 +38,17 @@ static void compute_on(struct sim_world *w, struct sim_process *p)
     sim_schedule(w, w->now_us + takes, SIM_EVENT_COMPUTED, p->index, p->job.id, NULL);
 }
 
+/* Activations that are kept under a name are used with it, so the name must never stand for other parameters. */
+static void check_kept(struct sim_world *w, struct sim_process *p)
+{
+    const struct wk_action *run = &p->job.run;
+    if (p->kept.parameters == run->parameters && p->kept.params_hash != p->job.params_hash)
+        sim_fail(w, "worker %d is to go on from activations of other parameters in step %" PRId64, p->index,
+                run->step);
+    if (run->phase == SL_PHASE_SCORE)
+        p->kept = (struct sim_kept){run->parameters, p->job.params_hash};
+}
+
 static void submit(struct sim_world *w, struct sim_process *p, const struct wk_action *run)
 {
     if (p->job.active) {
@@ -47,6 +58,7 @@ static void submit(struct sim_world *w, struct sim_process *p, const struct wk_a
     p->job = (struct sim_job){
             .active = true, .id = p->job.id + 1, .run = *run, .at = run->begin, .mark = p->mark};
     p->job.params_hash = hash_all(w, p);
+    check_kept(w, p);
     p->job.base = sim_check_base(w, p);
     w->totals.audits += run->phase == SL_PHASE_AUDIT;
     SIM_TRACE(w, p,
@@ -63,19 +75,22 @@ static void submit(struct sim_world *w, struct sim_process *p, const struct wk_a
     compute_on(w, p);
 }
 
-/* Sums of a node, with their origin behind them. */
+/* Sums of a node, with their origin behind them; of a forward pass the statistics alone. */
 static void give_node(struct sim_world *w, struct sim_process *p)
 {
     struct sim_job *job = &p->job;
     struct sl_node node = next_node(job);
-    size_t size = SL_TAGS * w->model->layout->count * sizeof(float);
-    struct sl_buffer *buffer = sl_buffer_create(size + sizeof(struct sim_origin));
+    size_t size = sl_layout_gradient_floats(w->model->layout) * sizeof(float);
+    bool scoring = job->run.phase == SL_PHASE_SCORE;
+    struct sl_buffer *buffer = scoring ? NULL : sl_buffer_create(size + sizeof(struct sim_origin));
     struct sl_step_stats stats = {0};
-    assert(buffer != NULL);
+    assert(scoring || buffer != NULL);
     if (job->run.phase != SL_PHASE_SKIP)
-        sim_model_node(w->model, p->params, job->run.step, node, buffer->data, &stats);
+        sim_model_node(w->model, p->params, job->run.step, node, job->run.coefficient,
+                scoring ? NULL : buffer->data, &stats);
     struct sim_origin origin = {job->mark, job->base, job->run.step};
-    memcpy((char *)buffer->data + size, &origin, sizeof(origin));
+    if (!scoring)
+        memcpy((char *)buffer->data + size, &origin, sizeof(origin));
     struct wk_event event = {.kind = WK_EVENT_NODE_DONE,
             .run = job->run.run,
             .node = node,

@@ -26,8 +26,8 @@ static int most_items(const struct sl_modality_config *m)
     return m->kind == SL_KIND_VIT ? m->frames : m->kind == SL_KIND_BERT ? m->max_tokens : m->max_items;
 }
 
-static enum sl_status create_input(
-        struct wk_batch_input *input, const struct sl_modality_config *m, int capacity, struct sl_error *err)
+static enum sl_status create_input(struct wk_batch *batch, struct wk_batch_input *input,
+        const struct sl_modality_config *m, int capacity, struct sl_error *err)
 {
     size_t rows = (size_t)capacity * (size_t)most_items(m), floats = 0;
     if (__builtin_mul_overflow(rows, item_floats(m), &floats))
@@ -41,6 +41,8 @@ static enum sl_status create_input(
     if (input->offset == NULL || input->position == NULL || (input->tokens == NULL && input->values == NULL))
         return sl_fail(err, SL_NO_MEMORY, "out of memory for a batch of %d samples (modality %s)", capacity,
                 m->name);
+    batch->size += (rows + (size_t)capacity + 1) * sizeof(int) + floats * sizeof(float) +
+                   (m->kind == SL_KIND_BERT ? rows * sizeof(*input->tokens) : 0);
     return SL_OK;
 }
 
@@ -51,19 +53,25 @@ enum sl_status wk_batch_create(
     if (batch == NULL)
         return sl_fail(err, SL_NO_MEMORY, "out of memory for a batch");
     batch->capacity = capacity;
+    batch->size = (size_t)capacity * (sizeof(*batch->labels) + sizeof(*batch->ids));
     batch->labels = sl_alloc((size_t)capacity, sizeof(*batch->labels));
     batch->ids = sl_alloc((size_t)capacity, sizeof(*batch->ids));
     enum sl_status status = SL_OK;
     if (batch->labels == NULL || batch->ids == NULL)
         status = sl_fail(err, SL_NO_MEMORY, "out of memory for a batch of %d samples", capacity);
     for (int m = 0; m < config->modality_count && status == SL_OK; m++)
-        status = create_input(&batch->inputs[m], &config->modalities[m], capacity, err);
+        status = create_input(batch, &batch->inputs[m], &config->modalities[m], capacity, err);
     if (status != SL_OK) {
         wk_batch_destroy(batch);
         return status;
     }
     *ret_batch = batch;
     return SL_OK;
+}
+
+size_t wk_batch_size(const struct wk_batch *batch)
+{
+    return batch->size;
 }
 
 void wk_batch_destroy(struct wk_batch *batch)

@@ -26,12 +26,14 @@ struct wk_batch {
     uint64_t *ids; /* (B,) sample index in the dataset: key of dropout */
     struct wk_batch_input inputs[SL_MODALITIES_MAX];
     int capacity; /* samples that fit */
+    size_t size;  /* bytes of all arrays */
 };
 
 /* wk_batch_create allocates for up to capacity samples of the config's largest shapes. Owns: *ret_batch. */
 SL_MUST_USE enum sl_status wk_batch_create(
         struct wk_batch **ret_batch, const struct sl_config *config, int capacity, struct sl_error *err);
 void wk_batch_destroy(struct wk_batch *batch);
+size_t wk_batch_size(const struct wk_batch *batch); /* bytes that it was made with */
 
 /* wk_batch_clear makes it empty; wk_batch_add appends one sample, normalising frames into patches. Errors: BAD_DATA when the sample does
  * not fit the config (items, token ids, a value that is not finite): the text names sample and modality; the batch is as before. */

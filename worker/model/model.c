@@ -24,6 +24,7 @@ struct wk_workspace {
     const struct wk_model *model;
     int capacity;
     bool training;
+    int tags; /* that backward has room for, 0 when not training */
     void *kept_memory, *scratch_memory;
     size_t size;                  /* bytes */
     struct wk_mode mode;          /* of the last forward; backward repeats it */
@@ -33,7 +34,7 @@ struct wk_workspace {
     float *pooled[SL_MODALITIES_MAX];                          /* (B, d) */
     float *logits[SL_BRANCHES_MAX], *dlogits[SL_BRANCHES_MAX]; /* (B, K) */
     float *dpooled;                                            /* (B, d) of the widest modality */
-    float *dfeatures[SL_MODALITIES_MAX];                       /* (R, d) per tag */
+    float *dfeatures[SL_MODALITIES_MAX];                       /* (R, d) per tag of heads and fusion */
 };
 
 enum sl_status wk_model_create(struct wk_model **ret_model, const struct sl_config *config,
@@ -82,15 +83,13 @@ static void plan(struct wk_workspace *ws, struct wk_arena *kept, struct wk_arena
 {
     const struct wk_model *model = ws->model;
     size_t b = (size_t)ws->capacity, widest = 0;
-    int tags = ws->training ? SL_TAGS : 0;
     for (int m = 0; m < model->modalities; m++) {
         size_t d = model->extractor[m].d;
         scratch->used = 0;
-        wk_extractor_plan(&ws->extractor[m], &model->extractor[m], ws->capacity, tags, kept, scratch);
+        wk_extractor_plan(&ws->extractor[m], &model->extractor[m], ws->capacity, ws->tags, kept, scratch);
         ws->pooled[m] = wk_arena_floats(kept, b, d);
         if (ws->training)
-            ws->dfeatures[m] =
-                    wk_arena_floats(kept, (size_t)tags * b * (size_t)model->extractor[m].max_items, d);
+            ws->dfeatures[m] = wk_arena_floats(kept, SL_TAGS * b * (size_t)model->extractor[m].max_items, d);
         widest = d > widest ? d : widest;
     }
     scratch->used = 0;
@@ -131,6 +130,8 @@ enum sl_status wk_workspace_create(struct wk_workspace **ret_workspace, const st
     ws->model = model;
     ws->capacity = capacity;
     ws->training = training;
+    if (training)
+        ws->tags = model->config->modulation.exchange == SL_EXCHANGE_EARLY ? 1 : SL_TAGS;
     enum sl_status status = wk_fusion_state_init(&ws->fusion, &model->fusion, err);
     for (int m = 0; m < model->modalities && status == SL_OK; m++)
         status = wk_extractor_state_init(&ws->extractor[m], &model->extractor[m], err);
@@ -262,33 +263,60 @@ static void clear_key_biases(const struct sl_layout *layout, float *const grads[
     }
 }
 
+/* Heads and fusion: the gradients of the extractors' outputs by tag. */
+static void backward_to_features(const struct wk_run *run, const struct wk_model *model,
+        struct wk_workspace *ws, float *const grads[SL_TAGS])
+{
+    const float *features[SL_MODALITIES_MAX] = {NULL};
+    float *dfused[SL_MODALITIES_MAX] = {NULL};
+    for (int m = 0; m < model->modalities; m++) {
+        features[m] = ws->extractor[m].output;
+        dfused[m] = ws->dfeatures[m] + (size_t)run->batch->inputs[m].rows * model->extractor[m].d;
+        head_backward(run, model, ws, m, grads[SL_TAG_UNIMODAL], ws->dfeatures[m]);
+    }
+    wk_fusion_backward(run, grads[SL_TAG_FUSED], &model->fusion, &ws->fusion, dfused,
+            ws->dlogits[model->modalities], features);
+}
+
 void wk_model_backward(const struct wk_model *model, const float *params, const struct wk_batch *batch,
         struct wk_workspace *workspace, float *const grads[SL_TAGS])
 {
     assert(workspace->model == model && workspace->mode.training && workspace->batch == batch);
-    const float *features[SL_MODALITIES_MAX] = {NULL};
-    float *dfused[SL_MODALITIES_MAX] = {NULL};
+    assert(workspace->tags == SL_TAGS);
     wk_blas_single();
     struct wk_run run = run_of(params, batch, &workspace->mode);
     struct wk_tags tags = {.count = SL_TAGS, .grads = {grads[SL_TAG_UNIMODAL], grads[SL_TAG_FUSED]}};
-    for (int m = 0; m < model->modalities; m++) {
-        features[m] = workspace->extractor[m].output;
-        dfused[m] = workspace->dfeatures[m] + (size_t)batch->inputs[m].rows * model->extractor[m].d;
-        head_backward(&run, model, workspace, m, grads[SL_TAG_UNIMODAL], workspace->dfeatures[m]);
-    }
-    wk_fusion_backward(&run, grads[SL_TAG_FUSED], &model->fusion, &workspace->fusion, dfused,
-            workspace->dlogits[model->modalities], features);
+    backward_to_features(&run, model, workspace, grads);
     for (int m = 0; m < model->modalities; m++)
         wk_extractor_backward(
                 &run, &tags, &model->extractor[m], &workspace->extractor[m], workspace->dfeatures[m]);
     clear_key_biases(model->layout, grads);
 }
 
-double wk_model_flops(const struct wk_model *model, const struct wk_batch *batch, bool backward)
+void wk_model_backward_early(const struct wk_model *model, const float *params, const struct wk_batch *batch,
+        struct wk_workspace *workspace, const double *coefficients, float *grads)
 {
+    assert(workspace->model == model && workspace->mode.training && workspace->batch == batch);
+    float *const both[SL_TAGS] = {grads, grads};
+    wk_blas_single();
+    struct wk_run run = run_of(params, batch, &workspace->mode);
+    struct wk_tags tags = {.count = 1, .grads = {grads}};
+    backward_to_features(&run, model, workspace, both);
+    for (int m = 0; m < model->modalities; m++) {
+        size_t count = (size_t)batch->inputs[m].rows * model->extractor[m].d;
+        float *unimodal = workspace->dfeatures[m], *fused = unimodal + count;
+        run.v->axpy(fused, unimodal, (float)coefficients[m], count);
+        wk_extractor_backward(&run, &tags, &model->extractor[m], &workspace->extractor[m], fused);
+    }
+    clear_key_biases(model->layout, both);
+}
+
+double wk_model_flops(const struct wk_model *model, const struct wk_batch *batch, int tags)
+{
+    bool backward = tags > 0;
     double flops = (backward ? 2.0 : 1.0) * wk_fusion_flops(&model->fusion, batch);
     for (int m = 0; m < model->modalities; m++) {
-        flops += wk_extractor_flops(&model->extractor[m], batch, backward ? SL_TAGS : 0);
+        flops += wk_extractor_flops(&model->extractor[m], batch, tags);
         flops += (backward ? 4.0 : 2.0) * batch->count * (double)model->extractor[m].d *
                  (double)model->classes;
     }

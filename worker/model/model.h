@@ -34,7 +34,8 @@ SL_MUST_USE enum sl_status wk_model_create(struct wk_model **ret_model, const st
         const struct sl_layout *layout, struct sl_error *err);
 void wk_model_destroy(struct wk_model *model);
 
-/* wk_workspace_create plans memory for batches of up to capacity samples; training = false keeps no activations for backward. Errors: NO_MEMORY with the
+/* wk_workspace_create plans memory for batches of up to capacity samples; training = false keeps no activations for backward. With exchange early there is room for
+ * wk_model_backward_early alone. Errors: NO_MEMORY with the
  * bytes that were wanted. Owns: *ret_workspace. */
 SL_MUST_USE enum sl_status wk_workspace_create(struct wk_workspace **ret_workspace,
         const struct wk_model *model, int capacity, bool training, struct sl_error *err);
@@ -56,6 +57,11 @@ const float *wk_model_logits(const struct wk_workspace *workspace, int branch);
 void wk_model_backward(const struct wk_model *model, const float *params, const struct wk_batch *batch,
         struct wk_workspace *workspace, float *const grads[SL_TAGS]);
 
-/* wk_model_flops counts the floating-point operations (2 m n k) of the matrix products that one forward of the batch does, or one backward: those
- * that are really done, on what is present. For benchmarks. */
-double wk_model_flops(const struct wk_model *model, const struct wk_batch *batch, bool backward);
+/* wk_model_backward_early is one backward for all branches, where the coefficients are known: each unimodal branch enters its extractor times its coefficient, heads are
+ * not scaled. Equals the tags' modulated sum to rounding. Shapes: coefficients (modality_count,), grads (layout->count,), added into. */
+void wk_model_backward_early(const struct wk_model *model, const float *params, const struct wk_batch *batch,
+        struct wk_workspace *workspace, const double *coefficients, float *grads);
+
+/* wk_model_flops counts the floating-point operations (2 m n k) of the matrix products of one forward of the batch (tags 0), or of one backward: with SL_TAGS
+ * tags, or of wk_model_backward_early (1). Those that are really done, on what is present. For benchmarks. */
+double wk_model_flops(const struct wk_model *model, const struct wk_batch *batch, int tags);

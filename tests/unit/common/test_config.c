@@ -294,6 +294,14 @@ static void test_meaning_errors(void **state)
     expect_error(NULL, "modulation: {start: 10, end: 10}\n",
             "run.yaml:12:30: modulation.end: 10 is not after start 10; the window [start, end) would be "
             "empty");
+    expect_error(NULL, "modulation: {exchange: early}\n",
+            "run.yaml:12:24: modulation.exchange: early sends one gradient, already modulated, and "
+            "optimiser.second_moment bound needs the unmodulated one too; set optimiser.second_moment to "
+            "modulated, or keep exchange tagged");
+    expect_error(NULL, "modulation: {exchange: early}\noptimiser: {kind: sgd}\n",
+            "run.yaml:12:24: modulation.exchange: early sends one gradient, already modulated, so that the "
+            "norm of the unmodulated one is not known; set optimiser.clip_by to modulated or "
+            "optimiser.clip_norm to none, or keep exchange tagged");
     expect_error(NULL, "max_steps: 10\noptimiser: {warmup_steps: 10}\n",
             "run.yaml:13:27: optimiser.warmup_steps: 10 is not less than max_steps 10; training would end "
             "while warming up");
@@ -426,6 +434,26 @@ static void test_dump_is_stable(void **state)
     sl_free(second);
     sl_config_destroy(config);
     sl_config_destroy(again);
+}
+
+/* What an early exchange can do. */
+static void test_early_exchange(void **state)
+{
+    (void)state;
+    static const char *const fine[][2] = {
+            {"optimiser.clip_by=modulated", "optimiser.second_moment=modulated"},
+            {"optimiser.clip_norm=none", "optimiser.second_moment=modulated"},
+            {"optimiser.clip_norm=0", "optimiser.kind=sgd"},
+            {"optimiser.clip_by=modulated", "optimiser.kind=sgd"}};
+    for (size_t i = 0; i < sizeof(fine) / sizeof(fine[0]); i++) {
+        const char *const overrides[] = {fine[i][0], fine[i][1], "modulation.exchange=early"};
+        struct sl_config *config = NULL;
+        struct sl_error err = {0};
+        if (parse(&config, base_text, overrides, 3, &err) != SL_OK)
+            fail_msg("%s %s: %s", fine[i][0], fine[i][1], err.text);
+        assert_int_equal(config->modulation.exchange, SL_EXCHANGE_EARLY);
+        sl_config_destroy(config);
+    }
 }
 
 static uint64_t hash_with(const char *override)
@@ -706,6 +734,7 @@ int main(void)
             cmocka_unit_test(test_meaning_errors),
             cmocka_unit_test(test_lists_and_whole_files),
             cmocka_unit_test(test_overrides),
+            cmocka_unit_test(test_early_exchange),
             cmocka_unit_test(test_dump_is_stable),
             cmocka_unit_test(test_hash),
             cmocka_unit_test(test_hash_of_a_replay),

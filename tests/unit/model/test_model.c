@@ -405,8 +405,8 @@ static void test_flops(void **state)
     double first = 2.0 * 3 * INPUT * 11, second = 2.0 * 3 * 11 * 11; /* features: two linears */
     double encoder = 2.0 * 5 * 4 * 16 * 16 + 2.0 * 5 * 2 * 16 * 24 + 4.0 * 5 * 5 * 16;
     double heads = 2.0 * (11 + 16) * 4, fusion = 2.0 * (3 * 11 + 5 * 16) * 12 + 2.0 * 24 * 4;
-    assert_true(wk_model_flops(s.model, &batch, false) == first + second + encoder + heads + fusion);
-    assert_true(wk_model_flops(s.model, &batch, true) ==
+    assert_true(wk_model_flops(s.model, &batch, 0) == first + second + encoder + heads + fusion);
+    assert_true(wk_model_flops(s.model, &batch, SL_TAGS) ==
                 2.0 * first + 4.0 * second + 4.0 * encoder + 2.0 * heads + 2.0 * fusion);
     end(&s);
 }

@@ -138,11 +138,36 @@ static void test_unscored_modalities_are_left_out(void **state)
     }
 }
 
+/* What is known of a step before its scores. */
+static void test_before_the_scores(void **state)
+{
+    (void)state;
+    struct sl_modulation_config config = base(SL_FORM_EXCESS, 0.5), none = base(SL_FORM_NONE, 0.5);
+    config.decay = 0.9;
+    config.start = 1;
+    config.end = 3;
+    assert_true(ps_modulation_foregone(&none, 0) && ps_modulation_foregone(&config, 0));
+    assert_false(ps_modulation_foregone(&config, 1) || ps_modulation_foregone(&config, 2));
+    assert_true(ps_modulation_foregone(&config, 3));
+    struct ps_modulation state_of = {0};
+    double k[2], ratios[2];
+    const double scores[] = {2.0, 1.0};
+    ps_modulation_expect(&state_of, &config, 1, 2, k);
+    expect_near(k[0], 1.0, 0.0); /* nothing is known yet */
+    assert_int_equal(ps_modulation_step(&state_of, &config, 0, scores, 2, ratios, k, &err), SL_OK);
+    ps_modulation_expect(&state_of, &config, 1, 2, k);
+    expect_near(k[0], 1.0 - tanh(0.5), 1e-15);
+    expect_near(k[1], 1.0, 0.0);
+    ps_modulation_expect(&state_of, &config, 3, 2, k);
+    expect_near(k[0], 1.0, 0.0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
             cmocka_unit_test(test_golden_numbers),
             cmocka_unit_test(test_window),
+            cmocka_unit_test(test_before_the_scores),
             cmocka_unit_test(test_mean_of_scores_not_of_ratios),
             cmocka_unit_test(test_nothing_scores),
             cmocka_unit_test(test_not_finite_is_refused),

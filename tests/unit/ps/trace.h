@@ -17,7 +17,7 @@ static inline void trace_separate(struct sl_text *text)
 
 static inline void trace_message(struct sl_text *text, const struct sl_outgoing *item)
 {
-    static const char *const phases[SL_PHASE_COUNT] = {"train", "validate", "skip", "audit"};
+    static const char *const phases[SL_PHASE_COUNT] = {"train", "validate", "skip", "audit", "score"};
     const struct sl_message *m = item->message;
     trace_separate(text);
     if (item->to.role == SL_ROLE_COORDINATOR)

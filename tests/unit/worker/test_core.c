@@ -27,9 +27,10 @@ static struct sl_error err;
 
 /* ---- the world ---- */
 
-static struct world world_of(int servers, bool busy)
+static struct world world_of_exchange(int servers, bool busy, enum sl_exchange exchange)
 {
     struct world w = {.config = fixture_config(), .now_us = 1000, .servers = servers};
+    w.config->modulation.exchange = exchange;
     w.layout = fixture_layout(w.config);
     w.params = sl_alloc_aligned(w.layout->count, sizeof(float));
     w.owners = sl_alloc((size_t)w.layout->block_count, sizeof(int));
@@ -49,6 +50,11 @@ static struct world world_of(int servers, bool busy)
             .config_hash = 5, .layout_hash = w.layout->hash, .train_count = 20, .validation_count = 5};
     assert_int_equal(wk_core_create(&w.core, &options, w.params, &err), SL_OK);
     return w;
+}
+
+static struct world world_of(int servers, bool busy)
+{
+    return world_of_exchange(servers, busy, SL_EXCHANGE_TAGGED);
 }
 
 static struct world new_world(void)
@@ -89,7 +95,7 @@ static const char *trace(struct world *w)
     }
     const struct wk_action *action = &w->updates.action;
     const char *gap = w->text.size > 0 ? "; " : "";
-    static const char *const phases[SL_PHASE_COUNT] = {"train", "validate", "skip", "audit"};
+    static const char *const phases[SL_PHASE_COUNT] = {"train", "validate", "skip", "audit", "score"};
     if (action->kind == WK_ACTION_COMPUTE) {
         sl_text_printf(&w->text, "%s%s %u-%u at %d", gap, phases[action->phase], action->begin, action->end,
                 (int)action->step);
@@ -630,6 +636,47 @@ static void test_what_is_not_for_workers_is_ignored(void **state)
     close_world(&w);
 }
 
+/* Exchange early: scores are told at once, on the same parameters the coefficients come, and one frame a block is pushed. */
+static void test_scores_come_before_gradients(void **state)
+{
+    (void)state;
+    struct world w = world_of_exchange(1, false, SL_EXCHANGE_EARLY);
+    (void)join(&w);
+    expect("pull 0", receive(&w, assignment(SL_PHASE_SCORE, 0, 7, 0, 4)));
+    expect("score 0-4 at 0", params(&w, 0, 0.5F));
+    uint64_t parameters = w.updates.action.parameters;
+    expect("stats 1.0 at 0", node_done(&w, 1, 0));
+    expect("stats 1.1 at 0", node_done(&w, 1, 1));
+    assert_int_equal(w.updates.outbox.items[0].message->phase, SL_PHASE_SCORE);
+    expect("", idle(&w));
+    assert_string_equal(wk_core_doing(w.core), "idle");
+    struct sl_message *m = assignment(SL_PHASE_TRAIN, 0, 7, 0, 4);
+    m->coefficient[0] = 0.25;
+    expect("train 0-4 at 0", receive(&w, m));
+    assert_true(w.updates.action.coefficient[0] == 0.25 && w.updates.action.parameters == parameters);
+    (void)node_done(&w, 2, 0);
+    assert_int_equal(w.updates.outbox.count, w.layout->block_count);
+    for (int b = 0; b < w.layout->block_count; b++)
+        assert_int_equal(w.updates.outbox.items[b].message->frame_count, 1);
+    expect("stats 2.0 at 0", acks(&w, 0, 2, 0));
+    /* other parameters have another name */
+    (void)idle(&w);
+    (void)receive(&w, assignment(SL_PHASE_SCORE, 1, 3, 0, 1));
+    expect("score 0-1 at 1", params(&w, 1, 0.25F));
+    assert_true(w.updates.action.parameters != parameters);
+    close_world(&w);
+}
+
+/* Which no worker of a tagged exchange is asked for. */
+static void test_scoring_needs_the_early_exchange(void **state)
+{
+    (void)state;
+    struct world w = new_world();
+    (void)join(&w);
+    expect("", receive(&w, assignment(SL_PHASE_SCORE, 0, 7, 0, 4)));
+    close_world(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -645,6 +692,8 @@ int main(void)
             cmocka_unit_test(test_a_newer_version_than_asked_for_is_fine),
             cmocka_unit_test(test_several_servers),
             cmocka_unit_test(test_an_audit_sends_its_hash_alone),
+            cmocka_unit_test(test_scores_come_before_gradients),
+            cmocka_unit_test(test_scoring_needs_the_early_exchange),
             cmocka_unit_test(test_validation),
             cmocka_unit_test(test_assignments_beyond_the_data),
             cmocka_unit_test(test_refused_stopped_leaving),
