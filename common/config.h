@@ -112,8 +112,8 @@ struct sl_modulation_config {
     int64_t start, end;         /* steps [start, end) in which k applies; end -1 = none */
     struct sl_numbers constant; /* k of SL_FORM_CONSTANT */
     enum sl_exchange exchange;
-    char replay[SL_PATH_MAX];   /* .npy of SL_FORM_REPLAY; "" = none */
-    uint64_t replay_hash;       /* of that file; filled in at load, 0 = it is not there */
+    char replay[SL_PATH_MAX];         /* .npy of SL_FORM_REPLAY; "" = none */
+    uint64_t replay_hash;             /* of that file; filled in at load, 0 = it is not there */
     bool unscored[SL_MODALITIES_MAX]; /* loss weight 0: its head learns nothing; filled in at load */
 };
 

@@ -36,7 +36,7 @@ struct dp_slot {
     const struct dp_subject *subject;
     struct wk_batch *batch;
     struct wk_workspace *workspace;
-    float *gradients; /* (SL_TAGS * layout->count,) */
+    float *gradients; /* (sl_layout_gradient_floats,) */
     uint64_t step;
 };
 
@@ -44,4 +44,5 @@ SL_MUST_USE enum sl_status dp_slot_init(
         struct dp_slot *slot, struct dp_subject *subject, struct sl_error *err);
 void dp_slot_fini(struct dp_slot *slot);
 dp_work dp_slot_forward_work; /* context: struct dp_slot */
-dp_work dp_slot_work;         /* forward and backward */
+dp_work dp_slot_work;         /* forward and backward, as the config's exchange has them */
+dp_work dp_slot_early_work;   /* forward, and one backward for all branches */

@@ -19,7 +19,7 @@ struct compute {
     struct dp_trace trace;  /* those of the rounds */
 };
 
-enum { ITEM_GEMM, ITEM_FORWARD, ITEM_SLOT, ITEM_TRACED, ITEM_REPLAY, ITEMS };
+enum { ITEM_GEMM, ITEM_FORWARD, ITEM_SLOT, ITEM_TRACED, ITEM_REPLAY, ITEM_EARLY, ITEMS };
 enum { PART_GEMM_SECONDS };
 
 /* Forward and backward with every product timed. The context is the whole benchmark. */
@@ -69,22 +69,42 @@ static void list_shapes(struct dp_bench *bench, struct dp_trace *trace, double p
     }
 }
 
+/* One backward for all branches, beside that of the tags; as the config's own there is nothing to set it beside. */
+static void report_early(
+        struct dp_bench *bench, const struct compute *c, const struct dp_item items[ITEMS], double peak)
+{
+    const struct dp_subject *subject = bench->subject;
+    double flops = wk_model_flops(subject->model, c->slot.batch, 0) +
+                   wk_model_flops(subject->model, c->slot.batch, 1);
+    if (subject->layout->vectors == 1)
+        return;
+    dp_bench_row(bench, NAME, "samples, forward + backward, early",
+            subject->config->batch.slot_size / dp_item_cpu(&items[ITEM_EARLY]), "/CPU s", 0.0, NULL);
+    dp_bench_row(bench, NAME, "forward + backward, early", flops / dp_item_cpu(&items[ITEM_EARLY]) * GIGA,
+            "GFLOP/s", peak, "sgemm 1024");
+    dp_bench_row(bench, NAME, "early against tagged",
+            dp_item_cpu(&items[ITEM_SLOT]) / dp_item_cpu(&items[ITEM_EARLY]), "x", 0.0, NULL);
+}
+
 static void report(struct dp_bench *bench, struct compute *c, const struct dp_item items[ITEMS])
 {
     const struct dp_subject *subject = bench->subject;
     double samples = subject->config->batch.slot_size;
-    double forward = wk_model_flops(subject->model, c->slot.batch, false);
-    double both = forward + wk_model_flops(subject->model, c->slot.batch, true);
+    double forward = wk_model_flops(subject->model, c->slot.batch, 0);
+    double both = forward + wk_model_flops(subject->model, c->slot.batch, subject->layout->vectors);
     double traced = c->replay.flops; /* of one forward and backward, as they came through the wrapper */
     double peak = dp_gemm_limit_flops() / dp_series_least(&items[ITEM_GEMM].cpu_seconds) * GIGA;
     double in_gemm = dp_item_part(&items[ITEM_TRACED], PART_GEMM_SECONDS);
     struct rusage usage;
-    dp_bench_row(bench, NAME, "samples, forward + backward, tagged", samples / dp_item_cpu(&items[ITEM_SLOT]),
-            "/CPU s", 0.0, NULL);
-    dp_bench_row(bench, NAME, "forward", forward / dp_item_cpu(&items[ITEM_FORWARD]) * GIGA, "GFLOP/s", peak,
-            "sgemm 1024");
-    dp_bench_row(bench, NAME, "forward + backward", both / dp_item_cpu(&items[ITEM_SLOT]) * GIGA, "GFLOP/s",
+    dp_bench_row(bench, NAME,
+            subject->layout->vectors == 1 ? "samples, forward + backward, early"
+                                          : "samples, forward + backward, tagged",
+            samples / dp_item_cpu(&items[ITEM_SLOT]), "/CPU s", 0.0, NULL);
+    dp_bench_row(bench, NAME, "forward", forward / dp_item_cpu(&items[ITEM_FORWARD]) * GIGA, "GFLOP/s",
             peak, "sgemm 1024");
+    dp_bench_row(bench, NAME, "forward + backward", both / dp_item_cpu(&items[ITEM_SLOT]) * GIGA,
+            "GFLOP/s", peak, "sgemm 1024");
+    report_early(bench, c, items, peak);
     dp_bench_row(bench, NAME, "share of the time inside sgemm",
             100.0 * in_gemm / dp_item_cpu(&items[ITEM_TRACED]), "%", 100.0, "forward + backward");
     dp_bench_row(bench, NAME, "rate inside sgemm", traced / in_gemm * GIGA, "GFLOP/s", peak, "sgemm 1024");
@@ -111,7 +131,8 @@ enum sl_status dp_bench_compute(struct dp_bench *bench, struct sl_error *err)
             [ITEM_FORWARD] = {.work = dp_slot_forward_work, .context = &c->slot},
             [ITEM_SLOT] = {.work = dp_slot_work, .context = &c->slot},
             [ITEM_TRACED] = {.work = traced_work, .context = c},
-            [ITEM_REPLAY] = {.work = dp_trace_replay_work, .context = &c->replay}};
+            [ITEM_REPLAY] = {.work = dp_trace_replay_work, .context = &c->replay},
+            [ITEM_EARLY] = {.work = dp_slot_early_work, .context = &c->slot}};
     if (status == SL_OK)
         status = dp_measure(&bench->measure, items, ITEMS, err);
     if (status == SL_OK)

@@ -151,7 +151,7 @@ enum sl_status dp_server_push(struct dp_server *server, uint64_t worker, struct 
     enum sl_status status = SL_OK;
     for (int tag = 0; tag < SL_TAGS && status == SL_OK; tag++)
         if (place->tagged[tag])
-            status = add_frame(message, buffer, gradients + (size_t)tag * layout->count + place->offset,
+            status = add_frame(message, buffer, gradients + sl_layout_gradient_at(layout, tag, place->offset),
                     place->count * sizeof(float), err);
     if (status == SL_OK)
         return step(server, (struct sl_address){SL_ROLE_WORKER, worker}, message, err);
@@ -163,6 +163,17 @@ enum sl_status dp_server_take(
         struct dp_server *server, struct sl_address from, struct sl_message **message, struct sl_error *err)
 {
     return step(server, from, SL_TAKE(*message), err);
+}
+
+enum sl_status dp_server_decide(const struct dp_server *server, const struct sl_step_stats *stats,
+        double *ret_coefficients, struct sl_error *err)
+{
+    const struct sl_config *config = server->subject->config;
+    struct ps_modulation_config form = ps_modulation_from_config(config);
+    struct ps_modulation after = server->modulation;
+    double ratios[SL_MODALITIES_MAX];
+    return ps_modulation_step(&after, &form, server->version, stats->score, config->modality_count, ratios,
+            ret_coefficients, err);
 }
 
 enum sl_status dp_server_commit(

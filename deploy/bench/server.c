@@ -17,7 +17,7 @@
 struct server_bench {
     struct dp_server server;
     struct dp_stream_limit stream;
-    float *gradients[WORKERS]; /* (SL_TAGS * layout->count,) */
+    float *gradients[WORKERS]; /* (sl_layout_gradient_floats,) */
     struct sl_step_stats stats;
     struct sl_team *team; /* of all cores */
 };
@@ -76,7 +76,7 @@ static void count_bytes(const struct dp_server *server, double *ret_reduce, doub
 
 static enum sl_status prepare(struct server_bench *b, const struct dp_subject *subject, struct sl_error *err)
 {
-    size_t count = SL_TAGS * subject->layout->count;
+    size_t count = sl_layout_gradient_floats(subject->layout);
     if (subject->config->batch.slots < WORKERS)
         return sl_fail(err, SL_USAGE, "two workers need batch.slots of at least %d, and it is %d", WORKERS,
                 subject->config->batch.slots);
@@ -94,10 +94,11 @@ static enum sl_status prepare(struct server_bench *b, const struct dp_subject *s
         b->stats.score[m] = 0.5 + 0.1 * m;
     /* the limit streams through as many bytes as the server does, so that a large cache helps both or neither */
     size_t states = ps_table_has_second(b->server.table) ? 3 : 2;
-    return status == SL_OK
-                   ? dp_stream_limit_init(&b->stream,
-                             (WORKERS * SL_TAGS + states) * subject->layout->count * sizeof(float), err)
-                   : status;
+    return status == SL_OK ? dp_stream_limit_init(&b->stream,
+                                     (WORKERS * (size_t)subject->layout->vectors + states) *
+                                             subject->layout->count * sizeof(float),
+                                     err)
+                           : status;
 }
 
 static void report(struct dp_bench *bench, const struct server_bench *b, const struct dp_item *stream,

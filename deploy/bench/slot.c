@@ -13,7 +13,7 @@ enum sl_status dp_slot_init(struct dp_slot *slot, struct dp_subject *subject, st
         status = dp_subject_fill(subject, slot->batch, capacity, err);
     if (status != SL_OK)
         return status;
-    slot->gradients = sl_alloc_aligned(SL_TAGS * subject->layout->count, sizeof(float));
+    slot->gradients = sl_alloc_aligned(sl_layout_gradient_floats(subject->layout), sizeof(float));
     if (slot->gradients == NULL)
         return sl_fail(err, SL_NO_MEMORY, "out of memory for the gradients of %zu parameters",
                 subject->layout->count);
@@ -39,9 +39,22 @@ enum sl_status dp_slot_forward_work(struct dp_item *item, struct sl_error *err)
     return SL_OK;
 }
 
+enum sl_status dp_slot_early_work(struct dp_item *item, struct sl_error *err)
+{
+    static const double coefficients[SL_MODALITIES_MAX] = {0.5, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0};
+    struct dp_slot *slot = item->context;
+    enum sl_status status = dp_slot_forward_work(item, err);
+    if (status == SL_OK)
+        wk_model_backward_early(slot->subject->model, slot->subject->params, slot->batch, slot->workspace,
+                coefficients, slot->gradients);
+    return status;
+}
+
 enum sl_status dp_slot_work(struct dp_item *item, struct sl_error *err)
 {
     struct dp_slot *slot = item->context;
+    if (slot->subject->layout->vectors == 1)
+        return dp_slot_early_work(item, err);
     float *const tags[SL_TAGS] = {slot->gradients, slot->gradients + slot->subject->layout->count};
     enum sl_status status = dp_slot_forward_work(item, err);
     if (status == SL_OK)

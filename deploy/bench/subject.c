@@ -161,6 +161,51 @@ void dp_subject_destroy_auto(struct dp_subject **subject)
     dp_subject_destroy(*subject);
 }
 
+/* ---- a twin ---- */
+
+void dp_subject_twin_destroy(struct dp_subject *twin)
+{
+    if (twin == NULL)
+        return;
+    wk_model_destroy(twin->model);
+    sl_layout_destroy(twin->layout);
+    sl_free(twin->config);
+    sl_free(twin);
+}
+
+enum sl_status dp_subject_twin_early(
+        struct dp_subject **ret_twin, struct dp_subject *subject, struct sl_error *err)
+{
+    struct wk_dataset *dataset = NULL;
+    enum sl_status status = dp_subject_dataset(subject, &dataset, err);
+    if (status != SL_OK)
+        return status;
+    struct dp_subject *twin = sl_alloc(1, sizeof(*twin));
+    struct sl_config *config = sl_alloc(1, sizeof(*config));
+    if (twin == NULL || config == NULL) {
+        sl_free(twin);
+        sl_free(config);
+        return sl_fail(err, SL_NO_MEMORY, "out of memory");
+    }
+    *config = *subject->config;
+    config->modulation.exchange = SL_EXCHANGE_EARLY;
+    config->optimiser.second_moment = SL_SECOND_MODULATED;
+    config->optimiser.clip_by = SL_CLIP_BY_MODULATED;
+    *twin = *subject;
+    twin->config = config;
+    twin->layout = NULL;
+    twin->model = NULL;
+    status = sl_layout_create(&twin->layout, config, SL_BLOCK_FLOATS, err);
+    if (status == SL_OK)
+        status = wk_model_create(&twin->model, config, twin->layout, err);
+    if (status != SL_OK) {
+        dp_subject_twin_destroy(twin);
+        return status;
+    }
+    *ret_twin = twin;
+    return SL_OK;
+}
+
 /* ---- samples ---- */
 
 enum sl_status dp_subject_dataset(

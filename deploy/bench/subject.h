@@ -42,6 +42,12 @@ SL_MUST_USE enum sl_status dp_subject_create(
 void dp_subject_destroy(struct dp_subject *subject); /* removes the folder */
 void dp_subject_destroy_auto(struct dp_subject **subject);
 
+/* dp_subject_twin_early gives the same model, parameters and samples with modulation.exchange early and what that needs. Owns: *ret_twin, dp_subject_twin_destroy it, before the
+ * subject. Errors: BAD_DATA, DISK for the samples, NO_MEMORY. */
+SL_MUST_USE enum sl_status dp_subject_twin_early(
+        struct dp_subject **ret_twin, struct dp_subject *subject, struct sl_error *err);
+void dp_subject_twin_destroy(struct dp_subject *twin); /* NULL is fine */
+
 /* dp_subject_dataset gives the samples. Owns: the subject keeps it. Errors: BAD_DATA, DISK, NO_MEMORY. */
 SL_MUST_USE enum sl_status dp_subject_dataset(
         struct dp_subject *subject, struct wk_dataset **ret_dataset, struct sl_error *err);
