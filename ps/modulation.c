@@ -21,8 +21,8 @@ bool ps_modulation_open(const struct sl_modulation_config *config, int64_t step)
 
 bool ps_modulation_foregone(const struct sl_modulation_config *config, int64_t step)
 {
-    bool from_ratios = config->form == SL_FORM_EXCESS || config->form == SL_FORM_RATIO ||
-                       config->form == SL_FORM_MLB;
+    bool from_ratios =
+            config->form == SL_FORM_EXCESS || config->form == SL_FORM_RATIO || config->form == SL_FORM_MLB;
     return !from_ratios || !ps_modulation_open(config, step);
 }
 

@@ -75,7 +75,8 @@ static double norm_to_clip(
 void ps_coordinator_set_coefficients(
         const struct ps_coordinator *c, struct ps_open_step *step, const double *from_ratios)
 {
-    struct ps_angle angles[SL_MODALITIES_MAX] = {{0}}; /* form pareto alone reads them, which exchange early has not */
+    struct ps_angle angles[SL_MODALITIES_MAX] = {
+            {0}}; /* form pareto alone reads them, which exchange early has not */
     struct sl_commit numbers;
     double k[SL_MODALITIES_MAX];
     memcpy(k, from_ratios, sizeof(k));
@@ -120,7 +121,9 @@ static enum sl_status commit(struct ps_coordinator *c, struct ps_open_step *step
     if (ps_modulation_step(&c->ordered_modulation, &c->modulation, c->ordered, sum->score, modalities,
                 r->ratio, r->coefficient, &problem) != SL_OK)
         return ps_coordinator_begin_finish(c, SL_DIVERGED, problem.text, err);
-    struct sl_commit numbers = {.inverse_weight = 1.0 / sum->weight_sum, };
+    struct sl_commit numbers = {
+            .inverse_weight = 1.0 / sum->weight_sum,
+    };
     ps_balance_factors(
             &c->modulation, c->ordered, modalities, angles, c->options.replay, r->coefficient, &numbers);
     for (int b = 0; c->modulation.statistics == SL_STATISTICS_SLOT && b < modalities; b++)

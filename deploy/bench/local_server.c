@@ -169,11 +169,10 @@ enum sl_status dp_server_decide(const struct dp_server *server, const struct sl_
         double *ret_coefficients, struct sl_error *err)
 {
     const struct sl_config *config = server->subject->config;
-    struct ps_modulation_config form = ps_modulation_from_config(config);
     struct ps_modulation after = server->modulation;
     double ratios[SL_MODALITIES_MAX];
-    return ps_modulation_step(&after, &form, server->version, stats->score, config->modality_count, ratios,
-            ret_coefficients, err);
+    return ps_modulation_step(&after, &config->modulation, server->version, stats->score,
+            config->modality_count, ratios, ret_coefficients, err);
 }
 
 enum sl_status dp_server_commit(

@@ -189,6 +189,9 @@ enum sl_status dp_subject_twin_early(
     }
     *config = *subject->config;
     config->modulation.exchange = SL_EXCHANGE_EARLY;
+    config->modulation.scale = SL_SCALE_UNIMODAL;
+    if (config->modulation.form == SL_FORM_PARETO || config->modulation.form == SL_FORM_REPLAY)
+        config->modulation.form = SL_FORM_EXCESS; /* of another form the cost is the same */
     config->optimiser.second_moment = SL_SECOND_MODULATED;
     config->optimiser.clip_by = SL_CLIP_BY_MODULATED;
     *twin = *subject;
