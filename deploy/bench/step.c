@@ -181,8 +181,8 @@ static void report_early(struct dp_bench *bench, const struct dp_item items[ITEM
     dp_bench_row(bench, NAME, "1 thread, early", samples / seconds, "samples/s", 0.0, NULL);
     dp_bench_row(bench, NAME, "1 thread, early, whole step", samples / dp_item_cpu(&items[ITEM_EARLY]),
             "/CPU s", 0.0, NULL);
-    dp_bench_row(
-            bench, NAME, "early against tagged", dp_item_cpu(&items[ITEM_ONE]) / dp_item_cpu(&items[ITEM_EARLY]), "x", 0.0, NULL);
+    dp_bench_row(bench, NAME, "early against tagged",
+            dp_item_cpu(&items[ITEM_ONE]) / dp_item_cpu(&items[ITEM_EARLY]), "x", 0.0, NULL);
 }
 
 /* ---- create ---- */
