@@ -33,6 +33,14 @@ static const char help[] =
         "  --shard-size N       rows of a shard (default 4096)\n"
         "  --commit-rows N      make records durable every N rows (default: every second)\n"
         "  --max-rejects RATIO  end with exit code 3 when more of the lines are rejected (default 1)\n"
+        "  --split WAY          give lines to splits, whatever they say themselves: stratified:80,10,10 "
+        "shares out "
+        "every\n"
+        "                       class alike, time:80,10,10 trains on the oldest and tests on the newest\n"
+        "  --split-seed N       another stratified split (default 1)\n"
+        "  --together WHAT      with --split, what stays in one split: titles (near-identical ones), videos "
+        "(same bytes),\n"
+        "                       keys of your own such as _series; none (default titles,videos)\n"
         "  --cpu-limit S        CPU seconds for one video (default 60); the clock may take twice that\n"
         "  --memory-limit MIB   address space for one video (default 2048)\n"
         "  --set KEY=VALUE      change a key of the config; may be repeated\n"
@@ -46,9 +54,11 @@ static const char help[] =
 
 struct arguments {
     struct wk_import_options options;
+    struct wk_allot_options allot;
     struct dp_overrides overrides;
     const char *config;
     double max_rejects;
+    bool allotting; /* a flag was given that only means something with --split */
     bool json, help;
 };
 
@@ -78,6 +88,9 @@ enum flag {
     SHARD_SIZE,
     COMMIT_ROWS,
     MAX_REJECTS,
+    SPLIT,
+    SPLIT_SEED,
+    TOGETHER,
     CPU_LIMIT,
     MEMORY_LIMIT,
     SET,
@@ -111,6 +124,19 @@ static enum sl_status take_flag(struct arguments *arguments, int flag, struct sl
     case MAX_REJECTS:
         status = parse_ratio(&arguments->max_rejects, optarg, err);
         break;
+    case SPLIT:
+        status = wk_split_parse(&arguments->allot.split, optarg, err);
+        options->allot = &arguments->allot;
+        break;
+    case SPLIT_SEED:
+        status = dp_number(&number, "--split-seed", optarg, 0, INT64_MAX, err);
+        arguments->allot.split.seed = (uint64_t)number;
+        arguments->allotting = true;
+        break;
+    case TOGETHER:
+        status = wk_allot_parse_together(&arguments->allot, optarg, err);
+        arguments->allotting = true;
+        break;
     case CPU_LIMIT:
         status = dp_number(&number, "--cpu-limit", optarg, 1, 86400, err);
         options->limits.cpu_s = (int)number;
@@ -140,7 +166,9 @@ static enum sl_status parse_arguments(
             {"config", required_argument, NULL, CONFIG}, {"jobs", required_argument, NULL, JOBS},
             {"shard-size", required_argument, NULL, SHARD_SIZE},
             {"commit-rows", required_argument, NULL, COMMIT_ROWS},
-            {"max-rejects", required_argument, NULL, MAX_REJECTS},
+            {"max-rejects", required_argument, NULL, MAX_REJECTS}, {"split", required_argument, NULL, SPLIT},
+            {"split-seed", required_argument, NULL, SPLIT_SEED},
+            {"together", required_argument, NULL, TOGETHER},
             {"cpu-limit", required_argument, NULL, CPU_LIMIT},
             {"memory-limit", required_argument, NULL, MEMORY_LIMIT}, {"set", required_argument, NULL, SET},
             {"json", no_argument, NULL, JSON}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
@@ -158,6 +186,9 @@ static enum sl_status parse_arguments(
     if (optind + 1 != argc)
         return sl_fail(
                 err, SL_USAGE, "expected one MANIFEST, found %d; see shelflife import --help", argc - optind);
+    if (arguments->allotting && arguments->options.allot == NULL)
+        return sl_fail(
+                err, SL_USAGE, "--split-seed and --together say how --split does it: give --split too");
     if (arguments->options.out == NULL)
         return sl_fail(err, SL_USAGE, "--out is missing: the folder for the dataset");
     if (arguments->config == NULL)
@@ -278,7 +309,8 @@ static enum sl_status run(struct arguments *arguments, struct watch *watch, stru
 
 int dp_import(int argc, char **argv)
 {
-    struct arguments arguments = {.max_rejects = 1.0};
+    struct arguments arguments = {
+            .max_rejects = 1.0, .allot = {.split.seed = 1, .titles = true, .videos = true}};
     struct watch watch = {.signal_fd = -1};
     struct sl_error err = {0};
     enum sl_status status = parse_arguments(&arguments, argc, argv, &err);

@@ -1,4 +1,4 @@
-/* shelflife inspect: what is in a dataset, whether it is whole, and what one sample of it looks like. */
+/* shelflife inspect: what is in a dataset, whether it is whole, what is there twice, and what one sample of it looks like. */
 #include "common/clock.h"
 #include "common/config.h"
 #include "common/error.h"
@@ -8,48 +8,82 @@
 #include "common/progress.h"
 #include "common/utf8.h"
 #include "deploy/command.h"
+#include "deploy/inspect/report.h"
 #include "worker/dataset/dataset.h"
 #include "worker/dataset/frames.h"
 #include "worker/dataset/manifest.h"
+#include "worker/dataset/twins.h"
 #include "worker/dataset/vocab.h"
 
 #include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const char help[] =
-        "usage: shelflife inspect DATASET [--sample ID] [--png DIR] [--verify] [--json]\n"
+        "usage: shelflife inspect DATASET… [--sample ID] [--png DIR] [--verify] [--duplicates] [--html FILE] "
+        "[--json]\n"
         "\n"
         "Shows what a dataset holds: counts, labels, modalities and their shapes, bytes, fingerprint. "
         "DATASET is the\n"
-        "folder that `shelflife import` wrote, or one split in it. Files and their structure are always "
-        "checked.\n"
+        "folder that `shelflife import` wrote, or one split in it; several are looked at together. Files and "
+        "their\n"
+        "structure are always checked.\n"
         "\n"
-        "  --sample ID  show one sample: label, text, tokens, frames, features\n"
-        "  --png DIR    write that sample's frames as DIR/ID-MODALITY-N.png\n"
-        "  --verify     read every record and compare all checksums\n"
-        "  --json       one JSON object per split or sample\n"
-        "  --help       this text\n"
+        "  --sample ID          show one sample: label, text, tokens, frames, features\n"
+        "  --png DIR            write that sample's frames as DIR/ID-MODALITY-N.png\n"
+        "  --verify             read every record and compare all checksums\n"
+        "  --duplicates         what is there twice, and what of other splits is in training too: same id, "
+        "same "
+        "content,\n"
+        "                       near-identical title\n"
+        "  --similarity S       of titles that count as near-identical, above 0 to 1 (default 0.8)\n"
+        "  --max-leaks RATIO    end with exit code 3 when more of the held-out samples are like one of the "
+        "first "
+        "split\n"
+        "  --html FILE          write a report: classes, lengths, times, what is alike, samples with "
+        "pictures\n"
+        "  --json               one JSON object per split or sample\n"
+        "  --help               this text\n"
         "\n"
-        "exit codes: 0 fine; 1 no such sample; 2 wrong usage; 3 not a dataset, or damaged\n"
+        "exit codes: 0 fine; 1 no such sample; 2 wrong usage; 3 not a dataset, damaged, or too many leaks; 7 "
+        "disk full\n"
         "\n"
-        "example: shelflife inspect demo/dataset --sample clip-000012 --png frames\n";
+        "example: shelflife inspect demo/dataset --html report.html --max-leaks 0.01\n";
 
 struct arguments {
-    const char *dir, *sample, *png;
-    bool verify, json, help;
+    char *const *dirs; /* (dir_count,) */
+    int dir_count;
+    const char *sample, *png, *html;
+    double similarity, max_leaks; /* max_leaks < 0: not asked for */
+    bool verify, duplicates, json, help;
 };
+
+static enum sl_status parse_share(
+        double *ret_share, const char *flag, const char *text, double least, struct sl_error *err)
+{
+    char *end = NULL;
+    double share = strtod(text, &end);
+    if (end == text || *end != '\0' || !(share >= least && share <= 1.0))
+        return sl_fail(err, SL_USAGE, "%s %s: expected a number from %g to 1", flag, text, least);
+    *ret_share = share;
+    return SL_OK;
+}
 
 static enum sl_status parse_arguments(
         struct arguments *arguments, int argc, char **argv, struct sl_error *err)
 {
-    enum { SAMPLE = 256, PNG, VERIFY, JSON };
+    enum { SAMPLE = 256, PNG, VERIFY, DUPLICATES, SIMILARITY, MAX_LEAKS, HTML, JSON };
     static const struct option flags[] = {{"sample", required_argument, NULL, SAMPLE},
             {"png", required_argument, NULL, PNG}, {"verify", no_argument, NULL, VERIFY},
+            {"duplicates", no_argument, NULL, DUPLICATES},
+            {"similarity", required_argument, NULL, SIMILARITY},
+            {"max-leaks", required_argument, NULL, MAX_LEAKS}, {"html", required_argument, NULL, HTML},
             {"json", no_argument, NULL, JSON}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
     optind = 0;
     opterr = 0;
+    enum sl_status status = SL_OK;
     for (int flag; (flag = getopt_long(argc, argv, ":h", flags, NULL)) != -1;) {
         switch (flag) {
         case SAMPLE:
@@ -61,6 +95,18 @@ static enum sl_status parse_arguments(
         case VERIFY:
             arguments->verify = true;
             break;
+        case DUPLICATES:
+            arguments->duplicates = true;
+            break;
+        case SIMILARITY:
+            status = parse_share(&arguments->similarity, "--similarity", optarg, 0.1, err);
+            break;
+        case MAX_LEAKS:
+            status = parse_share(&arguments->max_leaks, "--max-leaks", optarg, 0.0, err);
+            break;
+        case HTML:
+            arguments->html = optarg;
+            break;
         case JSON:
             arguments->json = true;
             break;
@@ -71,13 +117,15 @@ static enum sl_status parse_arguments(
             return sl_fail(err, SL_USAGE, "%s: %s; see shelflife inspect --help", argv[optind - 1],
                     flag == ':' ? "a value is missing" : "there is no such flag");
         }
+        if (status != SL_OK)
+            return status;
     }
-    if (optind + 1 != argc)
-        return sl_fail(
-                err, SL_USAGE, "expected one DATASET, found %d; see shelflife inspect --help", argc - optind);
+    if (optind == argc)
+        return sl_fail(err, SL_USAGE, "expected a DATASET; see shelflife inspect --help");
     if (arguments->png != NULL && arguments->sample == NULL)
         return sl_fail(err, SL_USAGE, "--png writes one sample's frames: say which with --sample");
-    arguments->dir = argv[optind];
+    arguments->dirs = argv + optind;
+    arguments->dir_count = argc - optind;
     return SL_OK;
 }
 
@@ -372,6 +420,12 @@ static enum sl_status show_sample(const struct arguments *arguments, const char 
     return finish_json(&json, err);
 }
 
+/* What is looked for: --sample. */
+struct search {
+    const struct arguments *arguments;
+    bool found;
+};
+
 static enum sl_status find_in_split(const struct arguments *arguments, const char *dir, struct sl_error *err)
 {
     SL_AUTO(wk_dataset_close_auto) struct wk_dataset *look = NULL;
@@ -401,37 +455,164 @@ static bool is_split(const char *dir)
     return path != NULL && sl_file_size(path) >= 0;
 }
 
-static enum sl_status run(const struct arguments *arguments, struct sl_error *err)
+typedef enum sl_status visit_function(void *context, const char *dir, struct sl_error *err);
+
+/* Every split of the folder, in the order train, validation, test; the folder itself if it is one. A visit that gives NOT_FOUND goes on with the next split. */
+static enum sl_status visit_splits(
+        const char *folder, visit_function *visit, void *context, struct sl_error *err)
 {
-    enum sl_status (*show)(const struct arguments *, const char *, struct sl_error *) =
-            arguments->sample != NULL ? find_in_split : show_split;
-    int shown = 0;
-    if (is_split(arguments->dir))
-        return show(arguments, arguments->dir, err);
-    for (int i = 0; i < WK_SPLITS; i++) {
-        SL_AUTO_FREE char *dir = sl_path_join(arguments->dir, wk_split_name((enum wk_split)i));
+    bool any = false;
+    enum sl_status status = SL_NOT_FOUND;
+    if (is_split(folder))
+        return visit(context, folder, err);
+    for (int i = 0; i < WK_SPLITS && (status == SL_OK || status == SL_NOT_FOUND); i++) {
+        SL_AUTO_FREE char *dir = sl_path_join(folder, wk_split_name((enum wk_split)i));
         if (dir == NULL)
             return sl_fail(err, SL_NO_MEMORY, "out of memory");
         if (!is_split(dir))
             continue;
-        shown++;
-        enum sl_status status = show(arguments, dir, err);
-        if (arguments->sample != NULL && status == SL_NOT_FOUND)
-            continue;
-        if (status != SL_OK || arguments->sample != NULL)
-            return status;
+        any = true;
+        status = visit(context, dir, err);
     }
-    if (shown == 0)
-        return show(arguments, arguments->dir, err); /* fails, and knows why */
-    if (arguments->sample != NULL)
-        return sl_fail(err, SL_NOT_FOUND, "dataset %s has no sample \"%.200s\" in any split", arguments->dir,
-                arguments->sample);
-    return SL_OK;
+    return any ? status : visit(context, folder, err); /* fails, and knows why */
+}
+
+/* ---- all samples together ---- */
+
+struct tour {
+    struct wk_survey *survey;
+    struct dp_thumbs *thumbs;
+    struct sl_progress progress;
+};
+
+static void show_progress(void *context, uint64_t done)
+{
+    struct tour *tour = context;
+    sl_progress_update(&tour->progress, (int64_t)done, NULL);
+}
+
+static enum sl_status look(void *context, int split, const struct wk_sample *sample, struct sl_error *err)
+{
+    struct tour *tour = context;
+    return split == 0 ? dp_thumbs_take(tour->thumbs, sample, err) : SL_OK;
+}
+
+static enum sl_status survey_split(void *context, const char *dir, struct sl_error *err)
+{
+    struct tour *tour = context;
+    SL_AUTO(wk_dataset_close_auto) struct wk_dataset *first = NULL;
+    SL_AUTO(wk_dataset_close_auto) struct wk_dataset *dataset = NULL;
+    SL_AUTO(sl_config_destroy_auto) struct sl_config *config = NULL;
+    enum sl_status status = wk_dataset_open(&first, dir, NULL, err);
+    if (status != SL_OK)
+        return status;
+    config = config_of(wk_dataset_index(first), dir);
+    if (config == NULL)
+        return sl_fail(err, SL_NO_MEMORY, "out of memory");
+    status = wk_dataset_open(&dataset, dir, config, err);
+    if (status != SL_OK)
+        return status;
+    if (tour->survey->split_count == 0)
+        dp_thumbs_begin(tour->thumbs, config, wk_dataset_index(dataset));
+    struct wk_survey_watch watch = {.progress = show_progress, .look = look, .context = tour};
+    return wk_survey_add(tour->survey, dataset, config, dir, &watch, err);
+}
+
+static enum sl_status write_page(
+        const struct arguments *arguments, const struct tour *tour, struct sl_error *err)
+{
+    SL_AUTO(sl_text_fini) struct sl_text page;
+    const char *bytes = NULL;
+    size_t size = 0;
+    sl_text_init(&page, DP_HTML_MAX);
+    dp_report_html(&page, tour->survey, tour->thumbs, arguments->dirs[0]);
+    enum sl_status status = sl_text_finish(&page, &bytes, &size, err);
+    if (status == SL_OK)
+        status = sl_file_write_atomic(arguments->html, bytes, size, err);
+    if (status == SL_OK && !arguments->json)
+        printf("%s: %.1f kB\n", arguments->html, (double)size * 1e-3);
+    return status;
+}
+
+static enum sl_status tell(const struct arguments *arguments, const struct tour *tour, struct sl_error *err)
+{
+    const struct wk_survey *survey = tour->survey;
+    enum sl_status status = SL_OK;
+    if (arguments->json)
+        status = dp_report_print_json(survey, err);
+    else
+        dp_report_print(survey);
+    if (status == SL_OK && arguments->html != NULL)
+        status = write_page(arguments, tour, err);
+    double share = survey->held_out > 0 ? (double)survey->leaked / (double)survey->held_out : 0.0;
+    if (status == SL_OK && arguments->max_leaks >= 0.0 && share > arguments->max_leaks)
+        return sl_fail(err, SL_BAD_DATA,
+                "%" PRIu64 " of %" PRIu64
+                " held-out samples (%.2f %%) are like one of %s, --max-leaks allows "
+                "%.2f %%; import --split keeps such together",
+                survey->leaked, survey->held_out, 100.0 * share, survey->splits[0].dir,
+                100.0 * arguments->max_leaks);
+    return status;
+}
+
+static enum sl_status survey_all(const struct arguments *arguments, struct sl_error *err)
+{
+    SL_AUTO(wk_survey_destroy_auto) struct wk_survey *survey = NULL;
+    SL_AUTO_FREE struct dp_thumbs *thumbs = sl_alloc(1, sizeof(*thumbs));
+    if (thumbs == NULL)
+        return sl_fail(err, SL_NO_MEMORY, "out of memory");
+    struct tour tour = {.thumbs = thumbs};
+    enum sl_status status = wk_survey_create(&survey, arguments->similarity, err);
+    tour.survey = survey;
+    sl_progress_begin(&tour.progress, &(struct sl_progress_options){.title = "inspect", .unit = "samples"});
+    for (int i = 0; i < arguments->dir_count && status == SL_OK; i++)
+        status = visit_splits(arguments->dirs[i], survey_split, &tour, err);
+    sl_progress_end(&tour.progress);
+    if (status == SL_OK)
+        status = wk_survey_compare(survey, err);
+    if (status == SL_OK)
+        status = tell(arguments, &tour, err);
+    dp_thumbs_fini(thumbs);
+    return status;
+}
+
+/* ---- all ---- */
+
+static enum sl_status visit_split(void *context, const char *dir, struct sl_error *err)
+{
+    return show_split(context, dir, err);
+}
+
+static enum sl_status visit_sample(void *context, const char *dir, struct sl_error *err)
+{
+    struct search *search = context;
+    if (search->found)
+        return SL_OK;
+    enum sl_status status = find_in_split(search->arguments, dir, err);
+    search->found = status == SL_OK;
+    return status;
+}
+
+static enum sl_status run(struct arguments *arguments, struct sl_error *err)
+{
+    struct search search = {.arguments = arguments};
+    enum sl_status status = SL_OK;
+    for (int i = 0; i < arguments->dir_count && (status == SL_OK || status == SL_NOT_FOUND); i++)
+        status = arguments->sample != NULL ? visit_splits(arguments->dirs[i], visit_sample, &search, err)
+                                           : visit_splits(arguments->dirs[i], visit_split, arguments, err);
+    if (arguments->sample != NULL && !search.found && status == SL_NOT_FOUND && arguments->dir_count == 1 &&
+            !is_split(arguments->dirs[0]))
+        return sl_fail(err, SL_NOT_FOUND, "dataset %s has no sample \"%.200s\" in any split",
+                arguments->dirs[0], arguments->sample);
+    if (search.found)
+        return SL_OK;
+    bool survey = arguments->duplicates || arguments->html != NULL || arguments->max_leaks >= 0.0;
+    return status == SL_OK && survey ? survey_all(arguments, err) : status;
 }
 
 int dp_inspect(int argc, char **argv)
 {
-    struct arguments arguments = {0};
+    struct arguments arguments = {.similarity = WK_TWINS_SIMILARITY, .max_leaks = -1.0};
     struct sl_error err = {0};
     enum sl_status status = parse_arguments(&arguments, argc, argv, &err);
     if (status == SL_OK && arguments.help) {

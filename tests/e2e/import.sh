@@ -103,7 +103,7 @@ expect 0 '[CLS]' inspect one --sample "$id" --json
 expect 1 "no sample \"nobody\"" inspect one --sample nobody
 expect 3 "does not exist" inspect nowhere
 expect 3 "not a dataset" inspect clips
-expect 2 "expected one DATASET" inspect
+expect 2 "expected a DATASET" inspect
 
 # wrong usage
 expect 2 "--out is missing" import clips/mixed.jsonl --config config.yaml

@@ -138,6 +138,16 @@ static enum sl_status lock_folder(struct run *run, struct sl_error *err)
 
 /* ---- identity: the same import as before? ---- */
 
+/* How rows were given to splits, and what came of it: titles and videos decide too. */
+static int add_split(json_t *identity, const struct run *run)
+{
+    SL_AUTO_FREE char *how = wk_allot_describe(run->options->allot);
+    if (how == NULL)
+        return -1;
+    return json_object_set_new(
+            identity, "split", json_sprintf("%s: %016" PRIx64, how, run->plan->splits_hash));
+}
+
 static json_t *make_identity(const struct run *run, struct sl_error *err)
 {
     SL_AUTO_FREE char *settings = NULL;
@@ -148,9 +158,12 @@ static json_t *make_identity(const struct run *run, struct sl_error *err)
     json_t *identity = json_pack("{s:s, s:i, s:s, s:I, s:o*}", "format", "shelflife-import", "version", 1,
             "manifest_hash", hash, "shard_size", (json_int_t)run->shard_size, "settings",
             json_loads(settings, 0, NULL));
-    if (identity == NULL)
-        (void)sl_fail(err, SL_NO_MEMORY, "out of memory");
-    return identity;
+    bool made = identity != NULL && (run->options->allot == NULL || add_split(identity, run) == 0);
+    if (made)
+        return identity;
+    json_decref(identity);
+    (void)sl_fail(err, SL_NO_MEMORY, "out of memory");
+    return NULL;
 }
 
 static const json_t *child_of(const json_t *value, const char *key, size_t index)
@@ -204,6 +217,15 @@ static enum sl_status compare_identity(
                 "%s was begun with another manifest than %s is now; choose another --out, or remove it to "
                 "begin again",
                 out, run->options->manifest);
+    const char *split_before = json_string_value(json_object_get(before, "split")),
+               *split_now = json_string_value(json_object_get(now, "split"));
+    if ((split_before == NULL) != (split_now == NULL))
+        return sl_fail(err, SL_USAGE,
+                "%s was begun %s --split (%s), now it is the other way; choose another --out, or remove it "
+                "to "
+                "begin again",
+                out, split_before != NULL ? "with" : "without",
+                split_before != NULL ? split_before : "lines said their splits");
     char difference[SL_ERROR_TEXT_MAX / 2] = "";
     if (first_difference(before, now, difference, sizeof(difference), 0))
         return sl_fail(err, SL_USAGE,
@@ -623,7 +645,7 @@ static enum sl_status prepare(struct run *run, struct sl_error *err)
 {
     enum sl_status status = wk_config_vocab_hashes(run->vocab_hashes, run->config, err);
     if (status == SL_OK)
-        status = wk_plan_create(&run->plan, run->options->manifest, run->config, err);
+        status = wk_plan_create(&run->plan, run->options->manifest, run->config, run->options->allot, err);
     if (status == SL_OK)
         status = wk_index_begin(&run->settings, run->config, run->vocab_hashes, "", err);
     if (status == SL_OK)

@@ -16,6 +16,7 @@
  */
 #include "common/config.h"
 #include "common/error.h"
+#include "worker/dataset/allot.h"
 #include "worker/dataset/decoder.h"
 #include "worker/dataset/manifest.h"
 
@@ -32,6 +33,7 @@ struct wk_import_options {
     int jobs;             /* threads; 0 = cores that this process may use */
     uint64_t shard_size;  /* rows per shard; 0 = WK_SHARD_ROWS */
     uint64_t commit_rows; /* rows after which records are made durable; 0 = by time and size alone */
+    const struct wk_allot_options *allot; /* how rows are given to splits; NULL = as their lines say */
     struct wk_decoder_limits limits;
     const atomic_bool *stop; /* set to stop in good order; may be NULL */
     void (*progress)(void *context, uint64_t done, uint64_t total,

@@ -25,6 +25,9 @@ struct scan {
     struct wk_plan *plan;
     const struct sl_config *config;
     struct seen seen;
+    struct wk_allot *allot;  /* NULL = lines say their split */
+    struct wk_plan_row *all; /* with allot: (all_count,) until their splits are known */
+    uint32_t all_count, all_room;
     size_t room[WK_SPLITS];
     size_t reject_room;
     uint32_t line;
@@ -102,6 +105,40 @@ static enum sl_status add_row(
     return SL_OK;
 }
 
+/* A row whose split is not known yet. */
+static enum sl_status keep_row(struct scan *scan, const struct wk_manifest_row *row, const char *line,
+        uint64_t offset, size_t size, struct sl_error *err)
+{
+    if (scan->all_count == scan->all_room) {
+        uint32_t room = scan->all_room == 0 ? 1024 : scan->all_room * 2;
+        struct wk_plan_row *all = sl_realloc(scan->all, room, sizeof(*all));
+        if (all == NULL)
+            return sl_fail(err, SL_NO_MEMORY, "out of memory for the lines of the manifest");
+        scan->all = all;
+        scan->all_room = room;
+    }
+    scan->all[scan->all_count++] =
+            (struct wk_plan_row){.offset = offset, .size = (uint32_t)size, .line = scan->line};
+    return wk_allot_add(scan->allot, row, line, size, scan->line, err);
+}
+
+static enum sl_status allot_rows(struct scan *scan, struct sl_error *err)
+{
+    if (scan->allot == NULL)
+        return SL_OK;
+    SL_AUTO_FREE uint8_t *splits = sl_alloc(scan->all_count, 1);
+    if (splits == NULL)
+        return sl_fail(err, SL_NO_MEMORY, "out of memory for the splits of %u lines", scan->all_count);
+    enum sl_status status = wk_allot_finish(scan->allot, scan->config->label_count, splits, err);
+    for (uint32_t i = 0; i < scan->all_count && status == SL_OK; i++) {
+        const struct wk_plan_row *row = &scan->all[i];
+        scan->line = row->line;
+        status = add_row(scan, (enum wk_split)splits[i], row->offset, row->size, err);
+    }
+    scan->plan->splits_hash = XXH3_64bits(splits, scan->all_count);
+    return status;
+}
+
 static enum sl_status add_reject(struct scan *scan, const char *id, const char *reason, struct sl_error *err)
 {
     struct wk_plan *plan = scan->plan;
@@ -166,6 +203,8 @@ static enum sl_status scan_line(
         return add_reject(scan, id, reason.text, err);
     if (status != SL_OK)
         return sl_fail(err, status, "%s", reason.text);
+    if (scan->allot != NULL)
+        return keep_row(scan, &row, line, offset, size, err);
     return add_row(scan, row.split, offset, size, err);
 }
 
@@ -248,8 +287,22 @@ static enum sl_status open_manifest(struct wk_plan *plan, const char *path, stru
     return SL_OK;
 }
 
-enum sl_status wk_plan_create(
-        struct wk_plan **ret_plan, const char *path, const struct sl_config *config, struct sl_error *err)
+/* Videos start from the manifest's folder. */
+static enum sl_status begin_allotting(
+        struct scan *scan, const char *path, const struct wk_allot_options *options, struct sl_error *err)
+{
+    if (options == NULL)
+        return SL_OK;
+    const char *slash = strrchr(path, '/');
+    SL_AUTO_FREE char *base_dir =
+            slash == NULL ? sl_strdup("") : sl_strdup_printf("%.*s", (int)(slash - path) + 1, path);
+    if (base_dir == NULL)
+        return sl_fail(err, SL_NO_MEMORY, "out of memory");
+    return wk_allot_create(&scan->allot, options, base_dir, err);
+}
+
+enum sl_status wk_plan_create(struct wk_plan **ret_plan, const char *path, const struct sl_config *config,
+        const struct wk_allot_options *allot, struct sl_error *err)
 {
     SL_AUTO(wk_plan_destroy_auto) struct wk_plan *plan = sl_alloc(1, sizeof(*plan));
     if (plan == NULL)
@@ -258,9 +311,15 @@ enum sl_status wk_plan_create(
     if (status != SL_OK)
         return status;
     struct scan scan = {.plan = plan, .config = config};
-    status = scan_file(&scan, err);
+    status = begin_allotting(&scan, path, allot, err);
+    if (status == SL_OK)
+        status = scan_file(&scan, err);
+    if (status == SL_OK)
+        status = allot_rows(&scan, err);
     sl_free(scan.seen.hashes);
     sl_free(scan.seen.lines);
+    sl_free(scan.all);
+    wk_allot_destroy(scan.allot);
     if (status == SL_OK && plan->lines == 0)
         status = sl_fail(
                 err, SL_BAD_DATA, "manifest %s has no lines; it holds one JSON object per video", path);

@@ -7,6 +7,7 @@
  */
 #include "common/config.h"
 #include "common/error.h"
+#include "worker/dataset/allot.h"
 #include "worker/dataset/manifest.h"
 #include "worker/dataset/record.h"
 
@@ -22,18 +23,20 @@ struct wk_plan_row {
 
 struct wk_plan {
     char *path;
-    int fd;         /* of the manifest */
-    uint64_t hash;  /* of its bytes */
-    uint64_t lines; /* that are not blank */
+    int fd;               /* of the manifest */
+    uint64_t hash;        /* of its bytes */
+    uint64_t lines;       /* that are not blank */
+    uint64_t splits_hash; /* of the splits that were given to the rows; 0 = the lines said theirs */
     struct wk_plan_row *rows[WK_SPLITS];
     uint64_t counts[WK_SPLITS];
     struct wk_reject *rejects;
     uint64_t reject_count;
 };
 
-/* wk_plan_create reads the manifest. Owns: *ret_plan. Errors: NOT_FOUND and FAILED as opening gives, BAD_DATA for a manifest without lines, NO_MEMORY. */
-SL_MUST_USE enum sl_status wk_plan_create(
-        struct wk_plan **ret_plan, const char *path, const struct sl_config *config, struct sl_error *err);
+/* wk_plan_create reads the manifest. allot: how rows are given to splits; NULL = as their lines say. Owns: *ret_plan. Errors: NOT_FOUND and FAILED as opening gives,
+ * BAD_DATA for a manifest without lines and as wk_allot_add, NO_MEMORY. */
+SL_MUST_USE enum sl_status wk_plan_create(struct wk_plan **ret_plan, const char *path,
+        const struct sl_config *config, const struct wk_allot_options *allot, struct sl_error *err);
 void wk_plan_destroy(struct wk_plan *plan);
 void wk_plan_destroy_auto(struct wk_plan **plan);
 

@@ -16,6 +16,7 @@ struct text {
     uint64_t hash;
     size_t begin;
     uint32_t count, parent; /* parent: of the group's tree, whose root is its smallest number */
+    uint32_t equal;         /* the first text that is the same */
 };
 
 struct wk_twins {
@@ -187,7 +188,8 @@ enum sl_status wk_twins_add(struct wk_twins *twins, const char *text, size_t siz
     twins->texts[index] = (struct text){.hash = XXH3_64bits(points, count * sizeof(*points)),
             .begin = twins->used,
             .count = (uint32_t)cut_shingles(twins->shingles + twins->used, points, count),
-            .parent = index};
+            .parent = index,
+            .equal = index};
     twins->used += twins->texts[index].count;
     return SL_OK;
 }
@@ -295,10 +297,12 @@ static enum sl_status choose(struct join *join, struct sl_error *err)
             all[count++] = (struct equal){twins->texts[i].hash, twins->texts[i].count, i};
     qsort(all, count, sizeof(*all), compare_equal);
     for (uint32_t i = 0; i < count; i++) {
-        if (i > 0 && all[i].hash == all[i - 1].hash && all[i].count == all[i - 1].count)
+        if (i > 0 && all[i].hash == all[i - 1].hash && all[i].count == all[i - 1].count) {
+            twins->texts[all[i].text].equal = twins->texts[all[i - 1].text].equal;
             wk_twins_join(twins, all[i - 1].text, all[i].text);
-        else
+        } else {
             join->order[join->chosen++] = all[i].text;
+        }
     }
     return SL_OK;
 }
@@ -310,20 +314,33 @@ static uint32_t least_overlap(double similarity, uint32_t a, uint32_t b)
     return (uint32_t)least;
 }
 
-/* Two sorted sets: whether they share at least `least`. */
-static bool share(const uint64_t *a, uint32_t a_count, const uint64_t *b, uint32_t b_count, uint32_t least)
+/* How many two sorted sets share; less than `least` when it cannot be as many. */
+static uint32_t count_shared(
+        const uint64_t *a, uint32_t a_count, const uint64_t *b, uint32_t b_count, uint32_t least)
 {
     uint32_t i = 0, j = 0, both = 0;
-    while (i < a_count && j < b_count && both < least) {
+    while (i < a_count && j < b_count) {
         uint32_t left = a_count - i < b_count - j ? a_count - i : b_count - j;
         if (both + left < least)
-            return false;
+            return both;
         both += a[i] == b[j];
         bool next_a = a[i] <= b[j], next_b = b[j] <= a[i];
         i += next_a;
         j += next_b;
     }
-    return both >= least;
+    return both;
+}
+
+double wk_twins_similarity(const struct wk_twins *twins, uint32_t a, uint32_t b)
+{
+    const struct text *x = &twins->texts[twins->texts[a].equal], *y = &twins->texts[twins->texts[b].equal];
+    if (x->count == 0 || y->count == 0)
+        return 0.0;
+    if (x == y)
+        return 1.0;
+    uint32_t both =
+            count_shared(twins->shingles + x->begin, x->count, twins->shingles + y->begin, y->count, 0);
+    return (double)both / (double)(x->count + y->count - both);
 }
 
 /* All that came before are at most as long. Postings of a rank come latest first, so the longest first: the first that is too short ends the list. */
@@ -345,9 +362,10 @@ static void probe(struct join *join, uint32_t x, uint32_t rank)
         if (join->tried[y] == x + 1)
             continue;
         join->tried[y] = x + 1;
+        uint32_t least = least_overlap(twins->similarity, text->count, other->count);
         if (wk_twins_group(twins, x) != wk_twins_group(twins, y) &&
-                share(twins->shingles + text->begin, text->count, twins->shingles + other->begin,
-                        other->count, least_overlap(twins->similarity, text->count, other->count)))
+                count_shared(twins->shingles + text->begin, text->count, twins->shingles + other->begin,
+                        other->count, least) >= least)
             wk_twins_join(twins, x, y);
     }
 }

@@ -20,7 +20,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define WK_TWINS_SIMILARITY 0.7
+#define WK_TWINS_SIMILARITY 0.8
 #define WK_TWINS_POSTINGS 2000
 #define WK_TWINS_BYTES 1024 /* of a text that are looked at */
 
@@ -43,3 +43,5 @@ void wk_twins_join(struct wk_twins *twins, uint32_t a, uint32_t b);
 SL_MUST_USE enum sl_status wk_twins_find(struct wk_twins *twins, struct sl_error *err);
 uint32_t wk_twins_group(const struct wk_twins *twins, uint32_t index);
 uint64_t wk_twins_cut(const struct wk_twins *twins);
+/* wk_twins_similarity, after wk_twins_find: of two texts, 0 to 1. */
+double wk_twins_similarity(const struct wk_twins *twins, uint32_t a, uint32_t b);

@@ -39,8 +39,9 @@ static void test_what_is_a_twin(void **state)
 {
     (void)state;
     assert_true(same("Storm reaches the coast", "STORM reaches the coast!"));
-    assert_true(same("Storm reaches the coast", "Storm reaches the cost"));
-    assert_true(same("Storm reaches the coast", " Storm — reaches\tthe coast (updated)"));
+    assert_true(same("Storm reaches the coast of the north", "Storm reaches the cost of the north"));
+    assert_true(same("Storm reaches the coast", " Storm — reaches\tthe coast (up)"));
+    assert_false(same("What is the capital of Norway", "What is the capital of China"));
     assert_true(same("Ｓｔｏｒｍ 2026", "storm 2026")); /* full width */
     assert_true(same("Caf\xc3\xa9 au lait", "Cafe\xcc\x81 au lait"));
     assert_true(same("如何评价黄轩主演的正午阳光新剧山海情", "如何评价黄轩主演的正午阳光新剧《山海情》？"));
@@ -66,6 +67,7 @@ static void test_groups_and_joins(void **state)
     assert_int_equal(wk_twins_group(twins, b), b);
     assert_int_equal(wk_twins_group(twins, d), b);
     assert_int_equal(wk_twins_cut(twins), 0);
+    assert_true(wk_twins_similarity(twins, a, c) == 1.0 && wk_twins_similarity(twins, a, b) < 0.2);
     wk_twins_destroy(twins);
     begin(WK_TWINS_SIMILARITY);
     find(); /* of nothing */
