@@ -137,7 +137,8 @@ static enum sl_status write_onnx(const struct arguments *a, struct dp_files *fil
         struct sl_error *err)
 {
     enum sl_status status = dp_metadata_add(metadata, "preprocessing", preprocessing, err);
-    return status == SL_OK ? dp_onnx_write(files, file, loaded, metadata, (int)a->opset, a->external, err)
+    return status == SL_OK ? dp_onnx_write(files, file, loaded, metadata, (int)a->opset,
+                                     a->external ? 0 : DP_ONNX_INSIDE_MAX, err)
                            : status;
 }
 

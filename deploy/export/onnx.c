@@ -8,7 +8,6 @@
 #include <string.h>
 
 #define IR_VERSION 8
-#define MESSAGE_MAX ((size_t)INT32_MAX) /* bytes: protobuf's limit */
 #define EXTERNAL_MIN 1024 /* bytes: smaller tensors stay inside, for shapes are read from some of them */
 #define EXTERNAL_ALIGNMENT 4096 /* bytes: so that a runtime can map them */
 
@@ -132,7 +131,7 @@ static size_t message_size(const Shelflife__Onnx__GraphProto *proto, const struc
 }
 
 enum sl_status dp_onnx_write(struct dp_files *files, struct dp_file *file, const struct dp_loaded *loaded,
-        const struct dp_metadata *metadata, int opset, bool external, struct sl_error *err)
+        const struct dp_metadata *metadata, int opset, size_t inside_max, struct sl_error *err)
 {
     SL_AUTO(dp_graph_destroy_auto) struct dp_graph *graph = NULL;
     Shelflife__Onnx__GraphProto *proto = NULL;
@@ -140,7 +139,7 @@ enum sl_status dp_onnx_write(struct dp_files *files, struct dp_file *file, const
             dp_network_build(&graph, loaded->config, loaded->layout, loaded->params, opset, err);
     if (status == SL_OK)
         status = dp_graph_finish(graph, "shelflife", &proto, err);
-    if (status == SL_OK && (external || message_size(proto, metadata) > MESSAGE_MAX))
+    if (status == SL_OK && message_size(proto, metadata) > inside_max)
         status = move_all_out(files, graph, proto, err);
     return status == SL_OK ? write_model(file, graph, proto, metadata, err) : status;
 }

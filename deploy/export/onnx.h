@@ -5,10 +5,12 @@
 #include "deploy/export/sidecar.h"
 #include "deploy/scoring/loaded.h"
 
-#include <stdbool.h>
+#include <stdint.h>
 
-/* dp_onnx_write writes the main file and, when the model would pass the 2 GiB that a protobuf message may have or external asks for it,
- * the large tensors into FILE.data. Errors: DISK, FAILED, NO_MEMORY. */
+#define DP_ONNX_INSIDE_MAX ((size_t)INT32_MAX) /* bytes: what a protobuf message may have */
+
+/* dp_onnx_write writes the main file and, when the model's message would have more than inside_max bytes, the large tensors into FILE.data: DP_ONNX_INSIDE_MAX = only when it must be,
+ * 0 = always. Errors: DISK, FAILED, NO_MEMORY. */
 SL_MUST_USE enum sl_status dp_onnx_write(struct dp_files *files, struct dp_file *file,
-        const struct dp_loaded *loaded, const struct dp_metadata *metadata, int opset, bool external,
+        const struct dp_loaded *loaded, const struct dp_metadata *metadata, int opset, size_t inside_max,
         struct sl_error *err);

@@ -41,7 +41,7 @@ static int tear_down(void **state)
     return sl_file_remove_tree(FOLDER, &err) == SL_OK ? 0 : -1;
 }
 
-static void write_model(const struct dp_loaded *loaded, bool external)
+static void write_model(const struct dp_loaded *loaded, size_t inside_max)
 {
     SL_AUTO(dp_files_destroy_auto) struct dp_files *files = NULL;
     SL_AUTO(dp_metadata_fini) struct dp_metadata metadata = {0};
@@ -49,7 +49,7 @@ static void write_model(const struct dp_loaded *loaded, bool external)
     assert_int_equal(dp_metadata_make(&metadata, loaded, &err), SL_OK);
     assert_int_equal(dp_files_create(&files, MAIN, &err), SL_OK);
     assert_int_equal(dp_files_add(files, "", &file, &err), SL_OK);
-    assert_int_equal(dp_onnx_write(files, file, loaded, &metadata, 15, external, &err), SL_OK);
+    assert_int_equal(dp_onnx_write(files, file, loaded, &metadata, 15, inside_max, &err), SL_OK);
     assert_int_equal(dp_files_commit(files, &err), SL_OK);
 }
 
@@ -75,7 +75,7 @@ static void test_inside(void **state)
 {
     const struct dp_loaded *loaded = *state;
     size_t size = 0;
-    write_model(loaded, false);
+    write_model(loaded, DP_ONNX_INSIDE_MAX);
     Shelflife__Onnx__ModelProto *model = read_model(&size);
     assert_int_equal(model->ir_version, 8);
     assert_int_equal(model->n_opset_import, 1);
@@ -121,9 +121,9 @@ static void test_outside(void **state)
     const struct dp_loaded *loaded = *state;
     SL_AUTO_FREE char *data = NULL;
     size_t inside = 0, size = 0, data_size = 0, outside = 0;
-    write_model(loaded, false);
+    write_model(loaded, DP_ONNX_INSIDE_MAX);
     shelflife__onnx__model_proto__free_unpacked(read_model(&inside), NULL);
-    write_model(loaded, true);
+    write_model(loaded, 0);
     Shelflife__Onnx__ModelProto *model = read_model(&size);
     assert_true(size < inside);
     assert_int_equal(sl_file_read(&data, &data_size, MAIN ".data", 1 << 24, &err), SL_OK);
@@ -138,11 +138,27 @@ static void test_outside(void **state)
     shelflife__onnx__model_proto__free_unpacked(model, NULL);
 }
 
+/* Past the limit of a message, which is 2 GiB but for this test, tensors go outside by themselves. */
+static void test_outside_past_the_limit(void **state)
+{
+    const struct dp_loaded *loaded = *state;
+    size_t inside = 0, size = 0;
+    write_model(loaded, DP_ONNX_INSIDE_MAX);
+    shelflife__onnx__model_proto__free_unpacked(read_model(&inside), NULL);
+    assert_true(sl_file_size(MAIN ".data") < 0);
+    write_model(loaded, inside + 65536);
+    assert_true(sl_file_size(MAIN ".data") < 0);
+    write_model(loaded, inside - 1);
+    shelflife__onnx__model_proto__free_unpacked(read_model(&size), NULL);
+    assert_true(size < inside && sl_file_size(MAIN ".data") > 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
             cmocka_unit_test_setup_teardown(test_inside, set_up, tear_down),
             cmocka_unit_test_setup_teardown(test_outside, set_up, tear_down),
+            cmocka_unit_test_setup_teardown(test_outside_past_the_limit, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
