@@ -44,7 +44,7 @@ static const char help[] =
         "split\n"
         "  --html FILE          write a report: classes, lengths, times, what is alike, samples with "
         "pictures\n"
-        "  --json               one JSON object per split or sample\n"
+        "  --json               one JSON object per split or sample, one more for what is alike\n"
         "  --help               this text\n"
         "\n"
         "exit codes: 0 fine; 1 no such sample; 2 wrong usage; 3 not a dataset, damaged, or too many leaks; 7 "

@@ -44,7 +44,7 @@ static const char style[] =
         "width:100%;aspect-ratio:1;display:block;object-fit:cover;image-rendering:auto}figcaption{"
         "padding:5px 8px;font-size:12px;line-height:1.35;overflow-wrap:anywhere;display:-webkit-box;"
         "-webkit-line-clamp:4;-webkit-box-orient:vertical;overflow:hidden}h3{font-size:13px;margin:10px 0 "
-        "4px}";
+        "4px}section{overflow-x:auto}@media(max-width:700px){.bar{display:none}}";
 
 static void put(struct sl_text *page, const char *text)
 {
