@@ -4,12 +4,14 @@
 #include "common/file.h"
 #include "common/memory.h"
 #include "common/npy.h"
+#include "worker/dataset/features.h"
 #include "worker/dataset/frames.h"
 #include "worker/dataset/importer.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -87,23 +89,20 @@ static enum sl_status write_video(
 
 /* ---- arrays ---- */
 
-static enum sl_status find_modality(const struct sl_config *config, const struct dp_upload *upload,
-        int *ret_modality, struct sl_error *err)
+static enum sl_status find_modality(
+        const struct sl_config *config, const char *name, int *ret_modality, struct sl_error *err)
 {
     char names[256] = "";
     for (int m = 0; m < config->modality_count; m++) {
-        const struct sl_modality_config *modality = &config->modalities[m];
-        if (modality->kind == SL_KIND_BERT)
-            continue;
-        if (strcmp(modality->name, upload->name) == 0) {
+        size_t used = strlen(names);
+        if (strcmp(config->modalities[m].name, name) == 0) {
             *ret_modality = m;
             return SL_OK;
         }
-        size_t used = strlen(names);
-        (void)snprintf(names + used, sizeof(names) - used, "%s%s", used > 0 ? ", " : "", modality->name);
+        (void)snprintf(
+                names + used, sizeof(names) - used, "%s%s", used > 0 ? ", " : "", config->modalities[m].name);
     }
-    return sl_fail(err, SL_BAD_DATA, "the model takes no array for \"%s\"; it takes some for: %s",
-            upload->name, names[0] == 0 ? "none" : names);
+    return sl_fail(err, SL_BAD_DATA, "the model has no modality \"%s\"; it has %s", name, names);
 }
 
 /* The shape as text, "(2, 32, 32, 3)". */
@@ -136,17 +135,25 @@ static enum sl_status take_frames(struct wk_sample_input *input, const struct sl
     return SL_OK;
 }
 
+/* Where an array goes. */
+struct place {
+    const struct sl_modality_config *modality;
+    char shown[SL_NAME_MAX + 16]; /* "modality NAME", for errors */
+    const struct wk_vocab *vocab; /* of kind bert */
+    struct wk_sample_input *input;
+};
+
 /* More rows than the model takes are left out evenly, as features.h does. Shapes: values of shape. */
-static enum sl_status take_rows(struct wk_sample_input *input, const struct sl_modality_config *modality,
-        const float *values, const int64_t *shape, int rank, struct sl_error *err)
+static enum sl_status take_rows(
+        const struct place *p, const float *values, const int64_t *shape, int rank, struct sl_error *err)
 {
-    char shown[128];
-    int64_t rows = rank == 1 ? 1 : shape[0];
-    size_t columns = (size_t)modality->input;
-    if (rank < 1 || rank > 2 || shape[rank - 1] != modality->input || rows < 1 || rows > INT_MAX)
-        return sl_fail(err, SL_BAD_DATA,
-                "modality %s: its array has the shape %s; expected (rows, %d) or (%d)", modality->name,
-                shape_text(shown, shape, rank), modality->input, modality->input);
+    const struct sl_modality_config *modality = p->modality;
+    struct wk_sample_input *input = p->input;
+    int64_t rows = 0, width = 0;
+    enum sl_status status = wk_features_shape(&rows, &width, shape, rank, modality->input, p->shown, err);
+    if (status != SL_OK)
+        return status;
+    size_t columns = (size_t)width;
     int kept = rows < modality->max_items ? (int)rows : modality->max_items;
     input->features = sl_alloc((size_t)kept * columns, sizeof(*input->features));
     if (input->features == NULL)
@@ -159,44 +166,93 @@ static enum sl_status take_rows(struct wk_sample_input *input, const struct sl_m
     return SL_OK;
 }
 
-static enum sl_status take_npy(struct wk_sample_input *input, const struct sl_modality_config *modality,
-        const struct dp_upload *upload, struct sl_error *err)
+static enum sl_status take_tokens(
+        const struct place *p, const int64_t *ids, const int64_t *shape, int rank, struct sl_error *err)
 {
-    struct sl_npy_header header;
-    enum sl_status status =
-            sl_npy_parse(&header, upload->bytes, upload->size, upload->size, modality->name, err);
-    if (status != SL_OK)
-        return sl_error_context(err, "modality %s: the array", modality->name);
-    if (modality->kind == SL_KIND_VIT) {
-        if (header.type != SL_NPY_U1)
-            return sl_fail(err, SL_BAD_DATA, "modality %s: its frames are %s; expected uint8", modality->name,
-                    sl_npy_type_name(header.type));
-        return take_frames(input, modality, (const uint8_t *)upload->bytes + header.data_offset, header.shape,
-                header.rank, err);
-    }
-    SL_AUTO_FREE float *values = sl_alloc((size_t)header.count, sizeof(*values));
-    if (values == NULL)
-        return sl_fail(err, SL_NO_MEMORY, "out of memory for features");
-    sl_npy_convert(&header, upload->bytes, values);
-    return take_rows(input, modality, values, header.shape, header.rank, err);
+    int64_t items = 0, count = 0;
+    enum sl_status status = wk_features_shape(&items, &count, shape, rank, 0, p->shown, err);
+    if (status == SL_OK)
+        status = wk_features_frame_tokens(ids, count, p->vocab, p->modality->max_tokens, p->shown,
+                &p->input->tokens, &p->input->items, err);
+    return status;
 }
 
-static enum sl_status take_array(struct wk_sample_input *given, const struct sl_config *config,
-        const struct dp_upload *upload, struct sl_error *err)
+static enum sl_status take_ids(
+        const struct place *p, const struct sl_npy_header *header, const float *values, struct sl_error *err)
 {
-    int m = 0;
-    enum sl_status status = find_modality(config, upload, &m, err);
+    SL_AUTO_FREE int64_t *ids = sl_alloc((size_t)header->count, sizeof(*ids));
+    if (ids == NULL)
+        return sl_fail(err, SL_NO_MEMORY, "out of memory for an array");
+    for (int64_t i = 0; i < header->count; i++) /* exact below 2^24; a vocabulary never has so many */
+        ids[i] = fabsf(values[i]) < 0x1p24F ? (int64_t)values[i] : INT32_MAX;
+    return take_tokens(p, ids, header->shape, header->rank, err);
+}
+
+static enum sl_status take_npy(const struct place *p, const struct dp_upload *upload, struct sl_error *err)
+{
+    struct sl_npy_header header;
+    enum sl_status status = sl_npy_parse(&header, upload->bytes, upload->size, upload->size, p->shown, err);
     if (status != SL_OK)
         return status;
-    const struct sl_modality_config *modality = &config->modalities[m];
-    bool frames = modality->kind == SL_KIND_VIT;
+    bool frames = p->modality->kind == SL_KIND_VIT, ids = p->modality->kind == SL_KIND_BERT;
+    if ((frames && header.type != SL_NPY_U1) ||
+            (ids && (header.type < SL_NPY_I1 || header.type == SL_NPY_BOOL)))
+        return sl_fail(err, SL_BAD_DATA, "%s: its array has numbers of type %s; expected %s", p->shown,
+                sl_npy_type_name(header.type), frames ? "uint8" : "whole numbers, token ids");
+    if (frames)
+        return take_frames(p->input, p->modality, (const uint8_t *)upload->bytes + header.data_offset,
+                header.shape, header.rank, err);
+    SL_AUTO_FREE float *values = sl_alloc((size_t)header.count, sizeof(*values));
+    if (values == NULL)
+        return sl_fail(err, SL_NO_MEMORY, "out of memory for an array");
+    sl_npy_convert(&header, upload->bytes, values);
+    return ids ? take_ids(p, &header, values, err) : take_rows(p, values, header.shape, header.rank, err);
+}
+
+static enum sl_status take_array(struct dp_preparer *preparer, struct wk_sample_input *given,
+        const struct dp_upload *upload, struct sl_error *err)
+{
+    static const struct {
+        enum dp_upload_kind kind;
+        const char *noun;
+    } wanted[] = {[SL_KIND_VIT] = {DP_UPLOAD_FRAMES, "frames, uint8 (frames, image, image, 3)"},
+            [SL_KIND_BERT] = {DP_UPLOAD_TOKENS, "token ids"},
+            [SL_KIND_FEATURES] = {DP_UPLOAD_ROWS, "rows of float32 numbers"}};
+    int m = 0;
+    enum sl_status status = find_modality(preparer->config, upload->name, &m, err);
+    if (status != SL_OK)
+        return status;
+    struct place p = {.modality = &preparer->config->modalities[m],
+            .vocab = wk_importer_vocab(preparer->importer, m),
+            .input = &given[m]};
+    (void)snprintf(p.shown, sizeof(p.shown), "modality %s", p.modality->name);
     if (upload->kind == DP_UPLOAD_NPY)
-        return take_npy(&given[m], modality, upload, err);
-    if (frames != (upload->kind == DP_UPLOAD_FRAMES))
-        return sl_fail(err, SL_BAD_DATA, "modality %s takes %s", modality->name,
-                frames ? "frames, uint8 (frames, image, image, 3)" : "rows of float32 numbers");
-    return frames ? take_frames(&given[m], modality, upload->bytes, upload->shape, upload->rank, err)
-                  : take_rows(&given[m], modality, upload->bytes, upload->shape, upload->rank, err);
+        return take_npy(&p, upload, err);
+    if (upload->kind != wanted[p.modality->kind].kind)
+        return sl_fail(
+                err, SL_BAD_DATA, "modality %s takes %s", p.modality->name, wanted[p.modality->kind].noun);
+    if (upload->kind == DP_UPLOAD_FRAMES)
+        return take_frames(p.input, p.modality, upload->bytes, upload->shape, upload->rank, err);
+    if (upload->kind == DP_UPLOAD_TOKENS)
+        return take_tokens(&p, upload->bytes, upload->shape, upload->rank, err);
+    return take_rows(&p, upload->bytes, upload->shape, upload->rank, err);
+}
+
+/* Texts for one modality each. The row borrows them. */
+static enum sl_status take_own_texts(const struct sl_config *config, const struct dp_request *request,
+        struct wk_manifest_row *row, struct sl_error *err)
+{
+    for (int i = 0; i < request->own_text_count; i++) {
+        int m = 0;
+        enum sl_status status = find_modality(config, request->own_texts[i].name, &m, err);
+        if (status != SL_OK)
+            return status;
+        if (config->modalities[m].kind != SL_KIND_BERT)
+            return sl_fail(
+                    err, SL_BAD_DATA, "texts.%s: this modality reads no text", config->modalities[m].name);
+        row->own_texts[m] = request->own_texts[i].text;
+    }
+    return SL_OK;
 }
 
 /* ---- the whole request ---- */
@@ -217,6 +273,7 @@ static void free_inputs(struct wk_sample_input *inputs)
 {
     for (int m = 0; m < SL_MODALITIES_MAX; m++) {
         sl_free(inputs[m].frames);
+        sl_free(inputs[m].tokens);
         sl_free(inputs[m].features);
     }
 }
@@ -232,7 +289,7 @@ enum sl_status dp_prepare(struct dp_preparer *preparer, const struct dp_request 
         if (request->uploads[i].kind == DP_UPLOAD_VIDEO)
             video = &request->uploads[i];
         else
-            status = take_array(given, preparer->config, &request->uploads[i], err);
+            status = take_array(preparer, given, &request->uploads[i], err);
     }
     if (status == SL_OK && video != NULL && request->video != NULL)
         status = sl_fail(err, SL_BAD_DATA, "there is both a path and an upload of a video; give one of them");
@@ -245,6 +302,8 @@ enum sl_status dp_prepare(struct dp_preparer *preparer, const struct dp_request 
             .label = WK_LABEL_NONE,
             .published_s = request->published_s};
     memcpy(row.texts, request->texts, sizeof(row.texts));
+    if (status == SL_OK)
+        status = take_own_texts(preparer->config, request, &row, err);
     if (status == SL_OK)
         status = wk_import_given(preparer->importer, &row, given, ret_sample, err);
     if (status != SL_OK && err != NULL)

@@ -21,6 +21,8 @@ void dp_request_fini(struct dp_request *request)
     sl_free(request->video);
     for (int i = 0; i < WK_TEXT_FIELDS; i++)
         sl_free(request->texts[i]);
+    for (int i = 0; i < request->own_text_count; i++)
+        sl_free(request->own_texts[i].text);
     for (int i = 0; i < request->upload_count; i++)
         sl_free(request->uploads[i].bytes);
     *request = (struct dp_request){0};
@@ -44,6 +46,25 @@ static enum sl_status set_id(struct dp_request *request, const char *id, struct 
         return sl_fail(
                 err, SL_USAGE, "\"id\" has %zu bytes; at most %d are taken", strlen(id), WK_MANIFEST_ID_MAX);
     return set_text(&request->id, "id", id, err);
+}
+
+static enum sl_status add_own_text(
+        struct dp_request *request, const char *name, const char *text, struct sl_error *err)
+{
+    if (name == NULL || name[0] == 0 || strlen(name) >= SL_NAME_MAX || text == NULL)
+        return sl_fail(err, SL_USAGE, "\"texts\": expected a modality's name and a text");
+    for (int i = 0; i < request->own_text_count; i++)
+        if (strcmp(request->own_texts[i].name, name) == 0)
+            return sl_fail(err, SL_USAGE, "texts.%s is given twice", name);
+    if (request->own_text_count == SL_MODALITIES_MAX)
+        return sl_fail(err, SL_USAGE, "\"texts\" has more than %d texts", SL_MODALITIES_MAX);
+    struct dp_own_text *own = &request->own_texts[request->own_text_count];
+    own->text = sl_strdup(text);
+    if (own->text == NULL)
+        return sl_fail(err, SL_NO_MEMORY, "out of memory for texts.%s", name);
+    memcpy(own->name, name, strlen(name) + 1);
+    request->own_text_count++;
+    return SL_OK;
 }
 
 /* A place for one more upload, not yet counted; name "" for a video. */
@@ -86,7 +107,8 @@ enum sl_status dp_request_upload(
 static enum sl_status check_keys(const json_t *object, struct sl_error *err)
 {
     static const char *const known[] = {"id", "video", "title", "ocr", "asr", "published", "features",
-            "label", "split"}; /* the last two are a manifest's, so that its lines can be sent as they are */
+            "texts", "tokens", "label",
+            "split"}; /* the last two are a manifest's, so that its lines can be sent as they are */
     const char *key = NULL;
     json_t *value = NULL;
     json_object_foreach((json_t *)object, key, value)
@@ -96,7 +118,9 @@ static enum sl_status check_keys(const json_t *object, struct sl_error *err)
             found = strcmp(key, known[i]) == 0;
         if (!found)
             return sl_fail(err, SL_USAGE,
-                    "unknown key \"%.64s\"; expected id, title, ocr, asr, published, video or features", key);
+                    "unknown key \"%.64s\"; expected id, title, ocr, asr, published, video, texts, tokens or "
+                    "features",
+                    key);
     }
     return SL_OK;
 }
@@ -165,19 +189,60 @@ static enum sl_status parse_array(
     return SL_OK;
 }
 
-static enum sl_status parse_features(struct dp_request *request, const json_t *features, struct sl_error *err)
+/* [101, 7, 102] */
+static enum sl_status parse_tokens(
+        struct dp_request *request, const char *name, const json_t *value, struct sl_error *err)
 {
+    struct dp_upload *upload = NULL;
+    size_t count = json_array_size(value);
+    if (count == 0 || name[0] == 0)
+        return sl_fail(err, SL_USAGE, "tokens.%.64s: expected token ids, [101, …]", name);
+    enum sl_status status = place_upload(request, &upload, name, err);
+    if (status != SL_OK)
+        return status;
+    SL_AUTO_FREE int64_t *ids = sl_alloc(count, sizeof(*ids));
+    if (ids == NULL)
+        return sl_fail(err, SL_NO_MEMORY, "out of memory for tokens.%s", name);
+    for (size_t i = 0; i < count; i++) {
+        const json_t *id = json_array_get(value, i);
+        if (!json_is_integer(id))
+            return sl_fail(err, SL_USAGE, "tokens.%s: token %zu is not a whole number", name, i);
+        ids[i] = json_integer_value(id);
+    }
+    upload->kind = DP_UPLOAD_TOKENS;
+    upload->size = count * sizeof(*ids);
+    upload->bytes = SL_TAKE(ids);
+    upload->rank = 1;
+    upload->shape[0] = (int64_t)count;
+    request->upload_count++;
+    return SL_OK;
+}
+
+static enum sl_status parse_own_text(
+        struct dp_request *request, const char *name, const json_t *value, struct sl_error *err)
+{
+    return add_own_text(request, name, json_string_value(value), err);
+}
+
+typedef enum sl_status parse_member(
+        struct dp_request *request, const char *name, const json_t *value, struct sl_error *err);
+
+/* {MODALITY: value, …} */
+static enum sl_status parse_by_modality(struct dp_request *request, const json_t *object, const char *key,
+        parse_member *parse, struct sl_error *err)
+{
+    const json_t *members = json_object_get(object, key);
     const char *name = NULL;
     json_t *value = NULL;
     enum sl_status status = SL_OK;
-    if (features == NULL || json_is_null(features))
+    if (members == NULL || json_is_null(members))
         return SL_OK;
-    if (!json_is_object(features))
-        return sl_fail(err, SL_USAGE, "\"features\" is not an object {MODALITY: [[…], …]}");
-    json_object_foreach((json_t *)features, name, value)
+    if (!json_is_object(members))
+        return sl_fail(err, SL_USAGE, "\"%s\" is not an object {MODALITY: …}", key);
+    json_object_foreach((json_t *)members, name, value)
     {
         if (status == SL_OK)
-            status = parse_array(request, name, value, err);
+            status = parse(request, name, value, err);
     }
     return status;
 }
@@ -206,7 +271,11 @@ static enum sl_status parse_object(struct dp_request *request, const json_t *obj
         status = err != NULL ? err->status = SL_USAGE : SL_USAGE;
     }
     if (status == SL_OK)
-        status = parse_features(request, json_object_get(object, "features"), err);
+        status = parse_by_modality(request, object, "texts", parse_own_text, err);
+    if (status == SL_OK)
+        status = parse_by_modality(request, object, "tokens", parse_tokens, err);
+    if (status == SL_OK)
+        status = parse_by_modality(request, object, "features", parse_array, err);
     return status;
 }
 
@@ -260,18 +329,24 @@ static enum sl_status take_tensor(struct dp_request *request, const Shelflife__S
     static const enum dp_upload_kind kinds[] = {[SHELFLIFE__SERVE__TENSOR__KIND__VIDEO] = DP_UPLOAD_VIDEO,
             [SHELFLIFE__SERVE__TENSOR__KIND__FRAMES] = DP_UPLOAD_FRAMES,
             [SHELFLIFE__SERVE__TENSOR__KIND__ROWS] = DP_UPLOAD_ROWS,
-            [SHELFLIFE__SERVE__TENSOR__KIND__NPY] = DP_UPLOAD_NPY};
+            [SHELFLIFE__SERVE__TENSOR__KIND__NPY] = DP_UPLOAD_NPY,
+            [SHELFLIFE__SERVE__TENSOR__KIND__TOKENS] = DP_UPLOAD_TOKENS};
+    static const int item_size[] = {[DP_UPLOAD_VIDEO] = 0,
+            [DP_UPLOAD_FRAMES] = 1,
+            [DP_UPLOAD_ROWS] = 4,
+            [DP_UPLOAD_TOKENS] = 8,
+            [DP_UPLOAD_NPY] = 0};
     struct dp_upload *upload = NULL;
     unsigned kind = tensor->has_kind ? (unsigned)tensor->kind : 0;
     if (kind >= sizeof(kinds) / sizeof(kinds[0]))
-        return sl_fail(
-                err, SL_USAGE, "a tensor of kind %u: this version knows VIDEO, FRAMES, ROWS and NPY", kind);
+        return sl_fail(err, SL_USAGE,
+                "a tensor of kind %u: this version knows VIDEO, FRAMES, ROWS, TOKENS and NPY", kind);
     bool video = kinds[kind] == DP_UPLOAD_VIDEO;
     if (!video && (tensor->modality == NULL || tensor->modality[0] == 0))
         return sl_fail(err, SL_USAGE, "a tensor does not say of which modality it is");
     enum sl_status status = place_upload(request, &upload, video ? "" : tensor->modality, err);
-    if (status == SL_OK && (kinds[kind] == DP_UPLOAD_FRAMES || kinds[kind] == DP_UPLOAD_ROWS))
-        status = take_shape(upload, tensor, frame->size, kinds[kind] == DP_UPLOAD_ROWS ? 4 : 1, err);
+    if (status == SL_OK && item_size[kinds[kind]] > 0)
+        status = take_shape(upload, tensor, frame->size, item_size[kinds[kind]], err);
     if (status != SL_OK)
         return status;
     upload->bytes = sl_alloc(frame->size + 1, 1);
@@ -302,6 +377,8 @@ static enum sl_status take_message(struct dp_request *request, const Shelflife__
         status = set_text(&request->video, "video", message->video, err);
     if (status == SL_OK && message->has_published)
         request->published_s = message->published;
+    for (size_t i = 0; i < message->n_texts && status == SL_OK; i++)
+        status = add_own_text(request, message->texts[i]->modality, message->texts[i]->text, err);
     for (int i = 0; i < frame_count && status == SL_OK; i++)
         status = take_tensor(request, message->tensors[i], &frames[i], err);
     return status;

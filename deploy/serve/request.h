@@ -25,7 +25,8 @@ enum dp_upload_kind {
     DP_UPLOAD_VIDEO,  /* the bytes of a video file */
     DP_UPLOAD_FRAMES, /* uint8 (frames, height, width, 3) */
     DP_UPLOAD_ROWS,   /* float32 (rows, in) or (in,) */
-    DP_UPLOAD_NPY,    /* an .npy file with one of the two above */
+    DP_UPLOAD_TOKENS, /* int64 (tokens,) */
+    DP_UPLOAD_NPY,    /* an .npy file with one of these */
 };
 
 struct dp_upload {
@@ -33,8 +34,14 @@ struct dp_upload {
     char name[SL_NAME_MAX]; /* the modality's; "" for a video */
     void *bytes;            /* owned */
     size_t size;
-    int rank; /* of FRAMES and ROWS; the product of the shape fits the size */
+    int rank; /* of FRAMES, ROWS and TOKENS; the product of the shape fits the size */
     int64_t shape[4];
+};
+
+/* A text for one modality alone. */
+struct dp_own_text {
+    char name[SL_NAME_MAX]; /* the modality's */
+    char *text;             /* owned */
 };
 
 /* Zero it to begin. */
@@ -43,6 +50,8 @@ struct dp_request {
     char *texts[WK_TEXT_FIELDS]; /* NULL when not given */
     char *video;                 /* path below the server's root, NULL when not given */
     int64_t published_s; /* unix time, INT64_MIN when not given: set by dp_request_parse and _unpack */
+    struct dp_own_text own_texts[SL_MODALITIES_MAX];
+    int own_text_count;
     struct dp_upload uploads[DP_REQUEST_UPLOADS_MAX];
     int upload_count;
 };

@@ -89,8 +89,8 @@ static const char *describe(char *text, size_t size, const int64_t *shape, int r
 }
 
 /* What the config wants of a sample's array: rows of `input` numbers, which the last dimensions make up, or token ids, which are one row of any length: input 0. */
-static enum sl_status check_shape(
-        struct span *span, const int64_t *shape, int rank, int input, const char *path, struct sl_error *err)
+enum sl_status wk_features_shape(int64_t *ret_items, int64_t *ret_width, const int64_t *shape, int rank,
+        int input, const char *path, struct sl_error *err)
 {
     char text[160];
     if (input == 0 && rank != 1)
@@ -116,8 +116,8 @@ static enum sl_status check_shape(
         return sl_fail(err, SL_BAD_DATA,
                 "%s: a sample's array has more than %d numbers; for one of a stack give its \"row\"", path,
                 WK_FEATURES_MAX);
-    span->items = items;
-    span->width = width;
+    *ret_items = items;
+    *ret_width = width;
     return SL_OK;
 }
 
@@ -126,11 +126,12 @@ static enum sl_status find_part(struct span *span, const int64_t *shape, int ran
         const char *path, struct sl_error *err)
 {
     if (row < 0)
-        return check_shape(span, shape, rank, input, path, err);
+        return wk_features_shape(&span->items, &span->width, shape, rank, input, path, err);
     if (rank < 1 || row >= shape[0])
         return sl_fail(err, SL_BAD_DATA, "%s: row %lld is asked for, it has %lld", path, (long long)row,
                 (long long)(rank < 1 ? 0 : shape[0]));
-    enum sl_status status = check_shape(span, shape + 1, rank - 1, input, path, err);
+    enum sl_status status =
+            wk_features_shape(&span->items, &span->width, shape + 1, rank - 1, input, path, err);
     if (status == SL_OK)
         span->first = row * span->items * span->width;
     return status;
@@ -255,6 +256,36 @@ static enum sl_status read_ids(
     return status;
 }
 
+enum sl_status wk_features_frame_tokens(const int64_t *ids, int64_t count, const struct wk_vocab *vocab,
+        int max_tokens, const char *name, int32_t **ret_tokens, int *ret_count, struct sl_error *err)
+{
+    SL_AUTO_FREE int32_t *tokens = sl_alloc((size_t)max_tokens, sizeof(*tokens));
+    if (tokens == NULL)
+        return sl_fail(err, SL_NO_MEMORY, "out of memory");
+    int32_t pad = wk_vocab_special(vocab, WK_SPECIAL_PAD), cls = wk_vocab_special(vocab, WK_SPECIAL_CLS),
+            sep = wk_vocab_special(vocab, WK_SPECIAL_SEP);
+    int64_t used = count;
+    while (used > 0 && ids[used - 1] == pad)
+        used--;
+    while (used > 0 && ids[used - 1] == sep) /* it is put back at the end of what is kept */
+        used--;
+    int64_t first = used > 0 && ids[0] == cls ? 1 : 0;
+    int kept = 0;
+    tokens[kept++] = cls;
+    for (int64_t i = first; i < used; i++) {
+        if (ids[i] < 0 || ids[i] >= wk_vocab_size(vocab))
+            return sl_fail(err, SL_BAD_DATA,
+                    "%s: token %lld is id %lld, the vocabulary has %d: were the ids made with another one?",
+                    name, (long long)i, (long long)ids[i], wk_vocab_size(vocab));
+        if (kept < max_tokens - 1)
+            tokens[kept++] = (int32_t)ids[i];
+    }
+    tokens[kept++] = sep;
+    *ret_tokens = SL_TAKE(tokens);
+    *ret_count = kept;
+    return SL_OK;
+}
+
 enum sl_status wk_features_read_tokens(struct wk_features *features, const char *dir,
         const struct wk_manifest_array *array, const struct wk_vocab *vocab, int max_tokens,
         int32_t **ret_tokens, int *ret_count, struct sl_error *err)
@@ -264,32 +295,11 @@ enum sl_status wk_features_read_tokens(struct wk_features *features, const char 
     if (status != SL_OK)
         return status;
     SL_AUTO_FREE int64_t *ids = sl_alloc((size_t)span.width, sizeof(*ids));
-    SL_AUTO_FREE int32_t *tokens = sl_alloc((size_t)max_tokens, sizeof(*tokens));
-    if (ids == NULL || tokens == NULL)
+    if (ids == NULL)
         return sl_fail(err, SL_NO_MEMORY, "out of memory");
     status = read_ids(ids, features, &span, err);
     if (status != SL_OK)
         return status;
-    int32_t pad = wk_vocab_special(vocab, WK_SPECIAL_PAD), cls = wk_vocab_special(vocab, WK_SPECIAL_CLS),
-            sep = wk_vocab_special(vocab, WK_SPECIAL_SEP);
-    int64_t used = span.width;
-    while (used > 0 && ids[used - 1] == pad)
-        used--;
-    while (used > 0 && ids[used - 1] == sep) /* it is put back at the end of what is kept */
-        used--;
-    int64_t first = used > 0 && ids[0] == cls ? 1 : 0;
-    int count = 0;
-    tokens[count++] = cls;
-    for (int64_t i = first; i < used; i++) {
-        if (ids[i] < 0 || ids[i] >= wk_vocab_size(vocab))
-            return sl_fail(err, SL_BAD_DATA,
-                    "%s: token %lld is id %lld, the vocabulary has %d: were the ids made with another one?",
-                    features->path, (long long)i, (long long)ids[i], wk_vocab_size(vocab));
-        if (count < max_tokens - 1)
-            tokens[count++] = (int32_t)ids[i];
-    }
-    tokens[count++] = sep;
-    *ret_tokens = SL_TAKE(tokens);
-    *ret_count = count;
-    return SL_OK;
+    return wk_features_frame_tokens(
+            ids, span.width, vocab, max_tokens, features->path, ret_tokens, ret_count, err);
 }

@@ -23,6 +23,16 @@ SL_MUST_USE enum sl_status wk_features_read(struct wk_features *features, const 
         const struct wk_manifest_array *array, int input, int max_items, float **ret_values, int *ret_items,
         struct sl_error *err);
 
+/* wk_features_shape tells what an array of that shape is to a sample: rows of `input` numbers, which its last dimensions make up, or token ids, which are one row of any
+ * length: input 0. name stands for it in errors. Errors: BAD_DATA. */
+SL_MUST_USE enum sl_status wk_features_shape(int64_t *ret_items, int64_t *ret_width, const int64_t *shape,
+        int rank, int input, const char *name, struct sl_error *err);
+
+/* wk_features_frame_tokens is what wk_features_read_tokens does with ids that are in memory. Shapes: ids (count,). name stands for them in errors. */
+SL_MUST_USE enum sl_status wk_features_frame_tokens(const int64_t *ids, int64_t count,
+        const struct wk_vocab *vocab, int max_tokens, const char *name, int32_t **ret_tokens, int *ret_count,
+        struct sl_error *err);
+
 /* wk_features_read_tokens reads token ids: [PAD] at the end is dropped, [CLS] and [SEP] are put around them where they are missing, what is over max_tokens is cut off
  * before the last [SEP], as for texts. Shapes: *ret_tokens (*ret_count,), 2 … max_tokens. Owns: *ret_tokens, sl_free it. Errors: BAD_DATA, also for an id that the
  * vocabulary does not have; NO_MEMORY. */

@@ -171,7 +171,7 @@ class Answers(unittest.TestCase):
                 reply = serve_client.over_zeromq(server.at["socket"], request, arrays={"audio": bytes_})
                 self.assertEqual(reply.label, expected[row["id"]]["label"])
             refusals = [
-                (npy([[1.0] * 4]), "(1, 4); expected (rows, 5)"),
+                (npy([[1.0] * 4]), "(1, 4), no dimensions at its end make up"),
                 (npy([[1.0] * 5] * 2, fortran=True), "Fortran order"),
                 (npy([[1.0] * 5], descr=">f4", code=">%df"), "not little-endian"),
                 (npy([[1.0] * 5])[:-1], "cut off"),
@@ -182,10 +182,47 @@ class Answers(unittest.TestCase):
                 with self.assertRaisesRegex(RuntimeError, "^422: ") as refused:
                     serve_client.over_http(server.at["http"], {"title": "t"}, arrays={"audio": array})
                 self.assertIn(words, str(refused.exception))
-            with self.assertRaisesRegex(RuntimeError, "422: .*\"visual\"; it takes some for: audio"):
+            with self.assertRaisesRegex(RuntimeError, "422: .*no modality \"visual\"; it has text, audio"):
                 serve_client.over_http(server.at["http"], {"title": "t"}, arrays={"visual": npy([[1.0] * 5])})
             self.assertEqual(server.predict({"title": "t"})[0], 422)
             self.assertEqual(server.predict({"title": "t", "features": {"audio": [[1, 2, 3, 4, 5]]}})[0], 200)
+
+    def test_texts_and_tokens_of_one_modality(self):
+        ids = [5, 17, 30, 44]
+        with tempfile.TemporaryDirectory() as dir_:
+            head = b"{'descr': '<i8', 'fortran_order': False, 'shape': (4,), }"
+            head += b" " * (117 - len(head)) + b"\n"
+            with open(dir_ + "/ids.npy", "wb") as file:
+                file.write(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(head)) + head + struct.pack("<4q", *ids))
+            with open(dir_ + "/ids.npy", "rb") as file:
+                array = file.read()
+            audio = rows("rows.jsonl")[0]["features"]["audio"]
+            with open(dir_ + "/m.jsonl", "w") as file:
+                for row in ({"id": "own", "texts": {"text": "Live: storm"}}, {"id": "ids", "tokens": {"text": dir_ + "/ids.npy"}}):
+                    file.write(json.dumps({**row, "features": {"audio": audio}}) + "\n")
+            expected = predict(DATA + "/rows-run", dir_ + "/m.jsonl")
+            with open(audio, "rb") as file:
+                numbers = {"audio": file.read()}
+            with Server(DATA + "/rows-run") as server:
+                def ask(request, arrays):
+                    return bare(serve_client.over_http(server.at["http"], request, arrays=arrays))
+
+                self.assertEqual(ask({"id": "own", "texts": {"text": "Live: storm"}}, numbers), expected["own"])
+                self.assertEqual(ask({"id": "ids", "tokens": {"text": ids}}, numbers), expected["ids"])
+                self.assertEqual(ask({"id": "ids"}, {**numbers, "text": array}), expected["ids"])
+                with zmq.Context() as context, context.socket(zmq.REQ) as asker:
+                    asker.linger, asker.rcvtimeo = 0, 60_000
+                    asker.connect(server.at["socket"])
+                    message = serve_pb2.Request(id="ids")
+                    message.tensors.add(kind=serve_pb2.Tensor.TOKENS, modality="text", shape=[4])
+                    message.tensors.add(kind=serve_pb2.Tensor.NPY, modality="audio")
+                    asker.send_multipart([message.SerializeToString(), struct.pack("<4q", *ids), numbers["audio"]])
+                    self.assertEqual(serve_pb2.Reply.FromString(asker.recv()).label, expected["ids"]["label"])
+                    message = serve_pb2.Request(id="own")
+                    message.texts.add(modality="text", text="Live: storm")
+                    message.tensors.add(kind=serve_pb2.Tensor.NPY, modality="audio")
+                    asker.send_multipart([message.SerializeToString(), numbers["audio"]])
+                    self.assertEqual(serve_pb2.Reply.FromString(asker.recv()).label, expected["own"]["label"])
 
     def test_frames_over_zeromq(self):
         with Server(DATA + "/run") as server, zmq.Context() as context, context.socket(zmq.REQ) as asker:
@@ -237,7 +274,13 @@ class Refusals(unittest.TestCase):
                 (title + '"video": "../config.yaml"}', 422, "outside the server's root"),
                 (title + '"video": "/etc/passwd"}', 422, "below the server's root"),
                 (title + '"video": "manifest.jsonl"}', 422, "video manifest.jsonl: not a video"),
-                (title + '"features": {"text": [[1]]}}', 422, "takes no array for \"text\""),
+                (title + '"features": {"text": [[1]]}}', 422, "modality text takes token ids"),
+                (title + '"tokens": {"visual": [1]}}', 422, "modality visual takes frames"),
+                (title + '"texts": {"visual": "t"}}', 422, "texts.visual: this modality reads no text"),
+                (title + '"texts": {"text": 7}}', 400, "expected a modality's name and a text"),
+                (title + '"tokens": {"text": [1.5]}}', 400, "token 0 is not a whole number"),
+                (title + '"tokens": []}', 400, '"tokens" is not an object'),
+                ('{"video": "videos/clip-000000.mp4", "tokens": {"text": [999999]}}', 422, "the vocabulary has"),
             ]
             for body, code, words in cases:
                 status, _, answer = server.ask("POST", "/v1/predict", body, JSON)

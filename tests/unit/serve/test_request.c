@@ -50,6 +50,25 @@ static void test_json(void **state)
     dp_request_fini(&request);
 }
 
+static void test_texts_and_tokens(void **state)
+{
+    (void)state;
+    static const char text[] = "{\"texts\":{\"body\":\"b\"},\"tokens\":{\"ids\":[7,8]}}";
+    struct sl_error err = {0};
+    struct dp_request request = {0};
+    assert_int_equal(dp_request_parse(&request, text, strlen(text), &err), SL_OK);
+    assert_int_equal(request.own_text_count, 1);
+    assert_string_equal(request.own_texts[0].name, "body");
+    assert_string_equal(request.own_texts[0].text, "b");
+    assert_int_equal(request.uploads[0].kind, DP_UPLOAD_TOKENS);
+    assert_true(request.uploads[0].shape[0] == 2 && ((int64_t *)request.uploads[0].bytes)[1] == 8);
+    dp_request_fini(&request);
+    refused("{\"texts\":{\"body\":1}}", "a modality's name and a text");
+    refused("{\"tokens\":{\"ids\":[\"a\"]}}", "token 0 is not a whole number");
+    refused("{\"tokens\":{\"ids\":7}}", "expected token ids");
+    refused("{\"features\":{\"ids\":[7]},\"tokens\":{\"ids\":[7]}}", "given twice");
+}
+
 static void test_json_refusals(void **state)
 {
     (void)state;
@@ -175,6 +194,7 @@ static void test_forms(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_json), cmocka_unit_test(test_json_refusals),
-            cmocka_unit_test(test_uploads), cmocka_unit_test(test_protobuf), cmocka_unit_test(test_forms)};
+            cmocka_unit_test(test_texts_and_tokens), cmocka_unit_test(test_uploads),
+            cmocka_unit_test(test_protobuf), cmocka_unit_test(test_forms)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
