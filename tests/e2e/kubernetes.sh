@@ -61,7 +61,7 @@ broken 's/port: 5555/port: [high]/' service.yaml port
 for i in "${!wanted[@]}"; do
     grep -q -- "broken/$i.yaml:.*${wanted[i]}" "$dir/found.txt" || fail "${wanted[i]} is not found: $(cat "$dir/found.txt")"
 done
-check "$manifests"/base/s*.yaml "$manifests"/base/claims.yaml "$manifests"/base/workers.yaml "$manifests"/overlays/*/[bn]*.yaml || fail "the manifests do not hold"
+check "$manifests"/base/s*.yaml "$manifests"/base/claims.yaml "$manifests"/base/workers.yaml "$manifests"/serving/serve.yaml "$manifests"/overlays/*/[bn]*.yaml || fail "the manifests do not hold"
 
 # ---- the overlays, put together: kubectl from 1.27 on knows all that they use, Debian's 1.20 does not ----
 minor=$(kubectl version --client -o json 2>/dev/null | sed -n 's/.*"minor": "\([0-9]*\).*/\1/p' | head -n 1 || true)

@@ -22,7 +22,7 @@ must "$tree/usr/bin/shelflife" sample "$dir/clips" --clips 6 --seed 1 # finds sh
 must "$tree/usr/bin/shelflife" vocab "$dir/clips/manifest.jsonl" --out "$dir/vocab.txt" --size 600 --lower-case
 small_config "$dir/config.yaml"
 must "$tree/usr/bin/shelflife" import "$dir/clips/manifest.jsonl" --out "$dir/dataset" --config "$dir/config.yaml" # and shelflife-decode
-for file in bin/shelflife-decode lib/systemd/system/shelflife-server@.service lib/systemd/system/shelflife-worker@.service lib/sysusers.d/shelflife.conf \
+for file in bin/shelflife-decode lib/systemd/system/shelflife-server@.service lib/systemd/system/shelflife-worker@.service lib/systemd/system/shelflife-serve@.service lib/sysusers.d/shelflife.conf \
     share/bash-completion/completions/shelflife share/zsh/vendor-completions/_shelflife share/fish/vendor_completions.d/shelflife.fish \
     share/shelflife/slurm/shelflife.sbatch share/shelflife/kubernetes/base/workers.yaml share/doc/shelflife/launch.md share/man/man1/shelflife.1; do
     [ -s "$tree/usr/$file" ] || fail "the package lacks /usr/$file: $(cd "$tree" && find . -type f | sort)"
@@ -60,11 +60,11 @@ fi
 # ---- units ----
 if command -v systemd-analyze >/dev/null; then
     mkdir "$dir/units"
-    for unit in server worker; do # as an instance, with the program where it is now
+    for unit in server worker serve; do # as an instance, with the program where it is now
         sed "s|/usr/bin/shelflife|$tree/usr/bin/shelflife|" "$tree/usr/lib/systemd/system/shelflife-$unit@.service" >"$dir/units/shelflife-$unit@run.service"
     done
     systemd-analyze verify --man=no "$dir"/units/*.service >"$dir/units.txt" 2>&1 || true
-    ! grep -E "shelflife-(server|worker)@" "$dir/units.txt" || fail "systemd-analyze verify: $(cat "$dir/units.txt")"
+    ! grep -E "shelflife-(server|worker|serve)@" "$dir/units.txt" || fail "systemd-analyze verify: $(cat "$dir/units.txt")"
     sed -i 's/^Restart=.*/Restart=perhaps/' "$dir/units/shelflife-server@run.service"
     systemd-analyze verify --man=no "$dir"/units/shelflife-server@run.service >"$dir/units.txt" 2>&1 || true
     grep -q "shelflife-server@" "$dir/units.txt" || fail "systemd-analyze verify finds nothing wrong with a bad unit"
