@@ -47,7 +47,10 @@ for python in python3 /usr/bin/python3; do
     fi
 done
 if [ -n "$onnx_python" ]; then
-    for model in old new; do
+    for opset in 14 15 16; do
+        must "$shelflife" export "$run" --opset $opset --out "$dir/x/opset$opset.onnx" --check 10
+    done
+    for model in old opset14 opset15 opset16 new; do
         must "$onnx_python" "$here/onnx_numpy.py" "$dir/x/$model.onnx"
         cat "$dir/out.txt"
     done
