@@ -40,7 +40,7 @@
     X(VALIDATED, "validated", 1, 1) /* worker → coordinator: what validation counted in [begin, end) */        \
     X(REDUCED, "reduced", 1, 1)     /* server → coordinator: sums of the step by block */                      \
     X(COMMIT, "commit", 0, 0)       /* coordinator → server: apply the step to `version` */                    \
-    X(APPLIED, "applied", 0, 0)     /* server → coordinator: `version` stands */                               \
+    X(APPLIED, "applied", 1, 1)     /* server → coordinator: `version` stands; its changes by block */         \
     X(SAVE, "save", 0, 0)           /* coordinator → server: send me your blocks as they are now */            \
     X(SAVED, "saved", 1, 3)         /* server → coordinator: parameters of a block, and moments */             \
     X(REPORT, "report", 0, 0)       /* worker, server → coordinator: how I am doing */                         \
@@ -108,6 +108,12 @@ struct sl_block_sums {
     double norm2;             /* ‖uni + fused‖² */
     double dot;               /* uni · fused */
     double unimodal2, fused2; /* ‖uni‖², ‖fused‖² */
+};
+
+/* What an update did to one block: the payload of APPLIED is an array of these, for the server's own blocks in their order. */
+struct sl_block_change {
+    double update2; /* ‖what was taken away from w‖² */
+    double params2; /* ‖w after‖² */
 };
 
 struct sl_message {

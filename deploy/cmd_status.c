@@ -91,6 +91,8 @@ static void print_step(const Shelflife__Status__Step *step, const Shelflife__Sta
     print_list("  accuracy", step->accuracy, step->n_accuracy, run);
     print_list("  ratio", step->ratio, step->n_ratio, run);
     print_list("  coefficient", step->coefficient, step->n_coefficient, run);
+    print_list("  update norm", step->branch_update_norm, step->n_branch_update_norm, run);
+    print_list("  of weights", step->branch_parameter_norm, step->n_branch_parameter_norm, run);
     printf("  norm %s  clip %s  learning rate %s  %s  lead changed %" PRId64 " times\n",
             dp_figure(words[0], step->norm), dp_figure(words[1], step->clip), dp_figure(words[2], step->rate),
             dp_span(words[3], step->seconds), step->flips);

@@ -67,6 +67,9 @@ struct ps_step_record {
     double loss[SL_BRANCHES_MAX], accuracy[SL_BRANCHES_MAX]; /* by branch */
     double score[SL_MODALITIES_MAX], ratio[SL_MODALITIES_MAX], coefficient[SL_MODALITIES_MAX];
     double cosine[SL_MODALITIES_MAX]; /* between the unimodal and the fused gradient of each extractor */
+    /* By branch, of the parameters that are the branch's own (an extractor and its head are its modality's, the fusion the fused branch's; frozen ones do not count): norm of the step's change, and
+     * their norm after it. */
+    double update_norm[SL_BRANCHES_MAX], parameter_norm[SL_BRANCHES_MAX];
     double norm, clip,
             rate; /* global norm of the unmodulated mean gradient (exchange early: of the modulated one), factor applied, learning rate */
     double seconds;         /* from opening the step to its commit */

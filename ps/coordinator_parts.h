@@ -172,7 +172,7 @@ SL_MUST_USE enum sl_status ps_coordinator_on_stats(
 /* REDUCED by a server: text is set when it found something that is not finite; else the sums of its blocks. */
 SL_MUST_USE enum sl_status ps_coordinator_on_reduced(
         struct ps_coordinator *c, int rank, const struct sl_message *m, struct sl_error *err);
-/* APPLIED by a server; by all → the version stands, and whoever waited for it goes on. */
+/* APPLIED by a server, with what that did to its blocks; by all → the version stands, and whoever waited for it goes on. */
 SL_MUST_USE enum sl_status ps_coordinator_on_applied(
         struct ps_coordinator *c, int rank, const struct sl_message *m, struct sl_error *err);
 

@@ -28,12 +28,14 @@ struct ps_kernels {
      * be NULL = zero. Shapes: (n,). */
     void (*combine)(float *restrict ret_g, float *restrict ret_bound, const float *unimodal,
             const float *fused, size_t n, const struct ps_factors *factors);
-    /* adamw: one step; second is what enters v squared (g itself, or the bound). Shapes: (n,). */
+    /* adamw: one step; second is what enters v squared (g itself, or the bound). What it does to params is added into change, in 16
+     * lanes of floats, element i into lane i % 16: n should be some thousands at most. Shapes: (n,). */
     void (*adamw)(float *restrict params, float *restrict m, float *restrict v, const float *restrict g,
-            const float *restrict second, size_t n, const struct ps_factors *factors);
-    /* sgd: one step with momentum; decay is added to the gradient, as PyTorch does. Shapes: (n,). */
+            const float *restrict second, size_t n, const struct ps_factors *factors,
+            struct sl_block_change *change);
+    /* sgd: one step with momentum; decay is added to the gradient, as PyTorch does. change: as in adamw. Shapes: (n,). */
     void (*sgd)(float *restrict params, float *restrict m, const float *restrict g, size_t n,
-            const struct ps_factors *factors);
+            const struct ps_factors *factors, struct sl_block_change *change);
     /* measure adds into sums, in 8 lanes: element i into lane i % 8, then the lanes in order. Either of u and
      * f may be NULL = zero. */
     void (*measure)(struct sl_block_sums *sums, const float *unimodal, const float *fused, size_t n);

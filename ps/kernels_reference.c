@@ -25,27 +25,61 @@ static void combine(float *restrict ret_g, float *restrict ret_bound, const floa
     }
 }
 
-static void adamw(float *restrict params, float *restrict m, float *restrict v, const float *restrict g,
-        const float *restrict second, size_t n, const struct ps_factors *factors)
+/* Element i into lane i % 16, then the lanes in order. */
+struct lanes {
+    float update2[16], params2[16];
+};
+
+static float square(float x)
 {
+    return fabsf(x) < 1.1e-19F ? 0.0F : x * x;
+}
+
+static void take_away(struct lanes *lanes, float *w, float minus, size_t i)
+{
+    *w -= minus;
+    lanes->update2[i % 16] += square(minus);
+    lanes->params2[i % 16] += square(*w);
+}
+
+static void join(struct sl_block_change *change, const struct lanes *lanes)
+{
+    struct sl_block_change total = {0};
+    for (int lane = 0; lane < 16; lane++) {
+        total.update2 += (double)lanes->update2[lane];
+        total.params2 += (double)lanes->params2[lane];
+    }
+    change->update2 += total.update2;
+    change->params2 += total.params2;
+}
+
+static void adamw(float *restrict params, float *restrict m, float *restrict v, const float *restrict g,
+        const float *restrict second, size_t n, const struct ps_factors *factors,
+        struct sl_block_change *change)
+{
+    struct lanes lanes = {0};
     for (size_t i = 0; i < n; i++) {
         float old = params[i];
         m[i] = flush(factors->beta1 * m[i] + factors->one_minus_beta1 * g[i]);
         v[i] = flush(factors->beta2 * v[i] + factors->one_minus_beta2 * (second[i] * second[i]));
         float m_hat = m[i] * factors->inverse_bias1;
         float root = sqrtf(v[i]) * factors->inverse_sqrt_bias2;
-        params[i] = old - factors->rate * (m_hat / (root + factors->eps) + factors->decay * old);
+        take_away(&lanes, &params[i], factors->rate * (m_hat / (root + factors->eps) + factors->decay * old),
+                i);
     }
+    join(change, &lanes);
 }
 
 static void sgd(float *restrict params, float *restrict m, const float *restrict g, size_t n,
-        const struct ps_factors *factors)
+        const struct ps_factors *factors, struct sl_block_change *change)
 {
+    struct lanes lanes = {0};
     for (size_t i = 0; i < n; i++) {
         float old = params[i];
         m[i] = flush(factors->momentum * m[i] + g[i] + factors->decay * old);
-        params[i] = old - factors->rate * m[i];
+        take_away(&lanes, &params[i], factors->rate * m[i], i);
     }
+    join(change, &lanes);
 }
 
 static void measure(struct sl_block_sums *sums, const float *unimodal, const float *fused, size_t n)

@@ -143,6 +143,8 @@ enum sl_status ps_metrics_step(
     put_values(metrics, "ratio", r->ratio, modalities);
     put_values(metrics, "coefficient", r->coefficient, modalities);
     put_values(metrics, "cosine", r->cosine, modalities);
+    put_values(metrics, "update_norm", r->update_norm, modalities + 1);
+    put_values(metrics, "parameter_norm", r->parameter_norm, modalities + 1);
     sl_json_double(json, "gradient_norm", r->norm);
     sl_json_double(json, "clip", r->clip);
     sl_json_double(json, "lr", r->rate);

@@ -24,11 +24,12 @@ static enum sl_status reserve(struct ps_open_step *step, uint32_t units, uint32_
     step->node_stats = sl_alloc(places, sizeof(*step->node_stats));
     step->node_present = sl_alloc(places, 1);
     step->sums = sl_alloc((size_t)blocks, sizeof(*step->sums));
+    step->changes = sl_alloc((size_t)blocks, sizeof(*step->changes));
     step->applied = sl_alloc((size_t)servers, 1);
     step->scorer = sl_alloc(slots_max, sizeof(*step->scorer));
     step->skipped = sl_alloc(slots_max, 1);
     if (step->node_stats != NULL && step->node_present != NULL && step->sums != NULL &&
-            step->applied != NULL && step->scorer != NULL && step->skipped != NULL)
+            step->changes != NULL && step->applied != NULL && step->scorer != NULL && step->skipped != NULL)
         step->reduced = sl_alloc((size_t)servers, 1); /* last: it stands for all of them */
     return step->reduced == NULL ? sl_fail(err, SL_NO_MEMORY, "out of memory for a step") : SL_OK;
 }
@@ -41,6 +42,7 @@ enum sl_status ps_open_step_begin(struct ps_open_step *step, enum sl_phase phase
         sl_free(SL_TAKE(step->node_stats));
         sl_free(SL_TAKE(step->node_present));
         sl_free(SL_TAKE(step->sums));
+        sl_free(SL_TAKE(step->changes));
         sl_free(SL_TAKE(step->applied));
         sl_free(SL_TAKE(step->scorer));
         sl_free(SL_TAKE(step->skipped));
@@ -83,6 +85,7 @@ void ps_open_step_fini(struct ps_open_step *step)
     sl_free(step->node_stats);
     sl_free(step->node_present);
     sl_free(step->sums);
+    sl_free(step->changes);
     sl_free(step->reduced);
     sl_free(step->applied);
     sl_free(step->scorer);

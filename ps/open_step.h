@@ -28,6 +28,7 @@ struct ps_open_step {
     struct sl_step_stats *node_stats; /* (sl_tree_places(slots),), heap order of the slot tree */
     unsigned char *node_present;
     struct sl_block_sums *sums;       /* (block_count,) */
+    struct sl_block_change *changes;  /* (block_count,) */
     unsigned char *reduced, *applied; /* (servers,) */
     int reduced_count, applied_count;
     bool committing;

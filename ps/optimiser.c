@@ -59,7 +59,7 @@ static struct ps_factors make_factors(const struct ps_optimiser *optimiser,
 
 void ps_optimiser_update(const struct ps_optimiser *optimiser, const struct ps_optimiser_step *step,
         const struct ps_optimiser_state *state, const float *unimodal, const float *fused, size_t n,
-        const struct ps_optimiser_factors *of, bool decay)
+        const struct ps_optimiser_factors *of, bool decay, struct sl_block_change *change)
 {
     assert(step->count >= 1);
     const struct ps_kernels *kernels = optimiser->kernels;
@@ -71,8 +71,9 @@ void ps_optimiser_update(const struct ps_optimiser *optimiser, const struct ps_o
         kernels->combine(g, bound, unimodal == NULL ? NULL : unimodal + done,
                 fused == NULL ? NULL : fused + done, now, &factors);
         if (optimiser->kind == SL_OPTIMISER_ADAMW)
-            kernels->adamw(state->params + done, state->m + done, state->v + done, g, second, now, &factors);
+            kernels->adamw(
+                    state->params + done, state->m + done, state->v + done, g, second, now, &factors, change);
         else
-            kernels->sgd(state->params + done, state->m + done, g, now, &factors);
+            kernels->sgd(state->params + done, state->m + done, g, now, &factors, change);
     }
 }

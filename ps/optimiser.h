@@ -65,8 +65,8 @@ struct ps_optimiser ps_optimiser_from_config(const struct sl_config *config);
 /* ps_optimiser_clip is c for a global norm. NaN-safe: a norm that is not finite gives 0. */
 double ps_optimiser_clip(const struct ps_optimiser *optimiser, double norm);
 
-/* ps_optimiser_update does one update. Shapes: unimodal, fused (n,); either may be NULL = zero. decay: whether weight decay applies. Source: Loshchilov & Hutter 2019, alg. 2;
- * torch.optim.SGD. */
+/* ps_optimiser_update does one update. Shapes: unimodal, fused (n,); either may be NULL = zero. decay: whether weight decay applies. change: what it did to the parameters is
+ * added here. Source: Loshchilov & Hutter 2019, alg. 2; torch.optim.SGD. */
 void ps_optimiser_update(const struct ps_optimiser *optimiser, const struct ps_optimiser_step *step,
         const struct ps_optimiser_state *state, const float *unimodal, const float *fused, size_t n,
-        const struct ps_optimiser_factors *factors, bool decay);
+        const struct ps_optimiser_factors *factors, bool decay, struct sl_block_change *change);

@@ -463,6 +463,7 @@ struct committing {
     struct ps_server *server;
     struct ps_reduction *reduction;
     const struct sl_commit *commit;
+    struct sl_block_change *changes; /* (own_count,): what it did to each */
     _Atomic int failed; /* 1: one of them was out of memory, with this status and error */
     enum sl_status status;
     struct sl_error error;
@@ -479,11 +480,27 @@ static void update_block(void *context, int part, int member)
     enum sl_status status =
             ps_table_apply(s->options.table, s->own[part], s->version, c->commit, grads, &error);
     if (status == SL_OK) {
+        c->changes[part] = ps_table_change(s->options.table, s->own[part]);
         ps_reduction_drop(c->reduction, s->own[part]);
     } else if (atomic_exchange(&c->failed, 1) == 0) {
         c->status = status;
         c->error = error;
     }
+}
+
+/* Updates all own blocks; what that did to each goes along with `applied`. */
+static enum sl_status apply(struct ps_server *s, struct reducing *r, const struct sl_commit *commit,
+        struct sl_message *applied, struct sl_error *err)
+{
+    struct sl_buffer *buffer = sl_buffer_create((size_t)s->own_count * sizeof(struct sl_block_change));
+    if (buffer == NULL)
+        return sl_fail(err, SL_NO_MEMORY, "out of memory for the changes of a step");
+    struct committing c = {
+            .server = s, .reduction = r->reduction, .commit = commit, .changes = buffer->data};
+    sl_message_add_frame(applied, buffer, buffer->data, buffer->size);
+    sl_buffer_release(buffer);
+    sl_team_run(s->team, s->own_count, update_block, &c);
+    return c.failed ? sl_fail(err, c.status, "%s", c.error.text) : SL_OK;
 }
 
 /* COMMIT of a step that is whole, to the version after ours → every block updated. Any other → dropped: it was applied before. */
@@ -494,20 +511,18 @@ static enum sl_status on_commit(struct ps_server *s, const struct sl_message *m,
         s->dropped++;
         return SL_OK;
     }
-    struct committing c = {.server = s, .reduction = r->reduction, .commit = &m->commit};
-    sl_team_run(s->team, s->own_count, update_block, &c);
-    if (c.failed)
-        return sl_fail(err, c.status, "%s", c.error.text);
-    s->version++;
-    r->open = false;
-    note_applied(s, m->step);
-    enum sl_status status = answer_waiting(s, err);
+    SL_AUTO(sl_message_destroy_auto) struct sl_message *applied = message_to_send(s, SL_MESSAGE_APPLIED);
+    if (applied == NULL)
+        return sl_fail(err, SL_NO_MEMORY, "out of memory for a message");
+    enum sl_status status = apply(s, r, &m->commit, applied, err);
     if (status != SL_OK)
         return status;
-    struct sl_message *applied = message_to_send(s, SL_MESSAGE_APPLIED);
-    if (applied != NULL)
-        applied->step = m->step;
-    return send(s, SL_COORDINATOR, applied, err);
+    applied->step = m->step;
+    applied->version = ++s->version;
+    r->open = false;
+    note_applied(s, m->step);
+    status = answer_waiting(s, err);
+    return status == SL_OK ? send(s, SL_COORDINATOR, SL_TAKE(applied), err) : status;
 }
 
 /* ---- snapshot ---- */

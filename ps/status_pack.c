@@ -3,6 +3,8 @@
 
 #include "common/memory.h"
 
+#include <math.h>
+
 #define SET(object, field, value) ((object)->has_##field = 1, (object)->field = (value))
 
 double ps_clock_unix(const struct ps_clock_pair *clock, int64_t monotonic_us)
@@ -49,6 +51,13 @@ void ps_fill_step(struct ps_status_step_message *to, const struct sl_config *con
     m->ratio = to->record.ratio;
     m->coefficient = to->record.coefficient;
     m->cosine = to->record.cosine;
+    m->n_branch_update_norm = m->n_branch_parameter_norm = modalities + 1;
+    m->branch_update_norm = to->record.update_norm;
+    m->branch_parameter_norm = to->record.parameter_norm;
+    double update2 = 0.0;
+    for (size_t b = 0; b <= modalities; b++)
+        update2 += record->update_norm[b] * record->update_norm[b];
+    SET(m, update_norm, sqrt(update2));
     SET(m, norm, record->norm);
     SET(m, clip, record->clip);
     SET(m, rate, record->rate);

@@ -100,6 +100,24 @@ static enum sl_status decide_coefficients(
     return SL_OK;
 }
 
+/* Norms by branch, from per-block sums in block order. */
+static void record_changes(struct ps_coordinator *c, struct ps_open_step *step)
+{
+    const struct sl_layout *layout = c->options.layout;
+    struct ps_step_record *r = &step->record;
+    struct sl_block_change of[SL_BRANCHES_MAX] = {{0}};
+    for (int b = 0; b < layout->block_count; b++) {
+        int branch = layout->blocks[b].part == SL_PART_FUSION ? layout->modality_count
+                                                              : layout->blocks[b].modality;
+        of[branch].update2 += step->changes[b].update2;
+        of[branch].params2 += step->changes[b].params2;
+    }
+    for (int branch = 0; branch <= layout->modality_count; branch++) {
+        r->update_norm[branch] = sqrt(of[branch].update2);
+        r->parameter_norm[branch] = sqrt(of[branch].params2);
+    }
+}
+
 /* Scores → ratios → coefficients → factors, norm → clip factor; then COMMIT to all servers: the next version. */
 static enum sl_status commit(struct ps_coordinator *c, struct ps_open_step *step, struct sl_error *err)
 {
@@ -292,6 +310,25 @@ enum sl_status ps_coordinator_on_stats(
     return status == SL_OK ? ps_coordinator_commit_whole_steps(c, err) : status;
 }
 
+/* Puts what a server says of its own blocks, in their order, into an array over all. Shapes: ret_all (block_count,) of `each` bytes. False: it is over other blocks. */
+static bool spread(
+        const struct ps_coordinator *c, int rank, const struct sl_message *m, void *ret_all, size_t each)
+{
+    const char *bytes = m->frames[0].data;
+    size_t count = 0;
+    for (int b = 0; b < c->options.layout->block_count; b++)
+        count += c->owners[b] == rank;
+    if (m->frames[0].size != count * each)
+        return false;
+    for (int b = 0; b < c->options.layout->block_count; b++) {
+        if (c->owners[b] != rank)
+            continue;
+        memcpy((char *)ret_all + (size_t)b * each, bytes, each);
+        bytes += each;
+    }
+    return true;
+}
+
 enum sl_status ps_coordinator_on_reduced(
         struct ps_coordinator *c, int rank, const struct sl_message *m, struct sl_error *err)
 {
@@ -300,18 +337,8 @@ enum sl_status ps_coordinator_on_reduced(
         return SL_OK;
     if (m->text[0] != 0)
         return ps_coordinator_begin_finish(c, SL_DIVERGED, m->text, err);
-    const char *bytes = m->frames[0].data;
-    size_t count = 0, each = sizeof(struct sl_block_sums);
-    for (int b = 0; b < c->options.layout->block_count; b++)
-        count += c->owners[b] == rank;
-    if (m->frames[0].size != count * each)
+    if (!spread(c, rank, m, c->steps[at].sums, sizeof(struct sl_block_sums)))
         return ps_coordinator_lose_server(c, rank, "its sums are over other blocks than it has", err);
-    for (int b = 0; b < c->options.layout->block_count; b++) {
-        if (c->owners[b] != rank)
-            continue;
-        memcpy(&c->steps[at].sums[b], bytes, each);
-        bytes += each;
-    }
     c->steps[at].reduced[rank] = 1;
     c->steps[at].reduced_count++;
     return ps_coordinator_commit_whole_steps(c, err);
@@ -326,6 +353,8 @@ enum sl_status ps_coordinator_on_applied(
             m->version != server->version + 1)
         return SL_OK;
     struct ps_open_step *step = &c->steps[at];
+    if (!spread(c, rank, m, step->changes, sizeof(struct sl_block_change)))
+        return ps_coordinator_lose_server(c, rank, "its changes are of other blocks than it has", err);
     step->applied[rank] = 1;
     server->version = m->version;
     server->update_seconds = (double)(c->now_us - server->commit_us) * 1e-6;
@@ -336,6 +365,7 @@ enum sl_status ps_coordinator_on_applied(
     c->training.step++;
     if (c->training.step == c->ordered)
         c->training.modulation = c->ordered_modulation;
+    record_changes(c, step);
     ps_coordinator_add_action(c, PS_ACTION_STEP)->record = step->record;
     return ps_coordinator_proceed(c, err);
 }

@@ -25,6 +25,7 @@ struct state {
     struct ps_block_state holds; /* all NULL until load or put */
     int64_t version;
     int span_begin, span_end;
+    struct sl_block_change change; /* of the last update */
 };
 
 struct ps_table {
@@ -381,6 +382,7 @@ enum sl_status ps_table_apply(struct ps_table *table, int block, int64_t version
         factors = (struct ps_optimiser_factors){commit->coefficient[place->modality],
                 commit->fused[place->modality], commit->update[place->modality]};
     struct ps_optimiser_step step = {version + 1, commit->inverse_weight, commit->clip, commit->rate};
+    struct sl_block_change change = {0};
     float *params = state->holds.params->data, *m = state->holds.m->data,
           *v = state->holds.v == NULL ? NULL : state->holds.v->data;
     for (int s = state->span_begin; s < state->span_end; s++) {
@@ -389,10 +391,16 @@ enum sl_status ps_table_apply(struct ps_table *table, int block, int64_t version
         struct ps_optimiser_state run = {
                 params + span->offset, m + span->offset, v == NULL ? NULL : v + span->offset};
         ps_optimiser_update(&table->optimiser, &step, &run, from(grads[SL_TAG_UNIMODAL], span->offset),
-                from(grads[SL_TAG_FUSED], span->offset), span->count, &factors, span->decay);
+                from(grads[SL_TAG_FUSED], span->offset), span->count, &factors, span->decay, &change);
     }
     state->version = version + 1;
+    state->change = change;
     return SL_OK;
+}
+
+struct sl_block_change ps_table_change(const struct ps_table *table, int block)
+{
+    return table->blocks[block].change;
 }
 
 struct sl_buffer *ps_table_share(const struct ps_table *table, int block)

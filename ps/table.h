@@ -81,6 +81,9 @@ SL_MUST_USE enum sl_status ps_table_add_measure(const struct ps_table *table, st
 SL_MUST_USE enum sl_status ps_table_apply(struct ps_table *table, int block, int64_t version,
         const struct sl_commit *commit, const float *const grads[SL_TAGS], struct sl_error *err);
 
+/* ps_table_change is what the last update did to the block's trained values; zeros before the first. */
+struct sl_block_change ps_table_change(const struct ps_table *table, int block);
+
 /* ps_table_share gives one more reference to the block's values as they are now. Owns: sl_buffer_release it.
  */
 struct sl_buffer *ps_table_share(const struct ps_table *table, int block);

@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #define TAG_MAX (SL_NAME_MAX + 32)
-#define VALUES_MAX (6 * SL_BRANCHES_MAX + 8)
+#define VALUES_MAX (8 * SL_BRANCHES_MAX + 8)
 #define FRAME_SIZE 16 /* bytes around an event: 8 + 4 before it, 4 behind it */
 #define SESSION_START 1
 
@@ -198,6 +198,8 @@ enum sl_status ps_tensorboard_step(
     add_list(t, "ratio", r->ratio, modalities);
     add_list(t, "coefficient", r->coefficient, modalities);
     add_list(t, "cosine", r->cosine, modalities);
+    add_list(t, "update_norm", r->update_norm, modalities + 1);
+    add_list(t, "parameter_norm", r->parameter_norm, modalities + 1);
     add(t, "train", "gradient_norm", r->norm);
     add(t, "train", "clip", r->clip);
     add(t, "train", "learning_rate", r->rate);

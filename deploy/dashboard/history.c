@@ -12,20 +12,26 @@
 
 #define TEXT_MAX 512 /* bytes of an event's text, with its 0 */
 
-/* One list makes the columns that have a value for each branch or modality, and one those that have one value; HELD is ours: the share of steps with k < 1. */
-#define WIDE_COLUMNS(X) X(loss) X(accuracy) X(score) X(ratio) X(coefficient) X(cosine)
+/* One list makes the columns that have a value for each branch or modality, and one those that have one value. X(name here and in metrics.jsonl, field of a Step). Ours are
+ * held, the share of steps with k < 1, and relative_update, what a step changes of the parameters as a share of them. */
+#define WIDE_COLUMNS(X)                                                                                      \
+    X(loss, loss)                                                                                            \
+    X(accuracy, accuracy) X(score, score) X(ratio, ratio) X(coefficient, coefficient) X(cosine, cosine)      \
+            X(update_norm, branch_update_norm) X(parameter_norm, branch_parameter_norm)
 enum wide {
-#define X(name) WIDE_##name,
+#define X(name, field) WIDE_##name,
     WIDE_COLUMNS(X)
 #undef X
             WIDE_held,
+    WIDE_relative_update,
     WIDE_COUNT
 };
 static const char *const wide_names[WIDE_COUNT] = {
-#define X(name) #name,
+#define X(name, field) #name,
         WIDE_COLUMNS(X)
 #undef X
-                "held"};
+                "held",
+        "relative_update"};
 
 enum narrow { NORM, CLIP, RATE, SECONDS, THROUGHPUT, WORKERS, NARROW_COUNT };
 static const char *const narrow_names[NARROW_COUNT] = {
@@ -166,6 +172,8 @@ static void finish_point(struct point *point)
     for (int m = 0; m < SL_BRANCHES_MAX; m++) {
         double k = point->wide[WIDE_coefficient][m];
         point->wide[WIDE_held][m] = isnan(k) ? NAN : k < 1.0 ? 1.0 : 0.0;
+        point->wide[WIDE_relative_update][m] =
+                point->wide[WIDE_update_norm][m] / point->wide[WIDE_parameter_norm][m];
     }
 }
 
@@ -391,9 +399,9 @@ enum sl_status dp_history_step(
     point.epoch = step->epoch;
     point.time = history->last_time = step->time;
     enum sl_status status = SL_OK;
-#define X(name)                                                                                              \
+#define X(name, field)                                                                                       \
     if (status == SL_OK)                                                                                     \
-        status = copy_wide(&point, WIDE_##name, step->name, step->n_##name, err);
+        status = copy_wide(&point, WIDE_##name, step->field, step->n_##field, err);
     WIDE_COLUMNS(X)
 #undef X
     if (status != SL_OK)
@@ -439,10 +447,16 @@ enum sl_status dp_history_validation(
 
 /* ---- out ---- */
 
+/* Whether a column has a value for the fused branch too. */
+static bool has_fused(int column)
+{
+    return column == WIDE_loss || column == WIDE_accuracy || column == WIDE_update_norm ||
+           column == WIDE_parameter_norm || column == WIDE_relative_update;
+}
+
 static void put_wide(const struct dp_history *history, struct sl_json *json, int column)
 {
-    int width = column == WIDE_loss || column == WIDE_accuracy ? history->branch_count
-                                                               : history->branch_count - 1;
+    int width = has_fused(column) ? history->branch_count : history->branch_count - 1;
     sl_json_array(json, wide_names[column]);
     for (int b = 0; b < width; b++) {
         sl_json_array(json, NULL);

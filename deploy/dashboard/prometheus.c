@@ -147,6 +147,8 @@ OF_BRANCHES(score, score)
 OF_BRANCHES(ratio, ratio)
 OF_BRANCHES(coefficient, coefficient)
 OF_BRANCHES(cosine, cosine)
+OF_BRANCHES(branch_update, branch_update_norm)
+OF_BRANCHES(branch_parameters, branch_parameter_norm)
 
 #define OF_VALIDATION(function, field)                                                                       \
     static void function(const struct pen *pen, status_t *s)                                                 \
@@ -270,7 +272,12 @@ static const struct family families[] = {
         {"shelflife_modality_flips_total", "counter", "How often the leading modality has changed.", flips},
         {"shelflife_gradient_norm", "gauge", "Norm of the unmodulated gradient.", gradient_norm},
         {"shelflife_gradient_clip_factor", "gauge", "Factor that clipping applied.", clip},
-        {"shelflife_update_norm", "gauge", "Norm of the change of all parameters.", update_norm},
+        {"shelflife_update_norm", "gauge", "Norm of the last step's change of all trained parameters.",
+                update_norm},
+        {"shelflife_branch_update_norm", "gauge",
+                "The same of the branch's own parameters: extractor and head, or the fusion.", branch_update},
+        {"shelflife_branch_parameter_norm", "gauge", "Norm of the branch's own trained parameters.",
+                branch_parameters},
         {"shelflife_learning_rate", "gauge", "Learning rate of the last step.", rate},
         {"shelflife_step_duration_seconds", "gauge", "Time of the last step, from opening to commit.",
                 step_seconds},

@@ -4,6 +4,7 @@
 #include "common/utf8.h"
 #include "deploy/watch/words.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -56,19 +57,29 @@ static const struct {
     const char *title;
     bool fused; /* has a curve of the fused branch too */
 } panels[] = {
-        {DP_TRAIL_LOSS, "loss", true},
-        {DP_TRAIL_RATIO, "ratio", false},
+        {DP_TRAIL_LOSS, "loss", true}, {DP_TRAIL_RATIO, "ratio", false},
         {DP_TRAIL_COEFFICIENT, "coefficient", false},
+        {DP_TRAIL_UPDATE, "update",
+                true}, /* of the weights, as a share of them: where there is room for a fourth */
 };
 #define PANEL_COUNT ((int)(sizeof(panels) / sizeof(panels[0])))
 
-static const double *last_values(
-        const Shelflife__Status__Step *step, enum dp_trail_kind kind, size_t *ret_count)
+static double last_value(const Shelflife__Status__Step *step, enum dp_trail_kind kind, size_t b)
 {
-    *ret_count = kind == DP_TRAIL_LOSS    ? step->n_loss
-                 : kind == DP_TRAIL_RATIO ? step->n_ratio
-                                          : step->n_coefficient;
-    return kind == DP_TRAIL_LOSS ? step->loss : kind == DP_TRAIL_RATIO ? step->ratio : step->coefficient;
+    switch (kind) {
+    case DP_TRAIL_LOSS:
+        return dp_at(step->loss, step->n_loss, b);
+    case DP_TRAIL_RATIO:
+        return dp_at(step->ratio, step->n_ratio, b);
+    case DP_TRAIL_COEFFICIENT:
+        return dp_at(step->coefficient, step->n_coefficient, b);
+    case DP_TRAIL_UPDATE:
+        return dp_at(step->branch_update_norm, step->n_branch_update_norm, b) /
+               dp_at(step->branch_parameter_norm, step->n_branch_parameter_norm, b);
+    case DP_TRAIL_KINDS:
+        break;
+    }
+    return NAN;
 }
 
 static char letter_of(const Shelflife__Status__Run *run, int branch)
@@ -95,18 +106,20 @@ static void draw_legend(
         struct dp_canvas *c, const struct dp_screen *s, const struct dp_box *box, int panel, int curves)
 {
     char text[SL_NAME_MAX + DP_WORD_MAX + 4];
-    size_t count = 0;
-    const Shelflife__Status__Step *step = s->status->last_step;
-    const double *values = step != NULL ? last_values(step, panels[panel].kind, &count) : NULL;
+    double values[SL_BRANCHES_MAX];
+    for (int b = 0; b < curves; b++)
+        values[b] = s->status->last_step != NULL
+                            ? last_value(s->status->last_step, panels[panel].kind, (size_t)b)
+                            : NAN;
     int end = box->column + box->columns - 1, wanted = (int)strlen(panels[panel].title);
     for (int b = 0; b < curves; b++) {
-        name_value(text, sizeof(text), s->status->run, b, dp_at(values, count, (size_t)b), false);
+        name_value(text, sizeof(text), s->status->run, b, values[b], false);
         wanted += 1 + sl_utf8_columns(text);
     }
     bool brief = wanted > box->columns - 1;
     int column = dp_canvas_put(c, box->row, box->column, box->columns - 1, DP_INK_BOLD, panels[panel].title);
     for (int b = 0; b < curves; b++) {
-        name_value(text, sizeof(text), s->status->run, b, dp_at(values, count, (size_t)b), brief);
+        name_value(text, sizeof(text), s->status->run, b, values[b], brief);
         if (column + 1 + sl_utf8_columns(text) <= end)
             column = dp_canvas_put(c, box->row, column + 1, end - column - 1, DP_INK_SERIES + b, text);
     }

@@ -48,12 +48,22 @@ static void fill(float *to, const double *values, size_t count)
         to[b] = b < count ? (float)values[b] : NAN;
 }
 
+static void divide(float *values, const float *by)
+{
+    for (size_t b = 0; b < SL_BRANCHES_MAX; b++)
+        values[b] /= by[b];
+}
+
 void dp_trail_add(struct dp_trail *trail, const Shelflife__Status__Step *step)
 {
     struct dp_trail_step entry = {.step = step->step};
+    float sizes[SL_BRANCHES_MAX];
     fill(entry.values[DP_TRAIL_LOSS], step->loss, step->n_loss);
     fill(entry.values[DP_TRAIL_RATIO], step->ratio, step->n_ratio);
     fill(entry.values[DP_TRAIL_COEFFICIENT], step->coefficient, step->n_coefficient);
+    fill(entry.values[DP_TRAIL_UPDATE], step->branch_update_norm, step->n_branch_update_norm);
+    fill(sizes, step->branch_parameter_norm, step->n_branch_parameter_norm);
+    divide(entry.values[DP_TRAIL_UPDATE], sizes);
     add_step(trail, &entry);
 }
 
@@ -73,10 +83,14 @@ static void add_line(struct dp_trail *trail, const char *text, size_t size, cons
     json_t *line = json_loadb(text, size, 0, NULL);
     const char *kind = json_string_value(json_object_get(line, "kind"));
     if (kind != NULL && strcmp(kind, "step") == 0) {
+        float sizes[SL_BRANCHES_MAX];
         struct dp_trail_step entry = {.step = json_integer_value(json_object_get(line, "step"))};
         fill_json(entry.values[DP_TRAIL_LOSS], line, "loss", run);
         fill_json(entry.values[DP_TRAIL_RATIO], line, "ratio", run);
         fill_json(entry.values[DP_TRAIL_COEFFICIENT], line, "coefficient", run);
+        fill_json(entry.values[DP_TRAIL_UPDATE], line, "update_norm", run);
+        fill_json(sizes, line, "parameter_norm", run);
+        divide(entry.values[DP_TRAIL_UPDATE], sizes);
         add_step(trail, &entry);
     }
     json_decref(line);

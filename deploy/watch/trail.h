@@ -11,7 +11,8 @@
 #define DP_TRAIL_STEPS 4096
 #define DP_TRAIL_TAIL (4 << 20) /* bytes of metrics.jsonl that are read, from its end */
 
-enum dp_trail_kind { DP_TRAIL_LOSS, DP_TRAIL_RATIO, DP_TRAIL_COEFFICIENT, DP_TRAIL_KINDS };
+/* UPDATE: what a step changed of the branch's own parameters, as a share of them (norms). */
+enum dp_trail_kind { DP_TRAIL_LOSS, DP_TRAIL_RATIO, DP_TRAIL_COEFFICIENT, DP_TRAIL_UPDATE, DP_TRAIL_KINDS };
 
 struct dp_trail_step {
     int64_t step;

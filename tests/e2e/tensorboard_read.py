@@ -56,7 +56,7 @@ for line in open(run + "/metrics.jsonl"):
     entry = json.loads(line)
     pairs = []
     if entry["kind"] == "step":
-        pairs = [(group, group) for group in ("loss", "accuracy", "score", "ratio", "coefficient", "cosine")]
+        pairs = [(group, group) for group in ("loss", "accuracy", "score", "ratio", "coefficient", "cosine", "update_norm", "parameter_norm")]
         steps += 1
     for group, tag in pairs:
         for name, value in entry[group].items():

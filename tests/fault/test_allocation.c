@@ -461,8 +461,10 @@ static void make_coordinator_events(const struct ps_training *fresh)
     }
     add_frame(add_event(SL_ROLE_SERVER, 100, SL_MESSAGE_REDUCED),
             (size_t)set.layout->block_count * sizeof(struct sl_block_sums));
-    add_event(SL_ROLE_SERVER, 100, SL_MESSAGE_APPLIED)->version = 1;
-    struct sl_message *m = add_event(SL_ROLE_WORKER, 2, SL_MESSAGE_VALIDATED);
+    struct sl_message *m = add_event(SL_ROLE_SERVER, 100, SL_MESSAGE_APPLIED);
+    m->version = 1;
+    add_frame(m, (size_t)set.layout->block_count * sizeof(struct sl_block_change));
+    m = add_event(SL_ROLE_WORKER, 2, SL_MESSAGE_VALIDATED);
     m->step = 1;
     m->end = 1;
     add_frame(m, sl_evaluation_int_count(3, 3) * sizeof(int64_t) +

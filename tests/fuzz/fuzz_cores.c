@@ -462,6 +462,8 @@ static size_t right_size(const struct world *w, const struct sl_message *m, int 
                sl_evaluation_double_count(3, 2) * sizeof(double);
     if (m->kind == SL_MESSAGE_REDUCED)
         return (size_t)w->layout->block_count / SERVERS * sizeof(struct sl_block_sums);
+    if (m->kind == SL_MESSAGE_APPLIED)
+        return (size_t)w->layout->block_count / SERVERS * sizeof(struct sl_block_change);
     if (m->kind == SL_MESSAGE_WELCOME)
         return SERVERS * sizeof(struct sl_server_entry);
     if (m->kind == SL_MESSAGE_HELLO)
@@ -477,7 +479,8 @@ static int right_count(const struct world *w, const struct sl_message *m)
     if (m->kind == SL_MESSAGE_HELLO)
         return w->config.dataset.locality == SL_LOCALITY_SHARDS ? 2 : 0;
     return m->kind == SL_MESSAGE_PARAMS || m->kind == SL_MESSAGE_VALIDATED || m->kind == SL_MESSAGE_REDUCED ||
-           m->kind == SL_MESSAGE_LOAD || m->kind == SL_MESSAGE_SAVED || m->kind == SL_MESSAGE_WELCOME;
+           m->kind == SL_MESSAGE_APPLIED || m->kind == SL_MESSAGE_LOAD || m->kind == SL_MESSAGE_SAVED ||
+           m->kind == SL_MESSAGE_WELCOME;
 }
 
 /* What makes sense in a frame of this kind. */

@@ -28,6 +28,7 @@ const charts = {
   throughput: new Chart($("chart-throughput"), shared, { title: "Throughput", note: "samples/s", low: 0 }),
   cosine: new Chart($("chart-cosine"), shared, { title: "Cosine", note: "unimodal to fused gradient" }),
   norm: new Chart($("chart-norm"), shared, { title: "Gradient norm", note: "before clipping", low: 0 }),
+  update: new Chart($("chart-update"), shared, { title: "Update", note: "change of the weights ‖Δw‖ / ‖w‖", low: 0 }),
   rate: new Chart($("chart-rate"), shared, { title: "Learning rate", low: 0, smooth: false }),
 };
 const validationShared = new Shared();
@@ -57,6 +58,7 @@ function drawCharts() {
   charts.loss.set(h.step, branchSeries("loss", true));
   charts.accuracy.set(h.step, branchSeries("accuracy", true));
   charts.cosine.set(h.step, branchSeries("cosine"));
+  charts.update.set(h.step, branchSeries("relative_update"));
   for (const key of ["throughput", "norm", "rate"]) charts[key].set(h.step, [{ name: key, color: "--accent", values: h[key] }]);
   charts.validation.set(h.validations.map((v) => v.step), h.branches.map((name, b) => ({ name, color: colorOf(b), dash: dashOf(b), values: h.validations.map((v) => v.branch[b]?.accuracy), dots: h.validations.map((v) => ({ x: v.step, y: v.branch[b]?.accuracy })) })));
   drawRibbons(spans);

@@ -1,5 +1,6 @@
 // One run's past and present as columns: what /api/history gave, and the steps that came since.
-const wide = ["loss", "accuracy", "score", "ratio", "coefficient", "cosine", "held"];
+const byBranch = ["loss", "accuracy", "update_norm", "parameter_norm", "relative_update"]; // these have a value for the fused branch too
+const wide = [...byBranch, "score", "ratio", "coefficient", "cosine", "held"];
 const narrow = ["norm", "clip", "rate", "seconds", "throughput", "workers"];
 export const POINTS_MAX = 3000; // then the history is asked for again, joined by the gateway
 
@@ -17,7 +18,7 @@ export class History {
     if (!this.labels.length && labels?.length) this.labels = labels;
     if (this.branches.length || !branches?.length) return;
     this.branches = branches;
-    for (const key of wide) this[key] = branches.slice(key === "loss" || key === "accuracy" ? 0 : 1).map(() => this.step.map(() => null));
+    for (const key of wide) this[key] = branches.slice(byBranch.includes(key) ? 0 : 1).map(() => this.step.map(() => null));
   }
 
   // Whether steps are missing before this one: the gateway's files were behind, or messages were dropped.
@@ -32,10 +33,11 @@ export class History {
     this.step.push(step.step);
     this.epoch.push(step.epoch);
     this.time.push(step.time);
-    const held = (step.coefficient ?? []).map((k) => (k < 1 ? 1 : 0));
+    const { branch_update_norm: update = [], branch_parameter_norm: size = [] } = step;
+    const ours = { held: (step.coefficient ?? []).map((k) => (k < 1 ? 1 : 0)), update_norm: update, parameter_norm: size, relative_update: update.map((norm, b) => (size[b] > 0 ? norm / size[b] : null)) };
     for (const key of wide) {
-      const values = key === "held" ? held : step[key] ?? [];
-      const width = key === "loss" || key === "accuracy" ? this.branches.length : modalities;
+      const values = ours[key] ?? step[key] ?? [];
+      const width = byBranch.includes(key) ? this.branches.length : modalities;
       for (let b = 0; b < width; b++) (this[key][b] ??= new Array(this.step.length - 1).fill(null)).push(values[b] ?? null);
     }
     const values = { ...step, throughput: step.seconds > 0 ? step.samples / step.seconds : null };

@@ -122,7 +122,8 @@ class Publisher:
         names = list(run.branches)
         by = lambda key: dict(zip(names, values.get(key, [])))
         self.line("step", number, epoch=step.epoch, samples=step.samples, loss=by("loss"), accuracy=by("accuracy"), score=by("score"),
-                  ratio=by("ratio"), coefficient=by("coefficient"), cosine=by("cosine"), gradient_norm=step.norm, clip=step.clip, lr=step.rate,
+                  ratio=by("ratio"), coefficient=by("coefficient"), cosine=by("cosine"),
+                  update_norm=by("branch_update_norm"), parameter_norm=by("branch_parameter_norm"), gradient_norm=step.norm, clip=step.clip, lr=step.rate,
                   seconds=step.seconds, compute_seconds=step.compute_seconds, samples_per_second=step.samples / step.seconds, workers=step.workers)
         with self.lock:
             self.message.step = number
@@ -212,8 +213,11 @@ def play_step(run, number, total, seed=0):
     accuracy = [min(1.0, max(0.0, 1 - x / 2.1 + 0.08 * wave(number, 5 + b))) for b, x in enumerate(loss)]
     score = [math.exp(-x) for x in loss[:2]]
     cosine = [0.55 * math.exp(-1.2 * t) + 0.08 * wave(number, 8), 0.35 + 0.25 * t + 0.08 * wave(number, 9)]
-    run.step(number, loss=loss, accuracy=accuracy, score=score, ratio=ratio, coefficient=k, cosine=cosine, norm=2.5 * math.exp(-2 * t) + 0.3 + 0.2 * wave(number, 10),
-             clip=min(1.0, 1 / (2.5 * math.exp(-2 * t) + 0.3)), rate=1e-3 * min(1, number / 40) * 0.5 * (1 + math.cos(math.pi * t)),
+    rate = 1e-3 * min(1, number / 40) * 0.5 * (1 + math.cos(math.pi * t))
+    size = [21 + 3 * t, 26 + 2 * t, 12 + 2.5 * t]
+    change = [2.4 * rate * x * (1 + 0.3 * wave(number, 12 + b)) * (k[b] if b < 2 else 1) for b, x in enumerate(size)]
+    run.step(number, loss=loss, accuracy=accuracy, score=score, ratio=ratio, coefficient=k, cosine=cosine, branch_update_norm=change, branch_parameter_norm=size, norm=2.5 * math.exp(-2 * t) + 0.3 + 0.2 * wave(number, 10),
+             clip=min(1.0, 1 / (2.5 * math.exp(-2 * t) + 0.3)), rate=rate,
              seconds=0.21 + 0.04 * wave(number, 11), compute_seconds=0.37, flips=3)
     return accuracy
 

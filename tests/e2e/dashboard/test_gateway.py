@@ -15,7 +15,8 @@ FIGURES = [(0.9, 0.5, 0.4, 0.03, 1.25), (0.8, 0.625, 0.6, 0.02, 1.0), (0.25, 0.9
 
 
 def publish_step(run, number, **fields):
-    values = {"loss": [1.5, 1.25, 0.75], "accuracy": [0.25, 0.5, 0.875], "score": [0.2, 0.4], "ratio": [0.5, 2.0], "coefficient": [1.0, 0.375], "cosine": [0.1, -0.3]}
+    values = {"loss": [1.5, 1.25, 0.75], "accuracy": [0.25, 0.5, 0.875], "score": [0.2, 0.4], "ratio": [0.5, 2.0], "coefficient": [1.0, 0.375], "cosine": [0.1, -0.3],
+              "branch_update_norm": [0.5, 0.25, 3.0], "branch_parameter_norm": [8.0, 2.0, 0.0]}
     run.step(number, **{**values, **fields})
 
 
@@ -40,6 +41,8 @@ class Answers(Case):
                 self.assertEqual(history["branches"], ["visual", "text", "fused"])
                 self.assertEqual(history["coefficient"], [[1] * 7, [0.375] * 7])
                 self.assertEqual(history["held"], [[0] * 7, [1] * 7])
+                self.assertEqual(history["update_norm"], [[0.5] * 7, [0.25] * 7, [3] * 7])
+                self.assertEqual(history["relative_update"], [[0.0625] * 7, [0.125] * 7, [None] * 7], "nothing is a share of nothing")
                 for at, value in enumerate(history["loss"][0]):
                     self.assertAlmostEqual(value, 1 / (at + 1), 6)
                 self.assertEqual(history["validations"][0]["branch"][2]["accuracy"], 0.9375)

@@ -75,7 +75,7 @@ class Page(Case):
     def test_shows_what_was_sent_and_follows(self):
         with Publisher("numbers", self.path("numbers"), total_steps=400, steps_per_epoch=100) as run, Gateway(self.dir) as gateway:
             publish_step(run, 41)
-            publish_step(run, 42, loss=[1.25, 0.9876, 0.4321], accuracy=[0.125, 0.5, 0.90625], ratio=[0.25, 4.0], coefficient=[1.0, 0.0625], cosine=[0.5, -0.25], norm=2.5, rate=0.0005)
+            publish_step(run, 42, loss=[1.25, 0.9876, 0.4321], accuracy=[0.125, 0.5, 0.90625], ratio=[0.25, 4.0], coefficient=[1.0, 0.0625], cosine=[0.5, -0.25], branch_update_norm=[0.5, 0.125, 0.25], norm=2.5, rate=0.0005)
             run.validation(42, FIGURES, [list(range(36))] * 3)
             run.worker(0, host="alpha", pid=11, slots=1234, samples_per_second=98.76, staleness=1, wait_share=0.25, memory=5 * 10**8, doing="computing", threads=4)
             run.worker(7, host="beta", heard=time.time() - 60, samples_per_second=1.5)
@@ -91,6 +91,7 @@ class Page(Case):
             self.assertEqual(self.legend("ratio"), {"visual": "0.25", "text": "4"})
             self.assertEqual(self.legend("coefficient"), {"visual": "1", "text": "0.0625"})
             self.assertEqual(self.legend("cosine"), {"visual": "0.5", "text": "-0.25"})
+            self.assertEqual(self.legend("update"), {"visual": "0.0625", "text": "0.0625", "fused": "–"})
             self.assertEqual(self.legend("norm"), {"norm": "2.5"})
             self.assertEqual(self.legend("rate"), {"rate": "0.0005"})
             self.assertIn("text is held back, k = 0.0625", self.text("#balance-now"))

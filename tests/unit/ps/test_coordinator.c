@@ -120,6 +120,21 @@ static void test_a_lost_worker_costs_its_slots_alone(void **state)
 
 /* ---- a step ---- */
 
+/* What changes_of says, joined over each branch's own blocks: an extractor and its head are the modality's, the fusion is the fused branch's. */
+static void expect_changes(const struct world *w, const struct ps_step_record *r)
+{
+    double squares[3] = {0};
+    for (int b = 0; b < w->layout->block_count; b++) {
+        int modality = w->layout->blocks[b].modality;
+        squares[modality < 0 ? 2 : modality] += (b + 1.0) * (b + 1.0);
+    }
+    for (int branch = 0; branch < 3; branch++) {
+        assert_true(squares[branch] > 0.0);
+        assert_true(fabs(r->update_norm[branch] - 0.5 * sqrt(squares[branch])) < 1e-9);
+        assert_true(fabs(r->parameter_norm[branch] - 2.0 * sqrt(squares[branch])) < 1e-9);
+    }
+}
+
 static void test_the_numbers_of_a_step(void **state)
 {
     (void)state;
@@ -147,6 +162,7 @@ static void test_the_numbers_of_a_step(void **state)
                 fabs(r->ratio[1] - 0.5) < 1e-12);
     assert_true(r->norm == norm && r->clip == clip && fabs(r->cosine[0] - 0.5) < 1e-12);
     assert_true(fabs(r->compute_seconds - 0.002) < 1e-12 && r->seconds > 0.0);
+    expect_changes(&w, r);
     close_world(&w);
 }
 
@@ -165,7 +181,7 @@ static void test_reports_that_do_not_count(void **state)
     expect("", from_worker(&w, 1, m));                      /* of another tree */
     expect("", from_worker(&w, 1, result(&w, 0, 1, true))); /* nothing is being validated */
     expect("", from_worker(&w, 1, sums_of(&w, 0, 1.0)));    /* only servers reduce */
-    m = message(&w, SL_MESSAGE_APPLIED);
+    m = changes_of(&w, 0);
     m->step++;
     expect("", from_worker(&w, 1, m));
     expect("", applied(&w)); /* nothing was committed */

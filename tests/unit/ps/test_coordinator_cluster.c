@@ -140,6 +140,21 @@ static void test_sums_over_other_blocks_roll_back(void **state)
     close_world(&w);
 }
 
+static void test_changes_of_other_blocks_roll_back(void **state)
+{
+    (void)state;
+    struct world w = two_servers();
+    expect("", stats(&w, 1, 2, 0));
+    expect("", reduced_at(&w, 1, 0));
+    expect("s100<commit 0 to 1; s101<commit 0 to 1", reduced_at(&w, 0, 0));
+    struct sl_message *m = changes_of(&w, 1);
+    m->version = 1;
+    m->frames[0].size -= sizeof(struct sl_block_change);
+    expect("lost; warn; restore", from_server(&w, 1, m));
+    assert_non_null(strstr(w.updates.actions[0].text, "its changes are of other blocks than it has"));
+    close_world(&w);
+}
+
 static void test_a_snapshot_of_two_servers(void **state)
 {
     (void)state;
@@ -629,6 +644,7 @@ int main(void)
             cmocka_unit_test(test_a_server_that_goes_while_gathering_is_waited_for),
             cmocka_unit_test(test_a_step_of_two_servers),
             cmocka_unit_test(test_sums_over_other_blocks_roll_back),
+            cmocka_unit_test(test_changes_of_other_blocks_roll_back),
             cmocka_unit_test(test_a_snapshot_of_two_servers),
             cmocka_unit_test(test_a_lost_server_rolls_back),
             cmocka_unit_test(test_what_joins_while_restoring_is_not_forgotten),

@@ -50,6 +50,8 @@ static void put_step(struct ps_metrics *metrics, int64_t step)
             .ratio = {2.0, 0.5},
             .coefficient = {0.25, 1.0},
             .cosine = {NAN, 0.5},
+            .update_norm = {0.5, 0.25, 0.125},
+            .parameter_norm = {8.0, 4.0, 2.0},
             .rate = 1e-3,
             .seconds = 0.5,
             .workers = 2};
@@ -95,6 +97,8 @@ static void test_lines(void **state)
                 number(step, "loss", "fused") == 0.5);
     assert_true(number(step, "ratio", "visual") == 2.0 && number(step, "coefficient", "text") == 1.0);
     assert_null(json_object_get(json_object_get(step, "ratio"), "fused"));
+    assert_true(
+            number(step, "update_norm", "text") == 0.25 && number(step, "parameter_norm", "fused") == 2.0);
     assert_true(json_is_null(json_object_get(
             json_object_get(step, "cosine"), "visual"))); /* not a number has no name in JSON */
     assert_true(number(step, "samples_per_second", NULL) == 16.0 && number(step, "workers", NULL) == 2);

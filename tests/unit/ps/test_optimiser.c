@@ -58,11 +58,12 @@ static const bool present[4][2] = {{true, true}, {true, false}, {false, true}, {
 static void update(
         const struct ps_optimiser *optimiser, struct run *run, const bool has[2], size_t cut, bool decay)
 {
+    struct sl_block_change change = {0};
     for (size_t begin = 0; begin < N; begin += cut) {
         size_t n = N - begin < cut ? N - begin : cut;
         struct ps_optimiser_state state = {run->params + begin, run->m + begin, run->v + begin};
         ps_optimiser_update(optimiser, &step, &state, has[0] ? run->unimodal + begin : NULL,
-                has[1] ? run->fused + begin : NULL, n, &factors, decay);
+                has[1] ? run->fused + begin : NULL, n, &factors, decay, &change);
     }
 }
 
@@ -260,6 +261,38 @@ static void test_sums_while_adding(void **state)
     free_run(&more);
 }
 
+static void test_changes(void **state)
+{
+    (void)state;
+    static const enum sl_optimiser_kind kinds[] = {SL_OPTIMISER_ADAMW, SL_OPTIMISER_SGD};
+    struct run before = make_run();
+    for (int kind = 0; kind < 2; kind++)
+        for (size_t n = N - 17; n <= N; n++) { /* every rest of the lanes */
+            struct sl_block_change wanted = {0};
+            for (int i = -1; i < 0 || ps_kernels_at(i) != NULL; i++) {
+                struct ps_optimiser optimiser = make_optimiser(
+                        kinds[kind], SL_SECOND_BOUND, i < 0 ? ps_kernels_reference() : ps_kernels_at(i));
+                struct run after = make_run();
+                struct ps_optimiser_state moved = {after.params, after.m, after.v};
+                struct sl_block_change told = {.update2 = 1.0, .params2 = 2.0}; /* is added to */
+                ps_optimiser_update(
+                        &optimiser, &step, &moved, after.unimodal, after.fused, n, &factors, true, &told);
+                if (i < 0)
+                    wanted = told;
+                assert_memory_equal(&told, &wanted, sizeof(told));
+                double update2 = 1.0, params2 = 2.0;
+                for (size_t k = 0; k < n; k++) {
+                    update2 += pow((double)after.params[k] - (double)before.params[k], 2.0);
+                    params2 += pow((double)after.params[k], 2.0);
+                }
+                assert_true(update2 > 1.0 && fabs(told.update2 - update2) <= 1e-5 * (update2 - 1.0));
+                assert_true(fabs(told.params2 - params2) <= 1e-5 * params2);
+                free_run(&after);
+            }
+        }
+    free_run(&before);
+}
+
 static void test_clip(void **state)
 {
     (void)state;
@@ -294,6 +327,9 @@ int main(void)
             cmocka_unit_test(test_no_subnormals),
             cmocka_unit_test(test_sums),
             cmocka_unit_test(test_sums_while_adding),
+}
+
+            cmocka_unit_test(test_changes),
             cmocka_unit_test(test_clip),
             cmocka_unit_test(test_from_config),
     };

@@ -560,6 +560,20 @@ static void test_a_gradient_that_is_not_finite_is_named_and_never_applied(void *
 
 /* ---- parameters ---- */
 
+/* APPLIED tells of each own block what the update did to it. */
+static void expect_changes(const struct world *w, const struct sl_message *applied)
+{
+    assert_int_equal(applied->kind, SL_MESSAGE_APPLIED);
+    assert_int_equal(applied->version, 1);
+    assert_int_equal(applied->frames[0].size, (size_t)w->own_count * sizeof(struct sl_block_change));
+    for (int i = 0; i < w->own_count; i++) {
+        struct sl_block_change told, change = ps_table_change(w->table, w->own[i]);
+        memcpy(&told, (const char *)applied->frames[0].data + (size_t)i * sizeof(told), sizeof(told));
+        assert_memory_equal(&told, &change, sizeof(told));
+        assert_true(told.update2 > 0.0 && told.params2 > 0.0);
+    }
+}
+
 static void test_pulls(void **state)
 {
     (void)state;
@@ -587,7 +601,7 @@ static void test_pulls(void **state)
     assert_int_equal(w.updates.outbox.count, 2 * blocks + 1);
     assert_true(w.updates.outbox.items[0].to.id == 1 && w.updates.outbox.items[blocks].to.id == 2);
     assert_int_equal(w.updates.outbox.items[0].message->version, 1);
-    assert_int_equal(w.updates.outbox.items[2 * blocks].message->kind, SL_MESSAGE_APPLIED);
+    expect_changes(&w, w.updates.outbox.items[2 * blocks].message);
     (void)from(&w, SL_ROLE_WORKER, 1, message(SL_MESSAGE_PULL, 0, 0)); /* an older one → the newest */
     assert_int_equal(w.updates.outbox.count, blocks);
     assert_int_equal(w.updates.outbox.items[0].message->version, 1);

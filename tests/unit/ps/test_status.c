@@ -64,6 +64,8 @@ static struct ps_step_record make_record(int64_t step)
             .compute_seconds = 0.5,
             .workers = 2};
     for (int b = 0; b < 3; b++) {
+        r.update_norm[b] = 1.0 + b;
+        r.parameter_norm[b] = 8.0 * (1.0 + b);
         r.loss[b] = 1.0 + b;
         r.accuracy[b] = 0.25 * b;
     }
@@ -154,6 +156,9 @@ static void test_what_is_published(void **state)
     assert_true(s->last_step->loss[2] == 3.0);
     assert_int_equal(s->last_step->n_ratio, 2);
     assert_true(s->last_step->coefficient[1] == 0.5);
+    assert_true(s->last_step->update_norm == sqrt(1.0 + 4.0 + 9.0)); /* of all parameters */
+    assert_int_equal(s->last_step->n_branch_update_norm, 3);
+    assert_true(s->last_step->branch_update_norm[1] == 2.0 && s->last_step->branch_parameter_norm[2] == 24.0);
     assert_null(s->last_validation);
     assert_true(s->best_value == 0.75);
     assert_int_equal(s->n_workers, 1);

@@ -56,13 +56,14 @@ static void apply_all(
     }
 }
 
-/* plain_step is the same update, parameter by parameter, over the flat vectors. */
-static void plain_step(const struct sl_layout *layout, float *const flat[SL_TAGS], float *w, float *m,
-        float *v, int64_t count)
+/* plain_step is the same update, parameter by parameter, over the flat vectors. Returns what it did to those that are not frozen. */
+static struct sl_block_change plain_step(const struct sl_layout *layout, float *const flat[SL_TAGS], float *w,
+        float *m, float *v, int64_t count)
 {
     struct ps_optimiser optimiser = ps_optimiser_from_config(config);
     optimiser.kernels = ps_kernels_reference();
     struct ps_optimiser_step step = {count, commit.inverse_weight, commit.clip, commit.rate};
+    struct sl_block_change change = {0};
     for (int p = 0; p < layout->param_count; p++) {
         const struct sl_param *param = &layout->params[p];
         size_t at = param->offset;
@@ -75,8 +76,10 @@ static void plain_step(const struct sl_layout *layout, float *const flat[SL_TAGS
             factors = (struct ps_optimiser_factors){commit.coefficient[param->modality],
                     commit.fused[param->modality], commit.update[param->modality]};
         ps_optimiser_update(&optimiser, &step, &state, param->part == SL_PART_FUSION ? NULL : flat[0] + at,
-                param->part == SL_PART_HEAD ? NULL : flat[1] + at, param->count, &factors, param->decay);
+                param->part == SL_PART_HEAD ? NULL : flat[1] + at, param->count, &factors, param->decay,
+                &change);
     }
+    return change;
 }
 
 static void expect_vector(const float *got, const float *wanted, size_t n, const char *what)
@@ -84,6 +87,19 @@ static void expect_vector(const float *got, const float *wanted, size_t n, const
     for (size_t i = 0; i < n; i++)
         if (memcmp(&got[i], &wanted[i], sizeof(float)) != 0)
             fail_msg("%s[%zu]: %a, expected %a", what, i, (double)got[i], (double)wanted[i]);
+}
+
+/* The blocks' changes come to the same, though other runs of values are summed. */
+static void expect_change(const struct ps_table *table, int blocks, const struct sl_block_change *wanted)
+{
+    struct sl_block_change total = {0};
+    for (int b = 0; b < blocks; b++) {
+        struct sl_block_change change = ps_table_change(table, b);
+        total.update2 += change.update2;
+        total.params2 += change.params2;
+    }
+    assert_true(total.update2 > 0.0 && fabs(total.update2 - wanted->update2) <= 1e-5 * wanted->update2);
+    assert_true(total.params2 > 0.0 && fabs(total.params2 - wanted->params2) <= 1e-5 * wanted->params2);
 }
 
 static void zero_gaps(const struct sl_layout *layout, float *x)
@@ -119,7 +135,8 @@ static void test_updates_as_the_flat_vector(void **state)
             assert_int_equal(ps_table_load(table, w, NULL, NULL, 0, &err), SL_OK);
             for (int64_t t = 0; t < 3; t++) {
                 apply_all(table, layout, flat, t);
-                plain_step(layout, flat, w, m, v, t + 1);
+                struct sl_block_change change = plain_step(layout, flat, w, m, v, t + 1);
+                expect_change(table, layout->block_count, &change);
             }
             ps_table_copy(table, w2, m2, v2);
             expect_vector(w2, w, n, "params");

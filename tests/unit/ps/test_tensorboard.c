@@ -116,6 +116,8 @@ static void check_first(int index, const Shelflife__Tensorboard__Event *event)
     assert_true(value_of(event, "ratio/text") == 0.25F);
     assert_true(isnan(value_of(event, "ratio/fused")));
     assert_true(isnan(value_of(event, "cosine/visual"))); /* it was not finite */
+    assert_true(
+            value_of(event, "update_norm/text") == 0.5F && value_of(event, "parameter_norm/fused") == 4.0F);
     assert_true(value_of(event, "train/samples_per_second") == 64.0F);
 }
 
@@ -141,7 +143,9 @@ static void test_files(void **state)
             .seconds = 0.5,
             .loss = {1, 2, 3},
             .ratio = {4, 0.25},
-            .cosine = {NAN, 0}};
+            .cosine = {NAN, 0},
+            .update_norm = {1, 0.5, 0.25},
+            .parameter_norm = {16, 8, 4}};
     assert_int_equal(ps_tensorboard_open(&tensorboard, config, 0, &err), SL_OK);
     assert_int_equal(ps_tensorboard_step(tensorboard, &record, &err), SL_OK);
     SL_AUTO_FREE char *first = find_file(NULL); /* whole while the run goes on */

@@ -272,9 +272,24 @@ static inline const char *reduced(struct world *w)
     return reduced_at(w, 0, now_at(w));
 }
 
-static inline const char *applied_at(struct world *w, int rank, int64_t at, int64_t version)
+/* APPLIED with the changes of a server's blocks: block b's values moved by a norm of 0.5 (b + 1) and now have one of 2 (b + 1). */
+static inline struct sl_message *changes_of(struct world *w, int rank)
 {
     struct sl_message *m = message(w, SL_MESSAGE_APPLIED);
+    struct sl_block_change changes[256];
+    int owners[256], count = 0;
+    assert_true(w->layout->block_count <= 256);
+    sl_placement_make(w->layout, w->servers, owners);
+    for (int b = 0; b < w->layout->block_count; b++)
+        if (owners[b] == rank)
+            changes[count++] = (struct sl_block_change){0.25 * (b + 1) * (b + 1), 4.0 * (b + 1) * (b + 1)};
+    add_frame(m, changes, (size_t)count * sizeof(changes[0]));
+    return m;
+}
+
+static inline const char *applied_at(struct world *w, int rank, int64_t at, int64_t version)
+{
+    struct sl_message *m = changes_of(w, rank);
     m->step = at;
     m->version = version;
     return from_server(w, rank, m);

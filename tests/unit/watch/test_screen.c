@@ -22,6 +22,7 @@ static char *branches[] = {"visual", "text", "fused"};
 static void put_step(struct dp_trail *history, int64_t number, double loss)
 {
     double losses[] = {loss, loss / 2, loss / 4}, ratios[] = {1.1, 0.9}, coefficients[] = {0.8, 1.0};
+    double updates[] = {0.5, 0.25, 0.125}, sizes[] = {100.0, 10.0, 1.0};
     Shelflife__Status__Step step = SHELFLIFE__STATUS__STEP__INIT;
     step.step = number;
     step.n_loss = 3;
@@ -29,6 +30,9 @@ static void put_step(struct dp_trail *history, int64_t number, double loss)
     step.n_ratio = step.n_coefficient = 2;
     step.ratio = ratios;
     step.coefficient = coefficients;
+    step.n_branch_update_norm = step.n_branch_parameter_norm = 3;
+    step.branch_update_norm = updates;
+    step.branch_parameter_norm = sizes;
     dp_trail_add(history, &step);
 }
 
@@ -40,7 +44,7 @@ struct sample {
     Shelflife__Status__Worker workers[40], *worker_pointers[40];
     Shelflife__Status__Event event, *event_pointer;
     struct dp_trail history;
-    double losses[3];
+    double losses[3], updates[3], sizes[3];
 };
 
 static void make_sample(struct sample *s)
@@ -49,7 +53,9 @@ static void make_sample(struct sample *s)
             .run = SHELFLIFE__STATUS__RUN__INIT,
             .step = SHELFLIFE__STATUS__STEP__INIT,
             .event = SHELFLIFE__STATUS__EVENT__INIT,
-            .losses = {0.5, 0.25, 0.125}};
+            .losses = {0.5, 0.25, 0.125},
+            .updates = {0.5, 0.25, 0.125},
+            .sizes = {100.0, 10.0, 0.5}};
     s->run.name = "rün\x1b[2J";
     s->run.n_branches = 3;
     s->run.branches = branches;
@@ -59,6 +65,9 @@ static void make_sample(struct sample *s)
     s->step.step = 100;
     s->step.n_loss = 3;
     s->step.loss = s->losses;
+    s->step.n_branch_update_norm = s->step.n_branch_parameter_norm = 3;
+    s->step.branch_update_norm = s->updates;
+    s->step.branch_parameter_norm = s->sizes;
     for (int w = 0; w < 40; w++) {
         shelflife__status__worker__init(&s->workers[w]);
         s->workers[w].rank = (uint32_t)w;
@@ -165,6 +174,7 @@ static void test_every_size(void **state)
     assert_true(dp_canvas_resize(&canvas, 60, 200));
     draw(&canvas, &s, 0, SL_LIFE_LIVE, "training");
     expect(&canvas, "loss visual 0.5000 text 0.2500 fused 0.1250", true);
+    expect(&canvas, "update visual 0.0050 text 0.0250 fused 0.2500", true);
     expect(&canvas, "host:1030", true);
     assert_true(dp_canvas_resize(&canvas, 12, 40));
     draw(&canvas, &s, 0, SL_LIFE_LIVE, "training");
@@ -223,7 +233,8 @@ static void test_history(void **state)
     static const char text[] =
             "{\"kind\":\"step\",\"step\":1,\"loss\":{\"visual\":8,\"text\":null}}\n"
             "{\"kind\":\"event\",\"step\":1}\nrubbish\n"
-            "{\"kind\":\"step\",\"step\":2,\"loss\":{\"visual\":6}}\n{\"kind\":\"step\",\"step\":3";
+            "{\"kind\":\"step\",\"step\":2,\"loss\":{\"visual\":6},\"update_norm\":{\"visual\":1},"
+            "\"parameter_norm\":{\"visual\":8}}\n{\"kind\":\"step\",\"step\":3";
     assert_int_equal(sl_file_write_atomic(METRICS, text, strlen(text), &err), SL_OK);
     dp_trail_read(&history, METRICS, &run);
     dp_trail_read(&history, "not there", &run);
@@ -231,6 +242,8 @@ static void test_history(void **state)
     assert_int_equal(history.count, 2);
     assert_true(dp_trail_range(&history, DP_TRAIL_LOSS, 3, &low, &high));
     assert_true(low == 6.0 && high == 8.0);
+    assert_true(dp_trail_range(&history, DP_TRAIL_UPDATE, 3, &low, &high));
+    assert_true(low == 0.125 && high == 0.125);
     put_step(&history, 3, 4.0);
     put_step(&history, 4, 2.0);
     dp_trail_curve(&history, DP_TRAIL_LOSS, 0, 2, values); /* means of two each */
