@@ -147,9 +147,9 @@ static void make_server(struct command_line *line, const struct arguments *a, co
         add(line, "--rank", line->rank);
         add(line, "--coordinator", node->coordinator);
         add(line, "--bind", node->bind);
+        if (node->advertise[0] != 0) /* server 0 is reached at the coordinator's address, which everybody knows */
+            add(line, "--advertise", node->advertise);
     }
-    if (node->servers > 1 && node->advertise[0] != 0)
-        add(line, "--advertise", node->advertise);
     add(line, "--set", line->servers);
 }
 

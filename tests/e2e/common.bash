@@ -57,6 +57,14 @@ tensors() {
     (cd "$1/snapshots/latest" && sha256sum model.safetensors optimiser.safetensors)
 }
 
+# numbers RUN: the same without the files' notes, which name the config: for runs whose configs differ and whose numbers must not.
+numbers() {
+    python3 -c 'import hashlib, struct, sys
+for path in sys.argv[1:]:
+    data = open(path, "rb").read()
+    print(hashlib.sha256(data[8 + struct.unpack("<Q", data[:8])[0]:]).hexdigest())' "$1/snapshots/latest/model.safetensors" "$1/snapshots/latest/optimiser.safetensors"
+}
+
 # wait_for SECONDS COMMAND…: until it succeeds.
 wait_for() {
     local end=$((SECONDS + $1))

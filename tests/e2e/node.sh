@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# `shelflife node`: the same bits as `shelflife train`, whoever says which process is which; bad environments are refused by name.
+# `shelflife node`: two servers and two workers, the same bits as `shelflife train`, whoever says which process is which; bad environments are refused by name.
 set -euo pipefail
 # shellcheck source=tests/e2e/common.bash
 . "$(dirname "$0")/common.bash"
 small_dataset "$dir/d"
 sed -i "s/^epochs: .*/epochs: 100/" "$dir/d/config.yaml" # long enough for every task to be there in time
 config=$dir/d/config.yaml
-servers=${SHELFLIFE_TEST_SERVERS:-1}
+servers=${SHELFLIFE_TEST_SERVERS:-2}
 # as users start it: with threads of OpenBLAS's own, these would take signals that are not theirs
 unset OPENBLAS_NUM_THREADS OMP_NUM_THREADS SHELFLIFE_ROLE SHELFLIFE_RANK SHELFLIFE_SERVERS SHELFLIFE_COORDINATOR "${!SLURM_@}" "${!OMPI_@}" "${!PMI_@}" JOB_COMPLETION_INDEX
 

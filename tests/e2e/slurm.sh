@@ -11,7 +11,7 @@ for program in munged mungekey slurmctld slurmd sbatch; do
     command -v $program >/dev/null || { echo "skipped: $program is not installed (slurm-wlm, munge)"; exit 77; }
 done
 unset "${!SLURM_@}" "${!SHELFLIFE_S@}" SHELFLIFE_RANK SHELFLIFE_ROLE SHELFLIFE_COORDINATOR
-servers=${SHELFLIFE_TEST_SERVERS:-1}
+servers=${SHELFLIFE_TEST_SERVERS:-2}
 daemons=()
 stop_all() {
     scancel --full --user "$(id -un)" 2>/dev/null || true

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# `shelflife ssh` with a real sshd on loopback, two of whose addresses are two hosts: the same bits as on one machine; hosts that cannot be reached are named before
-# anything starts; a stop, a killed launcher, a killed worker leave no process behind and cost nothing but time.
+# `shelflife ssh` with a real sshd on loopback, two of whose addresses are two hosts: two servers and two workers, the same bits and figures as on one machine; hosts that cannot be
+# reached are named before anything starts; a stop, a killed launcher, killed workers leave no process behind and cost nothing but time.
 set -euo pipefail
 # shellcheck source=tests/e2e/common.bash
 . "$(dirname "$0")/common.bash"
@@ -50,7 +50,7 @@ ssh -F "$dir/ssh_config" -o BatchMode=yes 127.0.0.2 true 2>"$dir/err.txt" || { c
 
 small_dataset "$dir/d"
 must "$shelflife" train "$dir/d/config.yaml" --set snapshots.dir="$dir/plain"
-servers=${SHELFLIFE_TEST_SERVERS:-1}
+servers=${SHELFLIFE_TEST_SERVERS:-2}
 printf '# the cluster\n127.0.0.1 server %s\n127.0.0.2 worker 2\n' "$servers" >"$dir/hosts"
 cluster_port=$((port + 20)) # the sshd's port is free by chance; what is above it nearly always is
 launch=("$shelflife" ssh config.yaml --hosts "$dir/hosts" --dir "$dir/d" --ssh "ssh -F $dir/ssh_config" --port "$cluster_port" --connect-timeout 5)
@@ -65,7 +65,14 @@ nobody_left() {
 # the same bits
 "${launch[@]}" --set snapshots.dir="$dir/far" >"$dir/far.log" 2>&1 || fail "ssh exits $?: $(tail -n 30 "$dir/far.log")"
 [ "$(tensors "$dir/plain")" = "$(tensors "$dir/far")" ] || fail "ssh changes the parameters"
-for name in s0@127.0.0.1 w0@127.0.0.2 w1@127.0.0.2; do
+figures() { # of a run: what does not depend on who computed when
+    python3 -c 'import json, sys
+for line in map(json.loads, open(sys.argv[1])):
+    if line["kind"] == "step":
+        print([line[key] for key in ("step", "loss", "coefficient", "gradient_norm", "update_norm", "parameter_norm")])' "$1/metrics.jsonl"
+}
+[ "$(figures "$dir/plain")" = "$(figures "$dir/far")" ] || fail "the figures differ: $(diff <(figures "$dir/plain") <(figures "$dir/far") | head -n 4)"
+for name in $(seq -f 's%g@127.0.0.1' 0 $((servers - 1))) w0@127.0.0.2 w1@127.0.0.2; do
     grep -qF "[$name] " "$dir/far.log" || fail "no line of $name: $(cat "$dir/far.log")"
 done
 wait_for 20 nobody_left || fail "processes are left after the end: $(remote)"
@@ -89,15 +96,18 @@ refuses 2 "cannot read the hosts file" "${launch[@]}" --hosts "$dir/no-file"
 printf '127.0.0.1 boss\n' >"$dir/hosts.bad"
 refuses 2 "hosts.bad line 1" "${launch[@]}" --hosts "$dir/hosts.bad"
 
-# A run that is stopped in the middle: begin it, wait for a snapshot, end it somehow; then the same command goes on to the same bits. A validation set that takes
-# long is not needed: steps are slowed by one thread and many epochs.
-long=(--set snapshots.dir="$dir/stop" --set epochs=100)
-must "$shelflife" train "$dir/d/config.yaml" --set snapshots.dir="$dir/long" --set epochs=100
+# A run that is stopped in the middle: begin it, wait until everybody takes part and a snapshot stands, end it somehow. It has so many epochs that it is not over before that on any
+# machine, so the same command, which must go on, is stopped as well. With a constant learning rate steps do not depend on how many there will be: a run in one process that ends
+# at that step must have the same bits.
+long=(--set snapshots.dir="$dir/stop" --set optimiser.schedule=constant --set epochs=1000000)
+joined() {
+    [ "$(grep -c worker-joined "$dir/stop.log")" -ge 2 ] && [ -e "$dir/stop/snapshots/latest" ]
+}
 begin() {
     rm -rf "$dir/stop"
     "${launch[@]}" "${long[@]}" >"$dir/stop.log" 2>&1 &
     launcher=$!
-    wait_for 120 test -e "$dir/stop/snapshots/latest" || fail "no snapshot comes: $(tail -n 20 "$dir/stop.log")"
+    wait_for 120 joined || fail "no snapshot with two workers: $(tail -n 20 "$dir/stop.log")"
 }
 ended() { # expected exit code
     local code=0
@@ -106,9 +116,25 @@ ended() { # expected exit code
     [ $code = "$1" ] || fail "the launcher exits $code instead of $1: $(tail -n 20 "$dir/stop.log")"
     wait_for 30 nobody_left || fail "processes are left: $(remote)"
 }
+moved() {
+    [ "$(readlink "$dir/stop/snapshots/latest")" != "$seen" ]
+}
 goes_on() {
-    "${launch[@]}" "${long[@]}" >"$dir/on.log" 2>&1 || fail "it does not go on: $(tail -n 20 "$dir/on.log")"
-    [ "$(tensors "$dir/long")" = "$(tensors "$dir/stop")" ] || fail "stopped by $1 and resumed, the parameters differ"
+    local step
+    seen=$(readlink "$dir/stop/snapshots/latest")
+    "${launch[@]}" "${long[@]}" >"$dir/stop.log" 2>&1 &
+    launcher=$!
+    wait_for 120 moved || fail "it does not go on after $1: $(tail -n 20 "$dir/stop.log")"
+    kill -TERM "$launcher"
+    ended 143
+    grep -q "snapshot resumed step=" "$dir/stop.log" || fail "after $1 it begins anew"
+    step=$(basename "$(readlink "$dir/stop/snapshots/latest")") && step=$((10#${step#step-}))
+    rm -rf "$dir/long"
+    must "$shelflife" train "$dir/d/config.yaml" "${long[@]}" --set max_steps=$step --set snapshots.dir="$dir/long"
+    [ "$(numbers "$dir/long")" = "$(numbers "$dir/stop")" ] || fail "stopped by $1 and resumed, the parameters differ at step $step"
+}
+process() { # role, rank: its process, started over ssh
+    pgrep -f -- "shelflife node config.yaml --lifeline .*--role $1 --rank $2 .*snapshots.dir=$dir" || fail "no process of $1 $2"
 }
 begin
 kill -USR1 "$launcher"
@@ -121,19 +147,23 @@ begin
 kill -9 "$launcher"
 ended 137
 goes_on "kill -9 of the launcher"
-begin
-kill -9 "$(pgrep -f -- "shelflife node config.yaml --lifeline .*--role.*worker.*--rank.*0.*snapshots.dir=$dir" | head -n 1)" || fail "no worker to kill"
-ended 0
-[ "$(tensors "$dir/long")" = "$(tensors "$dir/stop")" ] || fail "without one worker the parameters differ"
-begin
-pkill=$(pgrep -f -- "shelflife node config.yaml --lifeline .*--role.*worker.*snapshots.dir=$dir")
+begin # one worker dies: the other goes on alone
+kill -9 "$(process worker 0)"
+wait_for 60 grep -q worker-lost "$dir/stop.log" || fail "nobody misses the worker: $(tail -n 20 "$dir/stop.log")"
+seen=$(readlink "$dir/stop/snapshots/latest")
+wait_for 60 moved || fail "without one worker it stands still: $(tail -n 20 "$dir/stop.log")"
+kill -TERM "$launcher"
+ended 143
+goes_on "death of one worker"
+begin # all die
+workers="$(process worker 0) $(process worker 1)"
 # shellcheck disable=SC2086
-kill -9 $pkill
+kill -9 $workers
 code=0
 wait "$launcher" || code=$?
-[ $code != 0 ] || fail "all workers were killed and the launcher is content"
+launcher=
+[ $code != 0 ] || fail "all workers were killed and the launcher is content: $(tail -n 20 "$dir/stop.log")"
 grep -q "stopping the others after a snapshot" "$dir/stop.log" || fail "it does not say why it ends: $(tail "$dir/stop.log")"
 wait_for 30 nobody_left || fail "processes are left: $(remote)"
-launcher=
 goes_on "death of all workers"
 echo "ssh holds"
