@@ -8,6 +8,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <jansson.h>
 #include <signal.h>
 #include <stdio.h>
@@ -41,6 +42,8 @@ static bool parse(struct sl_status_place *place, const json_t *object)
     (void)copy_text(place->reason, sizeof(place->reason), object, "reason"); /* cut, if need be */
     place->pid = json_integer_value(json_object_get(object, "pid"));
     place->started = json_number_value(json_object_get(object, "started"));
+    const char *hash = json_string_value(json_object_get(object, "config_hash"));
+    place->config_hash = hash == NULL ? 0 : strtoull(hash, NULL, 16);
     const json_t *ended = json_object_get(object, "ended");
     place->ended = json_is_number(ended);
     place->ended_at = json_number_value(ended);
@@ -130,6 +133,9 @@ enum sl_status sl_status_place_write(const struct sl_status_place *place, struct
     sl_json_string(&json, "host", place->host);
     sl_json_int(&json, "pid", place->pid);
     sl_json_double(&json, "started", place->started);
+    char hash[17];
+    (void)snprintf(hash, sizeof(hash), "%016" PRIx64, place->config_hash);
+    sl_json_string(&json, "config_hash", place->config_hash != 0 ? hash : NULL);
     if (place->ended) {
         sl_json_double(&json, "ended", place->ended_at);
         sl_json_int(&json, "step", place->step);
@@ -143,6 +149,23 @@ enum sl_status sl_status_place_write(const struct sl_status_place *place, struct
     if (status == SL_OK && line == NULL)
         return sl_fail(err, SL_NO_MEMORY, "out of memory for %s", path);
     return status == SL_OK ? sl_file_write_atomic(path, line, size + 1, err) : status;
+}
+
+bool sl_status_place_done(const struct sl_status_place *place, uint64_t config_hash)
+{
+    return place->ended && place->exit_code == 0 && place->config_hash == config_hash && config_hash != 0;
+}
+
+enum sl_status sl_status_place_begin(const char *folder, struct sl_error *err)
+{
+    SL_AUTO_FREE struct sl_status_place *place = sl_alloc(1, sizeof(*place));
+    struct sl_error ignored = {0};
+    if (place == NULL)
+        return sl_fail(err, SL_NO_MEMORY, "out of memory for " SL_STATUS_FILE);
+    if (read_folder(place, folder, &ignored) != SL_OK || !place->ended || place->config_hash == 0)
+        return SL_OK;
+    place->config_hash = 0;
+    return sl_status_place_write(place, err);
 }
 
 void sl_status_place_touch(const struct sl_status_place *place)

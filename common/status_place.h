@@ -1,7 +1,7 @@
 #pragma once
 /* Where a run can be heard: RUN/status.json, which the coordinator writes when its status socket stands and again when it ends.
  *
- *     {"endpoint": "tcp://127.0.0.1:40713", "public_key": null, "host": "a", "pid": 4711, "started": 1795478400.0}
+ *     {"endpoint": "tcp://127.0.0.1:40713", "public_key": null, "host": "a", "pid": 4711, "started": 1795478400.0, "config_hash": "975c6874df47c19a"}
  *     {…, "ended": 1795482000.5, "step": 1200, "reason": "all steps done", "exit_code": 0}       when it came to an orderly end
  *
  * The file's time of change is a sign of life: it moves on every few seconds while the run's process lives, on any file system. So somebody
@@ -27,7 +27,8 @@ struct sl_status_place {
     char host[256];
     int64_t pid;
     double started;
-    double sign; /* the file's time of change */
+    uint64_t config_hash; /* 0 = not known */
+    double sign;          /* the file's time of change */
     bool ended;
     double ended_at; /* these when it has ended */
     int64_t step;
@@ -42,6 +43,13 @@ SL_MUST_USE enum sl_status sl_status_place_read(
 
 /* sl_status_place_write writes place->folder's file, whole or not at all. Errors: DISK, FAILED, NO_MEMORY. */
 SL_MUST_USE enum sl_status sl_status_place_write(const struct sl_status_place *place, struct sl_error *err);
+
+/* sl_status_place_done says that a run with this config came to its end there, with all that it was to do: the same again would find nothing left. */
+bool sl_status_place_done(const struct sl_status_place *place, uint64_t config_hash);
+
+/* sl_status_place_begin takes back what an earlier end in the folder says about being done: somebody begins there again, perhaps from an earlier snapshot. A folder without an end
+ * stays as it is. Errors: DISK, FAILED, NO_MEMORY. */
+SL_MUST_USE enum sl_status sl_status_place_begin(const char *folder, struct sl_error *err);
 
 /* sl_status_place_touch moves the file's time on. Failures are nobody's business: a reader then sees an old sign. */
 void sl_status_place_touch(const struct sl_status_place *place);

@@ -43,6 +43,8 @@ static const char help[] =
         "cores)\n"
         "  --resume auto|never|SNAPSHOT  servers: where to begin (default auto)\n"
         "  --set KEY=VALUE               override one value of the config; must be the same everywhere\n"
+        "  --stay                        servers: when training is over, stay until SIGTERM and tell late "
+        "workers\n"
         "  --lifeline                    take signals by name from standard input, and stop when it ends "
         "(for ssh "
         "launchers)\n"
@@ -54,7 +56,7 @@ struct arguments {
     struct dp_node_request request;
     const char *config, *resume, *bind, *advertise;
     int64_t threads;
-    bool print, lifeline;
+    bool print, lifeline, stay;
 };
 
 /* The command line of the server or worker, and the texts that it points to. */
@@ -94,6 +96,9 @@ static enum sl_status take_option(struct arguments *a, int option, struct sl_err
     case 'l':
         a->lifeline = true;
         return SL_OK;
+    case 'y':
+        a->stay = true;
+        return SL_OK;
     case 'P':
         a->print = true;
         return SL_OK;
@@ -109,8 +114,9 @@ static int parse(struct arguments *a, int argc, char **argv)
             {"port", required_argument, NULL, 'p'}, {"coordinator", required_argument, NULL, 'c'},
             {"bind", required_argument, NULL, 'b'}, {"advertise", required_argument, NULL, 'a'},
             {"threads", required_argument, NULL, 't'}, {"resume", required_argument, NULL, 'r'},
-            {"set", required_argument, NULL, 's'}, {"lifeline", no_argument, NULL, 'l'},
-            {"print", no_argument, NULL, 'P'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
+            {"set", required_argument, NULL, 's'}, {"stay", no_argument, NULL, 'y'},
+            {"lifeline", no_argument, NULL, 'l'}, {"print", no_argument, NULL, 'P'},
+            {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
     struct sl_error err = {0};
     for (int option; (option = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
         if (option == 'h') {
@@ -147,9 +153,12 @@ static void make_server(struct command_line *line, const struct arguments *a, co
         add(line, "--rank", line->rank);
         add(line, "--coordinator", node->coordinator);
         add(line, "--bind", node->bind);
-        if (node->advertise[0] != 0) /* server 0 is reached at the coordinator's address, which everybody knows */
+        if (node->advertise[0] !=
+                0) /* server 0 is reached at the coordinator's address, which everybody knows */
             add(line, "--advertise", node->advertise);
     }
+    if (a->stay)
+        add(line, "--stay", NULL);
     add(line, "--set", line->servers);
 }
 

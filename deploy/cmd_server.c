@@ -31,6 +31,10 @@ static const char help[] =
         "  --resume auto|never|SNAPSHOT  where to begin, for rank 0 (default auto: the newest whole snapshot "
         "of "
         "the run, if there is one)\n"
+        "  --stay                        when training is over, stay until SIGTERM and tell late workers: "
+        "where an "
+        "ended process\n"
+        "                                would be started again\n"
         "  --set KEY=VALUE               override one value of the config; must be the same everywhere\n"
         "  --name NAME                   role shown in log lines (default server, or server.RANK)\n"
         "  --ready-fd N                  write the endpoint to this descriptor once peers may come (for "
@@ -45,6 +49,7 @@ struct arguments {
     struct dp_overrides overrides;
     const char *config, *resume, *coordinator, *bind, *advertise, *name;
     int64_t ready_fd, rank;
+    bool stay;
 };
 
 static int parse(struct arguments *a, int argc, char **argv)
@@ -53,7 +58,7 @@ static int parse(struct arguments *a, int argc, char **argv)
             {"coordinator", DP_TEXT, &a->coordinator, 0, 0}, {"bind", DP_TEXT, &a->bind, 0, 0},
             {"advertise", DP_TEXT, &a->advertise, 0, 0}, {"resume", DP_TEXT, &a->resume, 0, 0},
             {"set", DP_OVERRIDE, &a->overrides, 0, 0}, {"name", DP_TEXT, &a->name, 0, 0},
-            {"ready-fd", DP_NUMBER, &a->ready_fd, 3, 1 << 20}};
+            {"stay", DP_FLAG, &a->stay, 0, 0}, {"ready-fd", DP_NUMBER, &a->ready_fd, 3, 1 << 20}};
     int code = dp_parse(
             "server", help, options, (int)(sizeof(options) / sizeof(options[0])), argc, argv, &a->config);
     if (code == 0 && a->rank == 0 && (a->coordinator != NULL || a->advertise != NULL))
@@ -84,6 +89,7 @@ int dp_server(int argc, char **argv)
             .coordinator = a.coordinator,
             .bind = a.bind,
             .advertise = a.advertise,
+            .stay = a.stay,
             .signal_fd = -1,
             .ready_fd = (int)a.ready_fd};
     if (status == SL_OK)

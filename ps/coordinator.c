@@ -248,6 +248,9 @@ enum sl_status ps_coordinator_begin_finish(
     struct sl_message *stop = ps_coordinator_message_to_send(c, SL_MESSAGE_STOP);
     struct ps_action *action = ps_coordinator_add_action(c, PS_ACTION_FINISH);
     c->state = STATE_FINISHED;
+    if (text != c->finish_text)
+        (void)snprintf(c->finish_text, sizeof(c->finish_text), "%s", text);
+    c->finish_status = status;
     action->status = status;
     (void)snprintf(action->text, sizeof(action->text), "%s", text);
     if (stop != NULL)
@@ -405,6 +408,18 @@ static enum sl_status handle(struct ps_coordinator *c, const struct ps_event *ev
     return SL_OK;
 }
 
+/* All is done: whoever says hello now came too late, and is told so. After any other end somebody may go on, and is worth waiting for. */
+static enum sl_status turn_away(struct ps_coordinator *c, const struct ps_event *event, struct sl_error *err)
+{
+    if (c->finish_status != SL_OK || event->kind != PS_EVENT_MESSAGE ||
+            event->message->kind != SL_MESSAGE_HELLO)
+        return SL_OK;
+    struct sl_message *stop = ps_coordinator_message_to_send(c, SL_MESSAGE_STOP);
+    if (stop != NULL)
+        (void)snprintf(stop->text, sizeof(stop->text), "%s", c->finish_text);
+    return sl_outbox_add(&c->updates->outbox, event->from, stop, err);
+}
+
 enum sl_status ps_coordinator_step(struct ps_coordinator *c, const struct ps_event *event,
         struct ps_updates *updates, struct sl_error *err)
 {
@@ -414,7 +429,7 @@ enum sl_status ps_coordinator_step(struct ps_coordinator *c, const struct ps_eve
     c->now_us = event->now_us;
     c->out_of_memory = false;
     updates->wake_us = event->now_us + LOOK_AROUND_US;
-    enum sl_status status = c->state != STATE_FINISHED ? handle(c, event, err) : SL_OK;
+    enum sl_status status = c->state != STATE_FINISHED ? handle(c, event, err) : turn_away(c, event, err);
     if (status == SL_OK && c->out_of_memory)
         return sl_fail(err, SL_NO_MEMORY, "out of memory for an action of the coordinator");
     return status;

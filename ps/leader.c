@@ -7,6 +7,7 @@
 #include "common/placement.h"
 #include "common/process.h"
 #include "common/signals.h"
+#include "common/status_place.h"
 #include "ps/process.h"
 
 #include <inttypes.h>
@@ -31,7 +32,9 @@ enum sl_status ps_leader_open(struct ps_process *p, struct sl_error *err)
 {
     const struct sl_config *config = p->options->config;
     struct ps_training training;
-    enum sl_status status = ps_archive_open(&p->archive, config, p->layout, err);
+    enum sl_status status = sl_status_place_begin(config->snapshots.dir, err);
+    if (status == SL_OK)
+        status = ps_archive_open(&p->archive, config, p->layout, err);
     if (status == SL_OK)
         status = ps_archive_restore(p->archive, p->options->resume, &training, err);
     if (status == SL_OK && config->modulation.form == SL_FORM_REPLAY)

@@ -23,6 +23,7 @@
 #define REPORT_US 2000000
 #define TEAM_ENOUGH 8   /* threads that are more than enough for a machine's memory bandwidth */
 #define CHECK_US 100000 /* between two looks at the handshakes */
+#define STAY_TURN_US 1000000
 #define RECEIVE_MAX 256 /* messages before what is due is looked at again */
 #define LINKS_MAX 8192  /* more than the coordinator takes peers */
 #define QUEUE_SLACK (256U << 20)
@@ -225,9 +226,10 @@ static void begin_anew(struct ps_process *p, const char *reason)
     sl_wire_end(p->wire);
     ps_server_destroy(SL_TAKE(p->server));
     p->again_us = sl_rejoin_lost(&p->rejoin, p->welcomed, now_us);
-    if (p->welcomed)
-        sl_log(SL_LOG_WARN, "server", "joining-again", "reason=%s",
-                sl_log_quote(quoted, sizeof(quoted), reason));
+    if (!p->welcomed)
+        return;
+    sl_late_begin(&p->late, p->options->config, p->hello.config_hash, now_us);
+    sl_log(SL_LOG_WARN, "server", "joining-again", "reason=%s", sl_log_quote(quoted, sizeof(quoted), reason));
 }
 
 enum sl_status ps_process_server(struct ps_process *p, struct ps_server_event *event, struct sl_error *err)
@@ -419,6 +421,15 @@ static enum sl_status tick_server(struct ps_process *p, struct sl_error *err)
     return ps_process_server(p, &event, err);
 }
 
+/* Nobody lets us in, and the run's folder says that it is over: then there is nothing to wait for. */
+static void look_whether_late(struct ps_process *p)
+{
+    char reason[SL_MESSAGE_TEXT_MAX];
+    if (p->coordinator == NULL && !p->welcomed &&
+            sl_late_over(&p->late, sl_clock_monotonic_us(), reason, sizeof(reason)))
+        ps_process_finish(p, SL_OK, reason);
+}
+
 /* ---- the loop ---- */
 
 static enum sl_status wait(struct ps_process *p, struct sl_error *err)
@@ -445,6 +456,8 @@ static enum sl_status turn(struct ps_process *p, struct sl_error *err)
         status = receive_all(p, err);
     if (status == SL_OK && !p->finished)
         status = take_signal(p, err);
+    if (status == SL_OK && !p->finished)
+        look_whether_late(p);
     if (status == SL_OK && !p->finished)
         status = tick_server(p, err);
     if (status == SL_OK && !p->finished && p->coordinator != NULL)
@@ -491,6 +504,43 @@ static enum sl_status finish(struct ps_process *p, struct sl_error *err)
     return sl_fail(err, p->finish_status, "%s", p->finish_text);
 }
 
+/* Takes what came; a HELLO goes to the coordinator's core, which says that training is over. */
+static enum sl_status answer_late(struct ps_process *p, struct sl_error *err)
+{
+    struct sl_error problem = {0};
+    struct sl_address from;
+    struct sl_link_event happened;
+    enum sl_status status = SL_OK;
+    for (int i = 0; i < RECEIVE_MAX && status == SL_OK; i++) {
+        if (sl_wire_receive(p->wire, sl_clock_monotonic_us(), &from, &problem) == SL_AGAIN)
+            break; /* what is senseless is for nobody */
+        while (status == SL_OK && sl_wire_next_event(p->wire, &happened)) {
+            struct ps_event event = {.kind = happened.kind == SL_LINK_GONE ? PS_EVENT_GONE : PS_EVENT_MESSAGE,
+                    .from = happened.from,
+                    .message = happened.message,
+                    .text = happened.text};
+            if (p->coordinator != NULL)
+                status = ps_leader_step(p, &event, err);
+            sl_message_destroy(happened.message);
+        }
+    }
+    return status == SL_OK ? sl_wire_flush(p->wire, sl_clock_monotonic_us(), err) : status;
+}
+
+/* Training is over, and somebody would start this process again if it ended: it stays until a signal comes, and tells whoever is late. */
+static enum sl_status stay(struct ps_process *p, struct sl_error *err)
+{
+    int fds[1] = {p->options->signal_fd}, count = p->options->signal_fd >= 0 ? 1 : 0;
+    enum sl_status status = SL_OK;
+    sl_log(SL_LOG_INFO, "server", "staying", "hint=\"training is over; SIGTERM ends this process\"");
+    while (status == SL_OK && (count == 0 || sl_signals_take(fds[0]) == 0)) {
+        status = sl_wire_wait(p->wire, fds, count, sl_clock_monotonic_us() + STAY_TURN_US, err);
+        if (status == SL_OK)
+            status = answer_late(p, err);
+    }
+    return status;
+}
+
 static enum sl_status open_all(struct ps_process *p, struct sl_error *err)
 {
     const struct sl_config *config = p->options->config;
@@ -524,15 +574,19 @@ enum sl_status ps_run(const struct ps_run_options *options, int *ret_signal, str
         status = tell_launcher(&p, err);
     if (options->ready_fd >= 0)
         (void)close(options->ready_fd);
-    sl_rejoin_begin(&p.rejoin, options->config->cluster.join_ms * 1000, sl_clock_monotonic_us());
+    int64_t now_us = sl_clock_monotonic_us();
+    sl_rejoin_begin(&p.rejoin, options->config->cluster.join_ms * 1000, now_us);
+    sl_late_begin(&p.late, options->config, p.hello.config_hash, now_us);
     if (status == SL_OK)
         status = options->rank == 0 ? ps_leader_start(&p, err) : join(&p, err);
     while (status == SL_OK && !p.finished)
         status = turn(&p, err);
     if (status == SL_OK)
         status = finish(&p, err);
-    *ret_signal = p.signal_number;
     ps_leader_close_status(&p, status, err);
+    if (status == SL_OK && options->stay)
+        status = stay(&p, err);
+    *ret_signal = p.signal_number;
     close_process(&p);
     return status;
 }

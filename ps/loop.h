@@ -23,6 +23,7 @@ struct ps_run_options {
     const char *
             advertise; /* rank >= 1: the endpoint that workers are told, port 0 = the one that was bound; NULL = what was bound */
     int signal_fd; /* of sl_signals_open or sl_signals_pipe */
+    bool stay; /* when training is over, stay until a signal and tell late workers, instead of returning */
     int ready_fd; /* the endpoint and a newline are written to it once peers may come; -1 = none. Closed in any case. */
     struct sl_transport *
             transport; /* shared with a worker in the same process (inproc://), then without keys; NULL = its own */

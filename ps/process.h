@@ -1,6 +1,7 @@
 #pragma once
 /* What loop.c (a server's process of any rank) and leader.c (what rank 0 does besides) share. For these two alone. */
 #include "common/keys.h"
+#include "common/late.h"
 #include "common/rejoin.h"
 #include "common/wire.h"
 #include "ps/archive.h"
@@ -49,6 +50,7 @@ struct ps_process {
 
     /* rank >= 1 */
     struct sl_rejoin rejoin;
+    struct sl_late late;
     bool welcomed;              /* in this life */
     int64_t again_us, check_us; /* without a core: when to try again; when to look at handshakes */
     char handshake_text[SL_ERROR_TEXT_MAX]; /* why nobody lets us in so far, "" = they do or are not there */

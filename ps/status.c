@@ -115,7 +115,8 @@ enum sl_status ps_status_open(
     if (s == NULL)
         return sl_fail(err, SL_NO_MEMORY, "out of memory for the status");
     fill_constants(s, options);
-    struct sl_status_place place = {.pid = getpid(), .started = s->started};
+    struct sl_status_place place = {
+            .pid = getpid(), .started = s->started, .config_hash = options->config_hash};
     (void)snprintf(place.folder, sizeof(place.folder), "%s", config->snapshots.dir);
     (void)gethostname(place.host, sizeof(place.host) - 1);
     struct ps_publisher_options publishing = {

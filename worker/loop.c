@@ -3,6 +3,7 @@
 
 #include "common/clock.h"
 #include "common/keys.h"
+#include "common/late.h"
 #include "common/log.h"
 #include "common/memory.h"
 #include "common/process.h"
@@ -36,6 +37,8 @@ struct worker {
     struct sl_transport *transport;
     struct sl_wire *wire;
     struct sl_rejoin rejoin;
+    struct sl_late late;
+    uint64_t config_hash;
     int64_t again_us, check_us; /* without a core: when to try again; when to look at handshakes */
     char handshake_text[SL_ERROR_TEXT_MAX]; /* why nobody lets us in so far, "" = they do or are not there */
     struct wk_core *core;                   /* NULL between two lives */
@@ -166,6 +169,7 @@ static void begin_anew(struct worker *w, const char *reason)
     wk_core_destroy(SL_TAKE(w->core));
     w->again_us = sl_rejoin_lost(&w->rejoin, w->welcomed, now_us);
     if (w->welcomed) {
+        sl_late_begin(&w->late, w->options->config, w->config_hash, now_us);
         char quoted[SL_MESSAGE_TEXT_MAX * 2];
         sl_log(SL_LOG_WARN, "worker", "joining-again", "reason=%s",
                 sl_log_quote(quoted, sizeof(quoted), reason));
@@ -227,7 +231,7 @@ static enum sl_status advance(struct worker *w, struct wk_event *event, struct s
 
 /* ---- a life: from HELLO to FINISH ---- */
 
-static enum sl_status introduce(struct worker *w, struct sl_hello *hello, struct sl_error *err)
+static void introduce(const struct worker *w, struct sl_hello *hello)
 {
     *hello = (struct sl_hello){.role = SL_ROLE_WORKER,
             .layout_hash = w->layout->hash,
@@ -240,7 +244,7 @@ static enum sl_status introduce(struct worker *w, struct sl_hello *hello, struct
         hello->validation_fingerprint = wk_dataset_fingerprint(w->validation);
     }
     sl_process_host(hello->host, sizeof(hello->host));
-    return sl_config_hash(&hello->config_hash, w->options->config, err);
+    hello->config_hash = w->config_hash;
 }
 
 static enum sl_status join(struct worker *w, struct sl_error *err)
@@ -258,9 +262,8 @@ static enum sl_status join(struct worker *w, struct sl_error *err)
             .join_us = sl_rejoin_left_us(&w->rejoin, now_us),
             .report_us = REPORT_US,
             .busy = w->busy};
+    introduce(w, &options.hello);
     enum sl_status status = sl_process_draw(&options.incarnation, err);
-    if (status == SL_OK)
-        status = introduce(w, &options.hello, err);
     if (status == SL_OK)
         status = wk_core_create(&w->core, &options, w->params, err);
     if (status == SL_OK)
@@ -390,6 +393,17 @@ static enum sl_status check_handshakes(struct worker *w, struct sl_error *err)
     return SL_OK;
 }
 
+/* Nobody lets us in, and the run's folder says that it is over: then there is nothing to wait for. */
+static void look_whether_late(struct worker *w)
+{
+    char reason[SL_ERROR_TEXT_MAX], quoted[SL_ERROR_TEXT_MAX];
+    if (w->welcomed || !sl_late_over(&w->late, sl_clock_monotonic_us(), reason, sizeof(reason)))
+        return;
+    w->finished = true;
+    sl_log(SL_LOG_INFO, "worker", "run-over", "folder=\"%s\" reason=%s", w->options->config->snapshots.dir,
+            sl_log_quote(quoted, sizeof(quoted), reason));
+}
+
 /* What is due: a new life, or the core's tick with a report of how we are. */
 static enum sl_status tick(struct worker *w, struct sl_error *err)
 {
@@ -425,6 +439,8 @@ static enum sl_status turn(struct worker *w, struct sl_error *err)
     if (status == SL_OK && !w->finished)
         status = take_signals(w, err);
     if (status == SL_OK && !w->finished)
+        look_whether_late(w);
+    if (status == SL_OK && !w->finished)
         status = tick(w, err);
     if (status == SL_OK && !w->finished)
         status = sl_wire_flush(w->wire, sl_clock_monotonic_us(), err);
@@ -433,8 +449,12 @@ static enum sl_status turn(struct worker *w, struct sl_error *err)
 
 static enum sl_status loop(struct worker *w, struct sl_error *err)
 {
-    sl_rejoin_begin(&w->rejoin, w->options->config->cluster.join_ms * 1000, sl_clock_monotonic_us());
-    enum sl_status status = join(w, err);
+    int64_t now_us = sl_clock_monotonic_us();
+    enum sl_status status = sl_config_hash(&w->config_hash, w->options->config, err);
+    sl_rejoin_begin(&w->rejoin, w->options->config->cluster.join_ms * 1000, now_us);
+    sl_late_begin(&w->late, w->options->config, w->config_hash, now_us);
+    if (status == SL_OK)
+        status = join(w, err);
     while (status == SL_OK && !w->finished)
         status = turn(w, err);
     if (status == SL_TIMEOUT && w->handshake_text[0] != 0)

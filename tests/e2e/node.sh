@@ -49,6 +49,28 @@ for pid in "${pids[@]:1}"; do wait "$pid" || fail "a task fails: $(tail -n 5 "$d
 grep -q "role-found source=openmpi role=server rank=0" "$dir/node.0.log" || fail "the log does not say who it is: $(cat "$dir/node.0.log")"
 [ "$(tensors "$dir/plain")" = "$(tensors "$dir/node")" ] || fail "node changes the parameters"
 
+# Who comes late: the run's folder says that all is done; a server that stays says so by itself, also to those who cannot see the folder.
+late() { # log, options of a worker that comes when all is over
+    local log=$1 code=0
+    shift
+    "$shelflife" node "$config" --role worker --rank 5 --coordinator 127.0.0.1:$port --servers "$servers" "$@" >"$log" 2>&1 || code=$?
+    [ $code = 0 ] || fail "a late worker exits $code: $(cat "$log")"
+}
+late "$dir/late.log" --set snapshots.dir="$dir/node" --set cluster.join_ms=600000
+grep -q "run-over" "$dir/late.log" || fail "it does not say that the run is over: $(cat "$dir/late.log")"
+pids=()
+for ((rank = 0; rank < servers; rank++)); do
+    "$shelflife" node "$config" --stay --role server --rank $rank --coordinator 127.0.0.1:$port --servers "$servers" --set snapshots.dir="$dir/node" >"$dir/stay.$rank.log" 2>&1 &
+    pids+=($!)
+done
+for ((rank = 0; rank < servers; rank++)); do
+    wait_for 60 grep -q staying "$dir/stay.$rank.log" || fail "server $rank does not stay: $(cat "$dir/stay.$rank.log")"
+done
+late "$dir/late.log" --set snapshots.dir="$dir/elsewhere" --set cluster.join_ms=600000
+grep -q 'finished reason="all steps are done"' "$dir/late.log" || fail "the server did not tell it: $(cat "$dir/late.log")"
+kill "${pids[@]}"
+for pid in "${pids[@]}"; do wait "$pid" || fail "a server that stayed exits $?: $(tail -n 5 "$dir"/stay.*.log)"; done
+
 # a lifeline that ends stops the server with a snapshot; a word on it is a signal
 for word in "" USR1; do
     rm -rf "$dir/life"

@@ -452,6 +452,9 @@ static void test_early_stopping(void **state)
     open_world(&w, &training);
     expect("w1<stop; s100<stop; ready; finish ok", gather(&w));
     assert_string_equal(last_action(&w)->text, "early stopping: no gain any more");
+    expect("w9<stop", hello(&w, 9)); /* who comes late is told why nothing is left to do */
+    assert_string_equal(w.updates.outbox.items[0].message->text, "early stopping: no gain any more");
+    expect("", gone(&w, 9));
     close_world(&w);
     /* a loss gains by falling */
     early_world(&w, "text.loss");
