@@ -13,6 +13,9 @@
 #define UNPACKED_MAX ((size_t)32 << 20) /* bytes that one message may become in memory */
 #define RECEIVE_QUEUE 256 /* messages: a listener that sleeps for long loses the newest, not its memory */
 #define LOOK_INTERVAL_US 1000000 /* between two looks at the run's file */
+#define CUT_PAUSE_US 1000000     /* ZeroMQ's own new attempt would have begun long before */
+#define CUT_LOOK_MS 100
+#define CUT_TEXT "%s sends more than %d MiB at once, or what is no message"
 
 struct sl_status_client {
     struct sl_status_place place;
@@ -28,6 +31,8 @@ struct sl_status_client {
     char finished[SL_STATUS_REASON_MAX];    /* not empty: the last Status said so */
     struct sl_error refused;                /* not OK: we are never let in */
     int handshakes_broken;
+    int64_t cut_us; /* when ZeroMQ gave up the connection, and did not begin another so far; 0 = it did not */
+    uint64_t cuts;  /* how often that was final */
     bool file_missing; /* at the last look */
 };
 
@@ -75,12 +80,13 @@ static int set_options(const struct sl_status_client *client)
     return bad;
 }
 
-/* ZeroMQ tells of failed handshakes on a socket of their own and nowhere else. */
+/* ZeroMQ tells of failed handshakes and of connections on a socket of their own and nowhere else. */
 static int open_monitor(struct sl_status_client *client)
 {
     char name[64];
     int events = ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL |
-                 ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH;
+                 ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH |
+                 ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_CONNECT_RETRIED | ZMQ_EVENT_CONNECTED;
     (void)snprintf(name, sizeof(name), "inproc://handshakes-%u", client->monitors++);
     client->monitor = zmq_socket(client->context, ZMQ_PAIR);
     if (client->monitor == NULL)
@@ -204,8 +210,14 @@ static void note_handshake(struct sl_status_client *client, unsigned event, uint
     }
 }
 
+/* ZeroMQ connects again by itself, except when what came broke its protocol or was larger than SL_STATUS_MESSAGE_MAX: then there is an end of the connection and no new attempt. */
+static void note_connection(struct sl_status_client *client, unsigned event)
+{
+    client->cut_us = event == ZMQ_EVENT_DISCONNECTED ? sl_clock_monotonic_us() : 0;
+}
+
 /* An event is two parts: number and value, then an address. */
-static void take_handshakes(struct sl_status_client *client)
+static void take_monitored(struct sl_status_client *client)
 {
     unsigned char bytes[6], address[256];
     for (int size; (size = zmq_recv(client->monitor, bytes, sizeof(bytes), ZMQ_DONTWAIT)) >= 0;) {
@@ -214,7 +226,11 @@ static void take_handshakes(struct sl_status_client *client)
         memcpy(&event, bytes, sizeof(event));
         memcpy(&value, bytes + sizeof(event), sizeof(value));
         (void)zmq_recv(client->monitor, address, sizeof(address), ZMQ_DONTWAIT);
-        if (size == (int)sizeof(bytes))
+        bool connection = event == ZMQ_EVENT_DISCONNECTED || event == ZMQ_EVENT_CONNECT_RETRIED ||
+                          event == ZMQ_EVENT_CONNECTED;
+        if (size == (int)sizeof(bytes) && connection)
+            note_connection(client, event);
+        else if (size == (int)sizeof(bytes))
             note_handshake(client, event, value);
     }
 }
@@ -290,6 +306,18 @@ static enum sl_status take_one(struct sl_status_client *client, struct sl_status
     }
 }
 
+/* After a pause, so that somebody who sends such things all the time is not asked all the time. */
+static enum sl_status connect_if_cut(struct sl_status_client *client, struct sl_error *err)
+{
+    if (client->cut_us == 0 || sl_clock_monotonic_us() - client->cut_us < CUT_PAUSE_US)
+        return SL_OK;
+    client->cut_us = 0;
+    client->cuts++;
+    client->dropped++;
+    disconnect(client);
+    return connect_socket(client, err);
+}
+
 enum sl_status sl_status_client_next(struct sl_status_client *client, int64_t timeout_ms,
         struct sl_status_news *ret_news, struct sl_error *err)
 {
@@ -299,9 +327,12 @@ enum sl_status sl_status_client_next(struct sl_status_client *client, int64_t ti
     if (client->socket == NULL) /* the run came back and could not be connected to */
         return sl_fail(err, SL_FAILED, "cannot listen to %s any more", client->place.endpoint);
     for (;;) {
-        take_handshakes(client);
+        take_monitored(client);
         if (client->refused.status != SL_OK)
             return sl_fail(err, client->refused.status, "%s", client->refused.text);
+        enum sl_status status = connect_if_cut(client, err);
+        if (status != SL_OK)
+            return status;
         if (take_one(client, ret_news) == SL_OK)
             return SL_OK;
         int64_t left_ms = (end_us - sl_clock_monotonic_us() + 999) / 1000;
@@ -309,7 +340,7 @@ enum sl_status sl_status_client_next(struct sl_status_client *client, int64_t ti
             return SL_TIMEOUT;
         zmq_pollitem_t items[] = {{.socket = client->socket, .events = ZMQ_POLLIN},
                 {.socket = client->monitor, .events = ZMQ_POLLIN}};
-        if (zmq_poll(items, 2, left_ms) < 0)
+        if (zmq_poll(items, 2, client->cut_us != 0 && left_ms > CUT_LOOK_MS ? CUT_LOOK_MS : left_ms) < 0)
             return zmq_errno() == EINTR ? SL_TIMEOUT
                                         : sl_fail(err, SL_FAILED, "cannot wait for %s: %s",
                                                   client->place.endpoint, zmq_strerror(zmq_errno()));
@@ -335,6 +366,8 @@ static void start_again(struct sl_status_client *client, const struct sl_status_
     client->heard_us = 0;
     client->state[0] = client->finished[0] = 0;
     client->handshakes_broken = 0;
+    client->cut_us = 0;
+    client->cuts = 0;
     client->refused = (struct sl_error){0};
     client->refused.status = check_keys(place, client->keys, &client->refused);
     (void)!connect_socket(client, &ignored); /* next reports it */
@@ -390,13 +423,25 @@ static enum sl_run_life judge_silence(
                 place->host);
         return say_gone(client, text, size, how);
     }
+    if (silence_us > (int64_t)SL_STATUS_GONE_MS * 1000 && client->cuts > 0) {
+        (void)snprintf(how, sizeof(how), CUT_TEXT, place->endpoint, SL_STATUS_MESSAGE_MAX >> 20);
+        return say_gone(client, text, size, how);
+    }
     if (silence_us > (int64_t)SL_STATUS_GONE_MS * 1000) {
         (void)snprintf(how, sizeof(how), "nobody answers at %s", place->endpoint);
         return say_gone(client, text, size, how);
     }
-    if (client->heard_us == 0) {
+    enum sl_run_life life = client->heard_us == 0 ? SL_LIFE_CONNECTING : SL_LIFE_QUIET;
+    if (client->cuts > 0) {
+        int used = snprintf(text, size, "no news for %lld s: ", (long long)(silence_us / 1000000));
+        if (used > 0 && (size_t)used < size)
+            (void)snprintf(text + used, size - (size_t)used, CUT_TEXT ": listening again", place->endpoint,
+                    SL_STATUS_MESSAGE_MAX >> 20);
+        return life;
+    }
+    if (life == SL_LIFE_CONNECTING) {
         (void)snprintf(text, size, "connecting to %s", place->endpoint);
-        return SL_LIFE_CONNECTING;
+        return life;
     }
     (void)snprintf(text, size, "no news for %lld s", (long long)(silence_us / 1000000));
     return SL_LIFE_QUIET;

@@ -11,7 +11,8 @@
  *     sl_status_client_close(client);
  *
  * A whole Status comes first and every second. When the run's coordinator is started again the client finds it by itself, through the folder.
- * Nothing that comes over the wire can make it fail: what does not fit the schema or is too large is dropped and counted.
+ * Nothing that comes over the wire can make it fail: what does not fit the schema or is too large is dropped and counted; ZeroMQ hangs up on what is too large, so the client connects
+ * again, and says why nothing is heard.
  * Thread: one owner. The run never notices a client that is slow, or gone.
  */
 #include "common/error.h"

@@ -244,10 +244,18 @@ static enum sl_status wait_for_status(struct sl_status_client *client, int64_t t
         if (status != SL_OK && status != SL_TIMEOUT)
             return status;
         if (sl_clock_monotonic_us() >= end_us) {
+            const char *endpoint = sl_status_client_place(client)->endpoint;
+            uint64_t dropped = sl_status_client_dropped(client);
             *ret_life = SL_LIFE_GONE;
-            (void)snprintf(text, size,
-                    "this run is gone, or does not answer: nothing heard from %s for %" PRId64 " s",
-                    sl_status_client_place(client)->endpoint, timeout_ms / 1000);
+            if (dropped > 0)
+                (void)snprintf(text, size,
+                        "%s is no run that this program understands: %" PRIu64
+                        " messages made no sense or were larger than %d MiB",
+                        endpoint, dropped, SL_STATUS_MESSAGE_MAX >> 20);
+            else
+                (void)snprintf(text, size,
+                        "this run is gone, or does not answer: nothing heard from %s for %" PRId64 " s",
+                        endpoint, timeout_ms / 1000);
             return SL_OK;
         }
     }

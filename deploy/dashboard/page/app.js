@@ -100,9 +100,9 @@ const LINKS = { live: "live", quiet: "no news", finished: "finished", gone: "gon
 
 function notice() {
   const { link, pulse, status } = view, code = status?.exit_code ?? pulse?.exit_code;
-  const text = pulse?.link_text ?? "", heard = pulse?.heard;
+  const text = pulse?.link_text ?? "", heard = pulse?.heard, why = text.match(/^no news for [^:]*: (.*)$/)?.[1], because = why ? ` ${why}.` : "";
   if (link === "lost") return ["bad", `The dashboard itself has not answered for ${duration(view.silence)}: was \`shelflife dashboard\` stopped? Trying again; the figures below are old.`];
-  if (link === "quiet") return ["warn", `No news for ${duration(view.silence)}: the run was last heard at ${clock(heard)}. The figures below are from then.`];
+  if (link === "quiet") return ["warn", `No news for ${duration(view.silence)}: the run was last heard at ${clock(heard)}. The figures below are from then.${because}`];
   if (link === "gone") return ["bad", `${text || "This run is gone: its process ended without a word"}. ${heard ? `Last heard at ${date(heard)}.` : ""} The figures below are the last ones.`];
   if (link === "finished") {
     const why = status?.finished ?? text.replace(/^finished: /, "");
@@ -111,7 +111,7 @@ function notice() {
   if (link === "refused") return ["bad", text];
   if (link === "foreign") return ["warn", `Another run answers at ${pulse?.endpoint ?? "its address"} now: this one is not running. What is shown comes from its files.`];
   if (link === "files") return ["info", `This run has no status socket: what is shown comes from its files${pulse?.written ? `, last written at ${date(pulse.written)}` : ""}.`];
-  if (link === "connecting") return ["info", `Waiting for an answer from ${pulse?.endpoint ?? "the run"}. What is shown comes from its files.`];
+  if (link === "connecting") return ["info", `Waiting for an answer from ${pulse?.endpoint ?? "the run"}. What is shown comes from its files.${because}`];
   return null;
 }
 

@@ -310,6 +310,41 @@ static void test_rubbish_reaches_nobody(void **state)
     (void)zmq_ctx_term(context);
 }
 
+/* Too large a message ends the connection inside ZeroMQ; the client says what came, listens again, and hears what is sent then. */
+static void test_what_is_too_large_is_told_and_survived(void **state)
+{
+    (void)state;
+    struct sl_status_place place = {.folder = RUN, .host = "elsewhere", .started = 1.0};
+    size_t size = sizeof(place.endpoint);
+    void *context = zmq_ctx_new(), *socket = zmq_socket(context, ZMQ_XPUB);
+    int linger = 0, verbose = 1;
+    char text[SL_ERROR_TEXT_MAX];
+    struct sl_status_news news;
+    SL_AUTO_FREE unsigned char *bytes = sl_alloc(SL_STATUS_MESSAGE_MAX + 1, 1);
+    assert_int_equal(zmq_setsockopt(socket, ZMQ_LINGER, &linger, sizeof(linger)), 0);
+    assert_int_equal(zmq_setsockopt(socket, ZMQ_XPUB_VERBOSE, &verbose, sizeof(verbose)), 0);
+    assert_int_equal(zmq_bind(socket, "tcp://127.0.0.1:*"), 0);
+    assert_int_equal(zmq_getsockopt(socket, ZMQ_LAST_ENDPOINT, place.endpoint, &size), 0);
+    assert_int_equal(sl_status_place_write(&place, &err), SL_OK);
+    struct sl_status_client *client = open_client(NULL, SL_STATUS_ONLY);
+    assert_int_equal(zmq_recv(socket, bytes, 300, 0), 7); /* its subscription */
+    (void)zmq_send(socket, "status", 6, ZMQ_SNDMORE);
+    (void)zmq_send(socket, bytes, SL_STATUS_MESSAGE_MAX + 1, 0);
+    for (int i = 0; i < WAIT_MS / 100 && sl_status_client_dropped(client) == 0; i++)
+        assert_int_equal(sl_status_client_next(client, 100, &news, &err), SL_TIMEOUT);
+    assert_int_equal(sl_status_client_dropped(client), 1);
+    assert_int_equal(sl_status_client_life(client, text, sizeof(text)), SL_LIFE_CONNECTING);
+    assert_non_null(strstr(text, "sends more than 4 MiB at once"));
+    while (zmq_recv(socket, bytes, 300, 0) != 7 || bytes[0] != 1)
+        continue; /* until it subscribes again */
+    (void)zmq_send(socket, "status", 6, ZMQ_SNDMORE), (void)zmq_send(socket, "\x12\x02hi", 4, 0);
+    assert_string_equal(expect(client, SL_NEWS_STATUS).status->state, "hi");
+    assert_int_equal(sl_status_client_life(client, text, sizeof(text)), SL_LIFE_LIVE);
+    sl_status_client_close(client);
+    (void)zmq_close(socket);
+    (void)zmq_ctx_term(context);
+}
+
 static void test_a_flood_is_stopped(void **state)
 {
     (void)state;
@@ -436,7 +471,9 @@ int main(void)
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_what_is_published),
             cmocka_unit_test(test_validation), cmocka_unit_test(test_the_end),
             cmocka_unit_test(test_who_is_late_hears_of_the_dead),
-            cmocka_unit_test(test_rubbish_reaches_nobody), cmocka_unit_test(test_a_flood_is_stopped),
-            cmocka_unit_test(test_keys), cmocka_unit_test(test_refusals)};
+            cmocka_unit_test(test_rubbish_reaches_nobody),
+            cmocka_unit_test(test_what_is_too_large_is_told_and_survived),
+            cmocka_unit_test(test_a_flood_is_stopped), cmocka_unit_test(test_keys),
+            cmocka_unit_test(test_refusals)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
