@@ -34,7 +34,8 @@ refuses 5 "set cluster.keys" "${train[@]}" --set cluster.coordinator=tcp://0.0.0
 # one server, and workers that it does not let in
 "$shelflife" server "$config" --set snapshots.dir="$dir/served" --set cluster.keys="$keys" --ready-fd 3 3>"$dir/endpoint" 2>"$dir/server.log" &
 server=$!
-trap 'if [ -n "$server" ]; then kill -9 $server 2>/dev/null || true; fi; rm -rf "$dir"' EXIT
+watcher=
+trap 'kill -9 $server $watcher 2>/dev/null || true; rm -rf "$dir"' EXIT
 wait_for 30 test -s "$dir/endpoint" || fail "the server does not start: $(cat "$dir/server.log")"
 endpoint=$(cat "$dir/endpoint")
 worker=("$shelflife" worker "$config" --coordinator "$endpoint" --threads 1 --set cluster.heartbeat_ms=200 --set cluster.timeout_ms=3000 --set cluster.join_ms=5000)
@@ -52,7 +53,38 @@ grep -q "key-refused.*not allowed" "$dir/server.log" || fail "the server does no
 grep -q "handshakes-refused" "$dir/server.log" || fail "the server does not count failed handshakes: $(cat "$dir/server.log")"
 ! grep -q "worker-joined" "$dir/server.log" || fail "a worker without the right keys came in: $(cat "$dir/server.log")"
 
-# and one that it does: the training was not hurt
+# those who watch need keys that are allowed too, and are told so
+link() { # what the dashboard says of the run: its link, and why
+    python3 -c 'import json, sys, urllib.request
+run = json.load(urllib.request.urlopen(sys.argv[1] + "/api/runs"))["runs"][0]["name"]
+status = json.load(urllib.request.urlopen(sys.argv[1] + "/api/status?run=" + run))
+print(status["link"], status.get("link_text"), status.get("status") and status["status"]["state"])' "$(sed 's:/*$::' "$dir/url")" 2>/dev/null
+}
+shows() { # words
+    link | grep -qE -- "$1"
+}
+watched() { # words, options of the dashboard…
+    local words=$1 code=0
+    shift
+    rm -f "$dir/url"
+    "$shelflife" dashboard "$dir/served" --open-file "$dir/url" "$@" >/dev/null 2>"$dir/dashboard.log" &
+    watcher=$!
+    wait_for 30 test -s "$dir/url" || fail "the dashboard does not start: $(cat "$dir/dashboard.log")"
+    wait_for 30 shows "$words" || fail "the dashboard says '$(link)', not '$words'"
+    kill -TERM $watcher
+    wait $watcher || code=$?
+    watcher=
+    [ $code = 0 ] && [ ! -s "$dir/dashboard.log" ] || fail "the dashboard exits $code: $(cat "$dir/dashboard.log")"
+}
+watched "^live .*waiting" --keys "$keys/clients/second"
+watched "^refused .*--keys DIR"
+watched "^refused .*does not let this key in" --keys "$keys/clients/stranger"
+watched "^refused .*has another key" --keys "$dir/others"
+must "$shelflife" status "$dir/served" --keys "$keys/clients/second"
+refuses 5 "--keys DIR" "$shelflife" status "$dir/served"
+refuses 5 "does not let this key in" "$shelflife" status "$dir/served" --keys "$keys/clients/stranger"
+
+# and a worker that it does let in: the training was not hurt
 must "${worker[@]}" --set cluster.keys="$keys/clients/second"
 wait $server || fail "the server: $(tail -n 20 "$dir/server.log")"
 server=
