@@ -75,7 +75,8 @@ struct sl_socket {
 
 static enum sl_status fail_zmq(struct sl_error *err, const char *what, const char *endpoint)
 {
-    return sl_fail(err, SL_FAILED, "cannot %s %s: %s", what, endpoint, zmq_strerror(zmq_errno()));
+    return sl_fail(err, SL_FAILED, "cannot %s %s: %s%s", what, endpoint, zmq_strerror(zmq_errno()),
+            zmq_errno() == EADDRINUSE ? SL_PORT_TAKEN_HINT : "");
 }
 
 enum sl_status sl_transport_create(struct sl_transport **ret_transport, struct sl_error *err)

@@ -27,6 +27,10 @@
 #define SL_ZERO_COPY_MIN (64 << 10)       /* smaller frames are copied: cheaper than the bookkeeping */
 #define SL_WAIT_MAX (SL_SERVERS_MAX + 16) /* sockets and descriptors of one wait */
 
+/* What to do when a port cannot be bound because somebody has it. */
+#define SL_PORT_TAKEN_HINT                                                                                   \
+    ": another program has this port, perhaps another run; take another one, or port 0 for any that is free"
+
 struct sl_transport;
 struct sl_socket;
 

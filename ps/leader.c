@@ -9,6 +9,7 @@
 #include "common/signals.h"
 #include "common/status_place.h"
 #include "ps/process.h"
+#include "ps/run_lock.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -32,7 +33,9 @@ enum sl_status ps_leader_open(struct ps_process *p, struct sl_error *err)
 {
     const struct sl_config *config = p->options->config;
     struct ps_training training;
-    enum sl_status status = sl_status_place_begin(config->snapshots.dir, err);
+    enum sl_status status = ps_run_lock_take(&p->lock, config->snapshots.dir, err);
+    if (status == SL_OK)
+        status = sl_status_place_begin(config->snapshots.dir, err);
     if (status == SL_OK)
         status = ps_archive_open(&p->archive, config, p->layout, err);
     if (status == SL_OK)
@@ -92,6 +95,7 @@ void ps_leader_close(struct ps_process *p)
     ps_metrics_close(p->metrics);
     ps_tensorboard_close(p->tensorboard);
     ps_status_members_fini(&p->members);
+    ps_run_lock_release(p->lock);
 }
 
 /* As the command will end. */

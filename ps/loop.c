@@ -566,7 +566,7 @@ static enum sl_status open_all(struct ps_process *p, struct sl_error *err)
 
 enum sl_status ps_run(const struct ps_run_options *options, int *ret_signal, struct sl_error *err)
 {
-    struct ps_process p = {.options = options};
+    struct ps_process p = {.options = options, .lock = -1};
     enum sl_status status = open_all(&p, err);
     if (status == SL_OK && options->rank == 0)
         status = sl_wire_begin(p.wire, p.incarnation, err);

@@ -5,6 +5,7 @@
 #include "common/file.h"
 #include "common/log.h"
 #include "common/memory.h"
+#include "common/transport.h"
 #include "common/zap.h"
 
 #include <inttypes.h>
@@ -197,8 +198,8 @@ static enum sl_status bind_socket(struct ps_publisher *p, struct sl_error *err)
     if (bad == 0 && any)
         bad = zmq_getsockopt(p->socket, ZMQ_LAST_ENDPOINT, p->place.endpoint, &size);
     if (bad != 0)
-        return sl_fail(err, SL_FAILED, "cannot publish on cluster.status %s: %s", address,
-                zmq_strerror(zmq_errno()));
+        return sl_fail(err, SL_FAILED, "cannot publish on cluster.status %s: %s%s", address,
+                zmq_strerror(zmq_errno()), zmq_errno() == EADDRINUSE ? SL_PORT_TAKEN_HINT : "");
     p->bound = true;
     return SL_OK;
 }

@@ -50,13 +50,13 @@ grep -q "role-found source=openmpi role=server rank=0" "$dir/node.0.log" || fail
 [ "$(tensors "$dir/plain")" = "$(tensors "$dir/node")" ] || fail "node changes the parameters"
 
 # Who comes late: the run's folder says that all is done; a server that stays says so by itself, also to those who cannot see the folder.
-late() { # log, options of a worker that comes when all is over
+worker() { # log, options of a worker, which ends well
     local log=$1 code=0
     shift
     "$shelflife" node "$config" --role worker --rank 5 --coordinator 127.0.0.1:$port --servers "$servers" "$@" >"$log" 2>&1 || code=$?
-    [ $code = 0 ] || fail "a late worker exits $code: $(cat "$log")"
+    [ $code = 0 ] || fail "a worker exits $code: $(cat "$log")"
 }
-late "$dir/late.log" --set snapshots.dir="$dir/node" --set cluster.join_ms=600000
+worker "$dir/late.log" --set snapshots.dir="$dir/node" --set cluster.join_ms=600000
 grep -q "run-over" "$dir/late.log" || fail "it does not say that the run is over: $(cat "$dir/late.log")"
 pids=()
 for ((rank = 0; rank < servers; rank++)); do
@@ -66,10 +66,22 @@ done
 for ((rank = 0; rank < servers; rank++)); do
     wait_for 60 grep -q staying "$dir/stay.$rank.log" || fail "server $rank does not stay: $(cat "$dir/stay.$rank.log")"
 done
-late "$dir/late.log" --set snapshots.dir="$dir/elsewhere" --set cluster.join_ms=600000
+worker "$dir/late.log" --set snapshots.dir="$dir/elsewhere" --set cluster.join_ms=600000
 grep -q 'finished reason="all steps are done"' "$dir/late.log" || fail "the server did not tell it: $(cat "$dir/late.log")"
 kill "${pids[@]}"
 for pid in "${pids[@]}"; do wait "$pid" || fail "a server that stayed exits $?: $(tail -n 5 "$dir"/stay.*.log)"; done
+
+# two runs in one folder, two servers on one port: the second one is refused, and the first one is not hurt
+"$shelflife" node "$config" --role server --coordinator 127.0.0.1:$port --servers 1 --set snapshots.dir="$dir/one" >"$dir/one.log" 2>&1 &
+pids=($!)
+wait_for 60 grep -q listening "$dir/one.log" || fail "the server does not start: $(cat "$dir/one.log")"
+cp "$dir/one/status.json" "$dir/before.json"
+refuses 1 "a run is at work in $dir/one (process ${pids[0]} on " "$shelflife" train "$config" --set snapshots.dir="$dir/one"
+refuses 1 "a run is at work in $dir/one" "$shelflife" server "$config" --set snapshots.dir="$dir/one" --resume never
+refuses 1 "another program has this port" "$shelflife" node "$config" --role server --coordinator 127.0.0.1:$port --servers 1 --set snapshots.dir="$dir/two"
+cmp "$dir/one/status.json" "$dir/before.json" || fail "who was refused has changed the run's status.json"
+worker "$dir/one.worker.log" --set snapshots.dir="$dir/one" --servers 1 # not late at all: it trains
+wait "${pids[0]}" || fail "the first run ends with $?: $(tail -n 5 "$dir/one.log")"
 
 # a lifeline that ends stops the server with a snapshot; a word on it is a signal
 for word in "" USR1; do
