@@ -151,8 +151,9 @@ static double way(enum sl_optimiser_kind kind, enum sl_second_moment second, str
     for (int64_t t = 1; t <= STEPS; t++) {
         float *g = fixture_vector(COUNT, 100 + (uint64_t)t, 1.0F);
         struct ps_optimiser_step now = {t, 1.0, 1.0, 1e-3};
+        struct sl_block_change change = {0};
         ps_optimiser_update(
-                &optimiser, &now, &(struct ps_optimiser_state){w, m, v}, g, g, COUNT, &with, false);
+                &optimiser, &now, &(struct ps_optimiser_state){w, m, v}, g, g, COUNT, &with, false, &change);
         sl_free(g);
     }
     for (int i = 0; i < COUNT; i++)
@@ -327,8 +328,6 @@ int main(void)
             cmocka_unit_test(test_no_subnormals),
             cmocka_unit_test(test_sums),
             cmocka_unit_test(test_sums_while_adding),
-}
-
             cmocka_unit_test(test_changes),
             cmocka_unit_test(test_clip),
             cmocka_unit_test(test_from_config),
