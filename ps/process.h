@@ -37,7 +37,7 @@ struct ps_process {
     struct ps_replay replay; /* of modulation.form replay */
     struct ps_updates updates;
     struct sl_outbox local; /* messages between the two cores, in order */
-    int lock; /* of the run's folder, -1 = none */
+    int lock;               /* of the run's folder, -1 = none */
     struct ps_archive *archive;
     struct ps_metrics *metrics;
     struct ps_tensorboard *tensorboard; /* NULL = none */

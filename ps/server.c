@@ -464,7 +464,7 @@ struct committing {
     struct ps_reduction *reduction;
     const struct sl_commit *commit;
     struct sl_block_change *changes; /* (own_count,): what it did to each */
-    _Atomic int failed; /* 1: one of them was out of memory, with this status and error */
+    _Atomic int failed;              /* 1: one of them was out of memory, with this status and error */
     enum sl_status status;
     struct sl_error error;
 };
@@ -495,8 +495,7 @@ static enum sl_status apply(struct ps_server *s, struct reducing *r, const struc
     struct sl_buffer *buffer = sl_buffer_create((size_t)s->own_count * sizeof(struct sl_block_change));
     if (buffer == NULL)
         return sl_fail(err, SL_NO_MEMORY, "out of memory for the changes of a step");
-    struct committing c = {
-            .server = s, .reduction = r->reduction, .commit = commit, .changes = buffer->data};
+    struct committing c = {.server = s, .reduction = r->reduction, .commit = commit, .changes = buffer->data};
     sl_message_add_frame(applied, buffer, buffer->data, buffer->size);
     sl_buffer_release(buffer);
     sl_team_run(s->team, s->own_count, update_block, &c);

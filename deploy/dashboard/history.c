@@ -16,7 +16,8 @@
  * held, the share of steps with k < 1, and relative_update, what a step changes of the parameters as a share of them. */
 #define WIDE_COLUMNS(X)                                                                                      \
     X(loss, loss)                                                                                            \
-    X(accuracy, accuracy) X(score, score) X(ratio, ratio) X(coefficient, coefficient) X(cosine, cosine)      \
+    X(accuracy, accuracy)                                                                                    \
+    X(score, score) X(ratio, ratio) X(coefficient, coefficient) X(cosine, cosine)                            \
             X(update_norm, branch_update_norm) X(parameter_norm, branch_parameter_norm)
 enum wide {
 #define X(name, field) WIDE_##name,
