@@ -17,8 +17,12 @@
 #define WIDE_COLUMNS(X)                                                                                      \
     X(loss, loss)                                                                                            \
     X(accuracy, accuracy)                                                                                    \
-    X(score, score) X(ratio, ratio) X(coefficient, coefficient) X(cosine, cosine)                            \
-            X(update_norm, branch_update_norm) X(parameter_norm, branch_parameter_norm)
+    X(score, score)                                                                                          \
+    X(ratio, ratio)                                                                                          \
+    X(coefficient, coefficient)                                                                              \
+    X(cosine, cosine)                                                                                        \
+    X(update_norm, branch_update_norm)                                                                       \
+    X(parameter_norm, branch_parameter_norm)
 enum wide {
 #define X(name, field) WIDE_##name,
     WIDE_COLUMNS(X)
