@@ -44,11 +44,11 @@ struct exchange {
     connection_t *connection;
     struct MHD_PostProcessor *post; /* NULL: the body is JSON */
     struct dp_form form;
-    bool counted;  /* in busy */
+    bool counted;  /* asks for a prediction */
     unsigned code; /* not 0: the answer is this problem */
     char problem[SL_ERROR_TEXT_MAX];
     struct dp_job *job; /* NULL until the body is whole */
-    bool submitted;
+    bool submitted;     /* and in busy */
     atomic_bool done;
 };
 
@@ -251,6 +251,7 @@ static enum MHD_Result submit(struct exchange *x)
     if (status == SL_OK) {
         MHD_suspend_connection(x->connection);
         x->submitted = true;
+        (void)atomic_fetch_add(&x->web->busy, 1);
         status = dp_service_submit(x->web->service, x->job, &err);
         if (status == SL_OK)
             return MHD_YES;
@@ -322,8 +323,6 @@ static enum MHD_Result on_headers(
     if (code != 0)
         set_problem(x, code, text);
     x->counted = predict && post;
-    if (x->counted)
-        (void)atomic_fetch_add(&web->busy, 1);
     if (x->counted && code == 0)
         look_at_headers(x);
     return x->code != 0 && answer_at_once(x, !get) ? answer_problem(x) : MHD_YES;
@@ -362,7 +361,7 @@ static void on_completed(
     web->held -= x->form.size;
     dp_form_fini(&x->form);
     dp_job_destroy(x->job);
-    if (x->counted)
+    if (x->submitted)
         (void)atomic_fetch_sub(&web->busy, 1);
     sl_free(x);
 }

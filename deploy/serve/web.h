@@ -33,7 +33,7 @@ void dp_web_destroy(struct dp_web *web);
 
 /* dp_web_look cuts off connections whose request is too slow to arrive. */
 void dp_web_look(struct dp_web *web);
-/* dp_web_quiesce takes no new connections from now on; dp_web_busy counts requests whose answer is not out yet. */
+/* dp_web_quiesce takes no new connections from now on; dp_web_busy counts whole requests whose answer is not out yet. */
 void dp_web_quiesce(struct dp_web *web);
 int dp_web_busy(struct dp_web *web);
 const char *dp_web_url(const struct dp_web *web); /* http://127.0.0.1:41234/ */
