@@ -173,6 +173,7 @@ struct sl_config {
     struct {
         char coordinator[SL_PATH_MAX]; /* endpoint, tcp://HOST:PORT, port 0 = any */
         int servers, workers, threads; /* threads per worker; 0 = all cores shared out */
+        int threads_per_slot;          /* that compute a slot together; 0 = by the size of the model */
         int server_threads;            /* threads per server; 0 = all cores, as many as pay at most */
         int activations_mb; /* MiB of activations that a worker keeps between forward and backward, exchange early */
         char status[SL_PATH_MAX]; /* endpoint of what is published for whoever watches; "" = nothing */

@@ -15,7 +15,7 @@
 
 /* sl_alloc returns count * size zeroed bytes, or NULL when that overflows or memory is out. Owns: free with sl_free. */
 void *sl_alloc(size_t count, size_t size) __attribute__((malloc));
-/* sl_alloc_aligned is sl_alloc at SL_ALIGNMENT, for tensors; zeroed. Owns: free with sl_free. */
+/* sl_alloc_aligned is sl_alloc at SL_ALIGNMENT, for tensors; zeroed. What is large lies in huge pages where the system allows it (madvise). Owns: free with sl_free. */
 void *sl_alloc_aligned(size_t count, size_t size) __attribute__((malloc));
 /* sl_realloc grows or shrinks an array from sl_alloc (never from sl_alloc_aligned); new bytes are NOT zeroed. NULL leaves old as it was. */
 void *sl_realloc(void *old, size_t count, size_t size);

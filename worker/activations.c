@@ -14,6 +14,7 @@ struct entry {
 struct wk_kept {
     const struct wk_model *model;
     const struct sl_config *config;
+    int threads; /* of a team */
     size_t size_max;
     pthread_mutex_t lock;
     struct entry *entries; /* (count,) all but those that were taken */
@@ -22,11 +23,12 @@ struct wk_kept {
 };
 
 enum sl_status wk_activations_init(struct wk_activations *activations, const struct wk_model *model,
-        const struct sl_config *config, struct sl_error *err)
+        const struct sl_config *config, int threads, struct sl_error *err)
 {
     int capacity = config->batch.slot_size;
     *activations = (struct wk_activations){0};
-    enum sl_status status = wk_workspace_create(&activations->workspace, model, capacity, true, err);
+    enum sl_status status =
+            wk_workspace_create_for(&activations->workspace, model, capacity, true, threads, err);
     return status == SL_OK ? wk_batch_create(&activations->batch, config, capacity, err) : status;
 }
 
@@ -38,13 +40,14 @@ void wk_activations_fini(struct wk_activations *activations)
 }
 
 enum sl_status wk_kept_create(struct wk_kept **ret_kept, const struct wk_model *model,
-        const struct sl_config *config, size_t size_max, struct sl_error *err)
+        const struct sl_config *config, int threads, size_t size_max, struct sl_error *err)
 {
     struct wk_kept *kept = sl_alloc(1, sizeof(*kept));
     if (kept == NULL)
         return sl_fail(err, SL_NO_MEMORY, "out of memory for activations");
     kept->model = model;
     kept->config = config;
+    kept->threads = threads;
     kept->size_max = size_max;
     kept->capacity = config->batch.slots; /* one step's, and no more */
     kept->entries = sl_alloc((size_t)kept->capacity, sizeof(*kept->entries));
@@ -108,7 +111,7 @@ void wk_kept_put(struct wk_kept *kept, struct wk_activations_key key, struct wk_
     if (!more)
         return;
     struct sl_error ignored = {0};
-    bool made = wk_activations_init(&other, kept->model, kept->config, &ignored) == SL_OK;
+    bool made = wk_activations_init(&other, kept->model, kept->config, kept->threads, &ignored) == SL_OK;
     if (!made)
         wk_activations_fini(&other);
     (void)pthread_mutex_lock(&kept->lock);

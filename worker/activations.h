@@ -27,13 +27,14 @@ struct wk_activations_key {
     uint32_t slot;
 };
 
+/* threads: of the largest team that will work with them. */
 SL_MUST_USE enum sl_status wk_activations_init(struct wk_activations *activations,
-        const struct wk_model *model, const struct sl_config *config, struct sl_error *err);
+        const struct wk_model *model, const struct sl_config *config, int threads, struct sl_error *err);
 void wk_activations_fini(struct wk_activations *activations);
 
-/* wk_kept_create: for up to size_max bytes. model and config outlive it. Owns: *ret_kept. */
+/* wk_kept_create: for up to size_max bytes, of activations for teams of up to `threads`. model and config outlive it. Owns: *ret_kept. */
 SL_MUST_USE enum sl_status wk_kept_create(struct wk_kept **ret_kept, const struct wk_model *model,
-        const struct sl_config *config, size_t size_max, struct sl_error *err);
+        const struct sl_config *config, int threads, size_t size_max, struct sl_error *err);
 void wk_kept_destroy(struct wk_kept *kept); /* nothing may be taken; NULL is fine */
 
 /* wk_kept_put keeps *activations under the key, and replaces them by others whose contents do not matter. What is kept under other parameters or of another step is let go. Without room, or

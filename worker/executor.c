@@ -30,6 +30,7 @@ struct compute_thread {
     struct wk_executor *executor;
     pthread_t handle;
     bool started;
+    struct sl_team *team; /* that computes its slots with it, NULL = none */
     struct wk_activations own;
     struct sl_evaluation *evaluation;
     uint64_t *indices; /* (slot_size,) */
@@ -42,7 +43,8 @@ struct result_link {
 
 struct wk_executor {
     struct wk_executor_options options;
-    struct compute_thread *threads;
+    struct compute_thread *threads; /* (thread_count,) */
+    int thread_count;               /* that claim slots; their teams have options.threads together */
     struct wk_gradient_pool *pool;
     struct wk_kept *kept; /* NULL: exchange tagged */
     struct wk_sampler *train_order, *validation_order;
@@ -184,8 +186,9 @@ static bool is_cut(const struct wk_executor *x, struct sl_node node)
 
 /* Joins one slot's sums upwards, left + right, until the sibling is not there yet or a node of the run's cut is whole. The additions happen outside the lock;
  * whoever finds the sibling present takes it, so each pair is added once. The run cannot change meanwhile: this unit is still being computed. */
-static void deposit(struct wk_executor *x, uint32_t slot, struct node_sums *mine)
+static void deposit(struct compute_thread *t, uint32_t slot, struct node_sums *mine)
 {
+    struct wk_executor *x = t->executor;
     struct sl_node node = {0, slot};
     uint32_t slots = x->run.slots;
     while (!is_cut(x, node)) {
@@ -206,7 +209,7 @@ static void deposit(struct wk_executor *x, uint32_t slot, struct node_sums *mine
         struct node_sums left = node.index % 2 == 0 ? *mine : theirs,
                          right = node.index % 2 == 0 ? theirs : *mine;
         if (left.gradients != NULL)
-            wk_gradient_add(x->options.layout, left.gradients->data, right.gradients->data);
+            wk_gradient_add(x->options.layout, t->team, left.gradients->data, right.gradients->data);
         sl_buffer_release(right.gradients);
         sl_step_stats_add(&left.stats, &right.stats);
         left.compute_us += right.compute_us;
@@ -252,8 +255,15 @@ static enum sl_status forward_slot(
             .seed = x->options.config->seed,
             .step = (uint64_t)run->step,
             .class_weights = x->class_weights};
+    wk_workspace_use_team(t->own.workspace, t->team);
     wk_model_forward(x->options.model, x->params, t->own.batch, &mode, t->own.workspace, &t->own.stats);
     return SL_OK;
+}
+
+/* Time of all threads that were at it. */
+static uint64_t spent_us(const struct compute_thread *t, int64_t start_us)
+{
+    return (uint64_t)(sl_clock_monotonic_us() - start_us) * (uint64_t)sl_team_threads(t->team);
 }
 
 static struct wk_activations_key key_of(const struct wk_action *run, uint32_t slot)
@@ -272,8 +282,8 @@ static enum sl_status score_slot(
         return status;
     struct node_sums sums = {.present = true, .stats = t->own.stats};
     wk_kept_put(x->kept, key_of(run, slot), &t->own);
-    sums.compute_us = (uint64_t)(sl_clock_monotonic_us() - start_us);
-    deposit(x, slot, &sums);
+    sums.compute_us = spent_us(t, start_us);
+    deposit(t, slot, &sums);
     return SL_OK;
 }
 
@@ -302,17 +312,18 @@ static enum sl_status train_slot(
     struct node_sums sums = {.present = true};
     enum sl_status status = kept ? SL_OK : forward_slot(t, run, count, err);
     if (status == SL_OK)
-        status = wk_gradient_pool_take(x->pool, &sums.gradients, err);
+        status = wk_gradient_pool_take(x->pool, t->team, &sums.gradients, err);
     if (status == SL_OK) {
         sums.stats = forward->stats;
+        wk_workspace_use_team(forward->workspace, t->team); /* it may be of another thread's forward pass */
         backward_slot(x, run, forward, sums.gradients->data, &sums.stats);
     }
     if (kept)
         wk_kept_return(x->kept, &before);
     if (status != SL_OK)
         return status;
-    sums.compute_us = (uint64_t)(sl_clock_monotonic_us() - start_us);
-    deposit(x, slot, &sums);
+    sums.compute_us = spent_us(t, start_us);
+    deposit(t, slot, &sums);
     return SL_OK;
 }
 
@@ -320,7 +331,7 @@ static enum sl_status train_slot(
 static enum sl_status skip_node(struct wk_executor *x, uint32_t cut, struct sl_error *err)
 {
     struct node_sums sums = {.present = true};
-    enum sl_status status = wk_gradient_pool_take(x->pool, &sums.gradients, err);
+    enum sl_status status = wk_gradient_pool_take(x->pool, NULL, &sums.gradients, err);
     if (status == SL_OK)
         give_node(x, x->cuts[cut], &sums);
     return status;
@@ -360,6 +371,7 @@ static enum sl_status validate_unit(struct compute_thread *t, int count, struct 
     struct sl_step_stats stats;
     struct wk_mode mode = {.training = false};
     sl_evaluation_clear(t->evaluation);
+    wk_workspace_use_team(t->own.workspace, t->team);
     wk_model_forward(x->options.model, x->params, t->own.batch, &mode, t->own.workspace, &stats);
     for (int i = 0; i < count; i++) {
         for (int b = 0; b < branches && t->own.batch->labels[i] != WK_LABEL_NONE; b++) {
@@ -370,7 +382,7 @@ static enum sl_status validate_unit(struct compute_thread *t, int count, struct 
         }
     }
     (void)pthread_mutex_lock(&x->lock);
-    x->validation_us += (uint64_t)(sl_clock_monotonic_us() - start_us);
+    x->validation_us += spent_us(t, start_us);
     status = sl_evaluation_merge(x->evaluation, t->evaluation, err);
     x->unmerged--;
     if (status == SL_OK && x->unmerged == 0 && !x->failed && !x->cancelled)
@@ -427,7 +439,7 @@ static void *thread_main(void *argument)
         int64_t start_us = sl_clock_monotonic_us();
         enum sl_status status = compute(t, unit, count, &error);
         (void)pthread_mutex_lock(&x->lock);
-        x->busy_us += (uint64_t)(sl_clock_monotonic_us() - start_us);
+        x->busy_us += spent_us(t, start_us);
         x->computing--;
         if (status != SL_OK)
             fail_run(x, status, &error);
@@ -438,6 +450,26 @@ static void *thread_main(void *argument)
 }
 
 /* ---- create ---- */
+
+#define LARGE_BYTES                                                                                          \
+    ((size_t)512                                                                                             \
+            << 20) /* of a slot's gradients: from there on threads work together rather than need that much each */
+#define LARGE_TEAM 4 /* threads that find enough tiles in the products of one slot */
+
+/* How many threads claim slots. The others are divided among them as evenly as may be: what a slot yields does not depend on it. */
+static int claiming_threads(const struct wk_executor *x)
+{
+    int threads = x->options.threads, per_slot = x->options.config->cluster.threads_per_slot;
+    if (per_slot == 0)
+        per_slot =
+                sl_layout_gradient_floats(x->options.layout) * sizeof(float) >= LARGE_BYTES ? LARGE_TEAM : 1;
+    return (threads + per_slot - 1) / per_slot;
+}
+
+static int largest_team(const struct wk_executor *x)
+{
+    return (x->options.threads + x->thread_count - 1) / x->thread_count;
+}
 
 /* n_samples / (K n_c), as "balanced" is commonly defined: the mean weight over the training set is 1. A class without samples never needs one. */
 static enum sl_status balance(struct wk_executor *x, struct sl_error *err)
@@ -456,15 +488,19 @@ static enum sl_status balance(struct wk_executor *x, struct sl_error *err)
     return SL_OK;
 }
 
-static enum sl_status start_thread(struct wk_executor *x, struct compute_thread *t, struct sl_error *err)
+static enum sl_status start_thread(struct wk_executor *x, int index, struct sl_error *err)
 {
+    struct compute_thread *t = &x->threads[index];
+    int size = x->options.threads / x->thread_count + (index < x->options.threads % x->thread_count);
     const struct sl_config *config = x->options.config;
     int capacity = config->batch.slot_size;
     t->executor = x;
     t->indices = sl_alloc((size_t)capacity, sizeof(*t->indices));
     if (t->indices == NULL)
         return sl_fail(err, SL_NO_MEMORY, "out of memory for a compute thread");
-    enum sl_status status = wk_activations_init(&t->own, x->options.model, config, err);
+    enum sl_status status = size > 1 ? sl_team_create(&t->team, size, err) : SL_OK;
+    if (status == SL_OK)
+        status = wk_activations_init(&t->own, x->options.model, config, largest_team(x), err);
     if (status == SL_OK)
         status = sl_evaluation_create(&t->evaluation, config->modality_count + 1, config->label_count, err);
     if (status != SL_OK)
@@ -481,7 +517,8 @@ static enum sl_status prepare(struct wk_executor *x, struct sl_error *err)
     const struct sl_config *config = x->options.config;
     size_t nodes = sl_tree_places((uint32_t)config->batch.slots);
     x->sums = sl_alloc(nodes, sizeof(*x->sums));
-    x->threads = sl_alloc((size_t)x->options.threads, sizeof(*x->threads));
+    x->thread_count = claiming_threads(x);
+    x->threads = sl_alloc((size_t)x->thread_count, sizeof(*x->threads));
     x->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (x->sums == NULL || x->threads == NULL)
         return sl_fail(err, SL_NO_MEMORY, "out of memory for the compute threads");
@@ -491,8 +528,8 @@ static enum sl_status prepare(struct wk_executor *x, struct sl_error *err)
     if (status == SL_OK)
         status = wk_gradient_pool_create(&x->pool, x->options.layout, err);
     if (status == SL_OK && config->modulation.exchange == SL_EXCHANGE_EARLY)
-        status = wk_kept_create(
-                &x->kept, x->options.model, config, (size_t)config->cluster.activations_mb << 20, err);
+        status = wk_kept_create(&x->kept, x->options.model, config, largest_team(x),
+                (size_t)config->cluster.activations_mb << 20, err);
     if (status == SL_OK)
         status = wk_sampler_create(&x->train_order, x->options.plan, true, err);
     if (status == SL_OK && x->options.validation != NULL)
@@ -519,8 +556,8 @@ enum sl_status wk_executor_create(
     (void)pthread_mutex_init(&x->lock, NULL);
     (void)pthread_cond_init(&x->work, NULL);
     enum sl_status status = prepare(x, err);
-    for (int i = 0; status == SL_OK && i < options->threads; i++)
-        status = start_thread(x, &x->threads[i], err);
+    for (int i = 0; status == SL_OK && i < x->thread_count; i++)
+        status = start_thread(x, i, err);
     if (status != SL_OK) {
         wk_executor_destroy(x);
         return status;
@@ -535,11 +572,12 @@ static void stop_threads(struct wk_executor *x)
     x->leaving = true;
     (void)pthread_cond_broadcast(&x->work);
     (void)pthread_mutex_unlock(&x->lock);
-    for (int i = 0; x->threads != NULL && i < x->options.threads; i++) {
+    for (int i = 0; x->threads != NULL && i < x->thread_count; i++) {
         struct compute_thread *t = &x->threads[i];
         if (t->started)
             (void)pthread_join(t->handle, NULL);
         wk_activations_fini(&t->own);
+        sl_team_destroy(t->team);
         sl_evaluation_destroy(t->evaluation);
         sl_free(t->indices);
     }

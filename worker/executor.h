@@ -5,8 +5,9 @@
  *     … wk_executor_fd can be read …
  *     while (wk_executor_take(executor, &result) == SL_OK) …
  *
- * Each thread computes whole slots; the slots of an aligned node are added in the order of the reduction tree, whichever thread finishes first. So the
- * results do not depend on the number of threads. Memory: about threads + log2(slots) gradient buffers.
+ * Each thread computes whole slots; the slots of an aligned node are added in the order of the reduction tree, whichever thread finishes first. Where the model is large
+ * (or cluster.threads_per_slot says so), threads compute a slot together: worker/model/kernels.h says how that gives the same bits. So the results do not depend on the number of
+ * threads. Memory: about as many gradient buffers as slots are computed at a time, and log2(slots) more.
  *
  * With exchange early, a run of SCORE is the forward pass alone; its activations are kept as far as cluster.activations_mb allows (activations.h), and a run of TRAIN of the same step on the same
  * parameters goes on from there, or does the forward pass again.
@@ -30,7 +31,7 @@ struct wk_executor_options {
     const struct wk_model *model;
     struct wk_dataset *train, *validation; /* validation may be NULL */
     const struct sl_plan_options *plan;    /* of the training set; borrowed for create */
-    int threads;
+    int threads;                           /* all of them, those that help others counted */
 };
 
 enum wk_result_kind {

@@ -96,8 +96,38 @@ static struct entry *take_entry(struct wk_gradient_pool *pool)
     return entry;
 }
 
-enum sl_status wk_gradient_pool_take(
-        struct wk_gradient_pool *pool, struct sl_buffer **ret_buffer, struct sl_error *err)
+/* A run of numbers, done in parts: cleared, or x added. */
+struct run_of_numbers {
+    float *sum;
+    const float *x; /* NULL = cleared */
+    size_t count;
+};
+
+#define PART ((size_t)1 << 20) /* floats: much more than what waking a thread costs */
+
+static void do_part(void *context, int part, int member)
+{
+    (void)member;
+    const struct run_of_numbers *run = context;
+    size_t begin = (size_t)part * PART, left = run->count - begin, count = left < PART ? left : PART;
+    if (run->x == NULL)
+        memset(run->sum + begin, 0, count * sizeof(float));
+    else
+        sl_vector_add(run->sum + begin, run->x + begin, count);
+}
+
+static void do_ranges(const struct sl_layout *layout, struct sl_team *team, float *sum, const float *x)
+{
+    struct wk_gradient_range ranges[SL_TAGS];
+    for (int i = 0, n = wk_gradient_ranges(layout, ranges); i < n; i++) {
+        size_t at = ranges[i].offset, count = ranges[i].count;
+        struct run_of_numbers run = {sum + at, x == NULL ? NULL : x + at, count};
+        sl_team_run(team, (int)((count + PART - 1) / PART), do_part, &run);
+    }
+}
+
+enum sl_status wk_gradient_pool_take(struct wk_gradient_pool *pool, struct sl_team *team,
+        struct sl_buffer **ret_buffer, struct sl_error *err)
 {
     const struct sl_layout *layout = pool->layout;
     size_t size = sl_layout_gradient_floats(layout) * sizeof(float);
@@ -105,9 +135,7 @@ enum sl_status wk_gradient_pool_take(
     if (entry == NULL)
         return sl_fail(err, SL_NO_MEMORY,
                 "out of memory for a gradient of %zu bytes: use fewer threads or a smaller model", size);
-    struct wk_gradient_range ranges[SL_TAGS];
-    for (int i = 0, n = wk_gradient_ranges(layout, ranges); i < n; i++)
-        memset(entry->data + ranges[i].offset, 0, ranges[i].count * sizeof(float));
+    do_ranges(layout, team, entry->data, NULL);
     struct sl_buffer *buffer = sl_buffer_adopt(entry->data, size, give_back, entry);
     if (buffer == NULL) {
         give_back(entry);
@@ -117,11 +145,9 @@ enum sl_status wk_gradient_pool_take(
     return SL_OK;
 }
 
-void wk_gradient_add(const struct sl_layout *layout, float *sum, const float *x)
+void wk_gradient_add(const struct sl_layout *layout, struct sl_team *team, float *sum, const float *x)
 {
-    struct wk_gradient_range ranges[SL_TAGS];
-    for (int i = 0, n = wk_gradient_ranges(layout, ranges); i < n; i++)
-        sl_vector_add(sum + ranges[i].offset, x + ranges[i].offset, ranges[i].count);
+    do_ranges(layout, team, sum, x);
 }
 
 int wk_gradient_ranges(const struct sl_layout *layout, struct wk_gradient_range ret_ranges[SL_TAGS])

@@ -4,6 +4,7 @@
 #include "common/buffer.h"
 #include "common/error.h"
 #include "common/layout.h"
+#include "common/team.h"
 
 struct wk_gradient_pool;
 
@@ -14,9 +15,10 @@ SL_MUST_USE enum sl_status wk_gradient_pool_create(
  * lives. NULL is fine. */
 void wk_gradient_pool_destroy(struct wk_gradient_pool *pool);
 
-/* wk_gradient_pool_take gives a buffer of sl_layout_gradient_floats, zero where backward writes. Errors: NO_MEMORY. Thread: any. */
-SL_MUST_USE enum sl_status wk_gradient_pool_take(
-        struct wk_gradient_pool *pool, struct sl_buffer **ret_buffer, struct sl_error *err);
+/* wk_gradient_pool_take gives a buffer of sl_layout_gradient_floats, zero where backward writes, which a team (NULL = the caller alone) makes it. Errors: NO_MEMORY.
+ * Thread: any. */
+SL_MUST_USE enum sl_status wk_gradient_pool_take(struct wk_gradient_pool *pool, struct sl_team *team,
+        struct sl_buffer **ret_buffer, struct sl_error *err);
 
 /* The parts of a gradient that backward writes: [0, extractor_end) of the unimodal and [head_end, count) of the fused vector; all of the one of
  * exchange early. Units: floats. */
@@ -27,4 +29,4 @@ struct wk_gradient_range {
 int wk_gradient_ranges(const struct sl_layout *layout, struct wk_gradient_range ret_ranges[SL_TAGS]);
 
 /* wk_gradient_add adds the parts that backward writes: sum += x. Shapes: (sl_layout_gradient_floats,). */
-void wk_gradient_add(const struct sl_layout *layout, float *sum, const float *x);
+void wk_gradient_add(const struct sl_layout *layout, struct sl_team *team, float *sum, const float *x);

@@ -166,9 +166,9 @@ static enum sl_status take_gradients(struct sl_error *err)
     struct sl_buffer *first = NULL, *second = NULL;
     enum sl_status status = wk_gradient_pool_create(&pool, set.layout, err);
     if (status == SL_OK)
-        status = wk_gradient_pool_take(pool, &first, err);
+        status = wk_gradient_pool_take(pool, NULL, &first, err);
     if (status == SL_OK)
-        status = wk_gradient_pool_take(pool, &second, err);
+        status = wk_gradient_pool_take(pool, NULL, &second, err);
     sl_buffer_release(first);
     sl_buffer_release(second);
     wk_gradient_pool_destroy(pool);

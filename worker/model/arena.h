@@ -16,6 +16,7 @@
 struct wk_arena {
     char *base;        /* NULL in the dry run */
     size_t used, peak; /* bytes */
+    int members;       /* threads that need scratch of their own at the same time; 0 = 1 */
 };
 
 /* wk_arena_take gives count things of size bytes at SL_ALIGNMENT, or NULL in the dry run; a size past what
@@ -33,6 +34,12 @@ static inline void *wk_arena_take(struct wk_arena *arena, size_t count, size_t s
     if (arena->used > arena->peak)
         arena->peak = arena->used;
     return arena->base == NULL ? NULL : arena->base + at;
+}
+
+/* wk_arena_members is how often a part must plan what each thread of a team writes for itself. */
+static inline size_t wk_arena_members(const struct wk_arena *arena)
+{
+    return arena->members > 1 ? (size_t)arena->members : 1;
 }
 
 static inline float *wk_arena_floats(struct wk_arena *arena, size_t rows, size_t n)

@@ -20,7 +20,7 @@ struct wk_attention {
 
 /* wk_attention_forward: context = attention. Training keeps all probabilities, one (queries, keys) matrix
  * after the other by segment and head; else probs needs room for the largest of them. Shapes: context
- * (q_offset[segments], d). */
+ * (q_offset[segments], d). A team shares out the heads of all segments, while training. */
 void wk_attention_forward(
         const struct wk_run *run, float *context, float *probs, const struct wk_attention *a);
 
@@ -33,7 +33,7 @@ struct wk_attention_gradient {
 };
 
 /* wk_attention_backward inverts wk_attention_forward. Shapes: dcontext (q rows, d) per tag, stacked; scratch:
- * the largest (queries, keys) matrix. */
+ * the largest (queries, keys) matrix, for each thread of the run's team. */
 void wk_attention_backward(const struct wk_run *run, int tags, const struct wk_attention_gradient *g,
         const float *dcontext, const float *probs, const struct wk_attention *a, float *scratch);
 

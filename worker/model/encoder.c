@@ -131,7 +131,7 @@ void wk_encoder_plan(struct wk_encoder_state *state, const struct wk_encoder *en
         for (int s = 0; s <= segments; s++)
             state->first_offset[s] = s;
     size_t floats = wk_ffn_scratch(&encoder->layer[0].ffn, tags),
-           longest = encoder->max_length * encoder->max_length;
+           longest = encoder->max_length * encoder->max_length * wk_arena_members(scratch);
     state->scratch = wk_arena_floats(scratch, floats > longest ? floats : longest, 1);
     if (!training)
         return;
@@ -179,7 +179,8 @@ static void project_qkv(
         return;
     }
     struct wk_linear_at kv = {at.weight + d * d, at.bias + d};
-    wk_product_forward(node->qkv, d, node->h, encoder->period * d, run->params + at.weight, queries, d, d);
+    wk_product_forward(
+            run, node->qkv, d, node->h, encoder->period * d, run->params + at.weight, queries, d, d);
     run->v->bias(node->qkv, d, run->params + at.bias, queries, d);
     wk_linear_forward(run, node->qkv + queries * d, node->h, kv, state->rows, 2 * d, d);
 }
@@ -191,14 +192,15 @@ static void close_attention(
 {
     struct wk_encoder_node *node = &state->node[l];
     const struct wk_encoder_layer *layer = &encoder->layer[l];
-    size_t d = encoder->d, rows = query_rows(encoder, l, state->rows), chunk = wk_chunk(d);
+    size_t d = encoder->d, rows = query_rows(encoder, l, state->rows), chunk = wk_chunk(d, rows);
     size_t every = narrow(encoder, l) ? encoder->period : 1;
     const float *from = encoder->pre_norm ? node->sum : node->h, *p = run->params;
     const uint8_t *mask = wk_dropout_draw(run, &encoder->dropout, node->mask_attention, l, WK_SITE_ATTENTION,
             state->item_offset, narrow(encoder, l) ? 1 : encoder->per_item, d);
     for (size_t r = 0; r < rows; r += chunk) {
         size_t n = rows - r < chunk ? rows - r : chunk;
-        wk_product_forward(node->mid + r * d, d, node->context + r * d, d, p + layer->out.weight, n, d, d);
+        wk_product_forward(
+                run, node->mid + r * d, d, node->context + r * d, d, p + layer->out.weight, n, d, d);
         run->v->add_norm(node->mid + r * d, node->hmid + r * d, node->mean_mid + r, node->rstd_mid + r,
                 p + layer->out.bias, from + r * every * d, every * d,
                 mask == NULL ? NULL : mask + r * ((d + 7) / 8), wk_dropout_scale(encoder->dropout.p),
@@ -215,7 +217,7 @@ static void feed_forward(
     const float *from = encoder->pre_norm ? node->mid : node->hmid, *p = run->params;
     const uint8_t *mask = wk_dropout_draw(run, &encoder->dropout, node->mask_ffn, l, WK_SITE_FFN,
             state->item_offset, narrow(encoder, l) ? 1 : encoder->per_item, d);
-    size_t chunk = wk_chunk(ffn->mid);
+    size_t chunk = wk_chunk(ffn->mid, rows);
     for (size_t r = 0; r < rows; r += chunk) {
         size_t n = rows - r < chunk ? rows - r : chunk;
         float *u = run->training ? node->u + r * ffn->mid : node->u;
@@ -311,12 +313,12 @@ static void qkv_backward(const struct wk_run *run, const struct wk_tags *tags,
     }
     wk_linear_backward(run, tags, dh, state->dqkv + stacked * d, h, kv, rows, 2 * d, d, add);
     for (size_t t = 0; t < (size_t)tags->count; t++) {
-        wk_product_weight(
-                tags->grads[t] + at.weight, dq + t * queries * d, d, h, encoder->period * d, queries, d, d);
+        wk_product_weight(run, tags->grads[t] + at.weight, dq + t * queries * d, d, h, encoder->period * d,
+                queries, d, d);
         run->v->column_sum(tags->grads[t] + at.bias, dq + t * queries * d, d, queries, d);
     }
     /* the tags' rows are all periods of the stacked matrix */
-    wk_product_input(dh, encoder->period * d, dq, d, run->params + at.weight, stacked, d, d, true);
+    wk_product_input(run, dh, encoder->period * d, dq, d, run->params + at.weight, stacked, d, d, true);
 }
 
 static void attention_backward(const struct wk_run *run, const struct wk_tags *tags,

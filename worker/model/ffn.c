@@ -3,64 +3,64 @@
 
 size_t wk_ffn_scratch(const struct wk_ffn *ffn, int tags)
 {
-    return wk_chunk(ffn->mid) * ffn->mid * (size_t)(1 + tags);
+    return wk_chunk_most(ffn->mid) * ffn->mid * (size_t)(1 + tags);
 }
 
 size_t wk_ffn_kept(const struct wk_ffn *ffn, size_t rows, bool training)
 {
-    size_t chunk = wk_chunk(ffn->mid);
+    size_t chunk = wk_chunk_most(ffn->mid);
     return training || rows < chunk ? rows : chunk;
 }
 
 void wk_ffn_forward(const struct wk_run *run, const struct wk_ffn *ffn, float *y, float *u, const float *h,
         size_t rows, float *scratch)
 {
-    size_t chunk = wk_chunk(ffn->mid);
+    size_t chunk = wk_chunk(ffn->mid, rows);
     for (size_t r = 0; r < rows; r += chunk) {
         size_t n = rows - r < chunk ? rows - r : chunk;
         float *at = run->training ? u + r * ffn->mid : u;
-        wk_product_forward(at, ffn->mid, h + r * ffn->in, ffn->in, run->params + ffn->first.weight, n,
+        wk_product_forward(run, at, ffn->mid, h + r * ffn->in, ffn->in, run->params + ffn->first.weight, n,
                 ffn->mid, ffn->in);
         run->v->gelu(scratch, at, run->params + ffn->first.bias, n, ffn->mid);
-        wk_product_forward(y + r * ffn->out, ffn->out, scratch, ffn->mid, run->params + ffn->second.weight, n,
-                ffn->out, ffn->mid);
+        wk_product_forward(run, y + r * ffn->out, ffn->out, scratch, ffn->mid,
+                run->params + ffn->second.weight, n, ffn->out, ffn->mid);
     }
 }
 
 /* dx = dy W for the n rows from r of each tag: one product where the chunk is everything, so that the tags'
  * rows follow each other. */
-static void input_of_tags(float *dx, size_t dx_tag, size_t in, const float *dy, size_t dy_tag, size_t out,
-        const float *w, size_t n, int tags, bool add)
+static void input_of_tags(const struct wk_run *run, float *dx, size_t dx_tag, size_t in, const float *dy,
+        size_t dy_tag, size_t out, const float *w, size_t n, int tags, bool add)
 {
     if (dx_tag == n * in && dy_tag == n * out) {
-        wk_product_input(dx, in, dy, out, w, n * (size_t)tags, out, in, add);
+        wk_product_input(run, dx, in, dy, out, w, n * (size_t)tags, out, in, add);
         return;
     }
     for (size_t t = 0; t < (size_t)tags; t++)
-        wk_product_input(dx + t * dx_tag, in, dy + t * dy_tag, out, w, n, out, in, add);
+        wk_product_input(run, dx + t * dx_tag, in, dy + t * dy_tag, out, w, n, out, in, add);
 }
 
 void wk_ffn_backward(const struct wk_run *run, const struct wk_tags *tags, const struct wk_ffn *ffn,
         float *dh, const float *dy, const float *h, const float *u, size_t rows, bool add, float *scratch)
 {
-    size_t in = ffn->in, mid = ffn->mid, out = ffn->out, chunk = wk_chunk(mid);
+    size_t in = ffn->in, mid = ffn->mid, out = ffn->out, chunk = wk_chunk(mid, rows);
     float *act = scratch, *d = scratch + chunk * mid;
     struct wk_targets first_bias = wk_targets(tags, ffn->first.bias);
     for (size_t r = 0; r < rows; r += chunk) {
         size_t n = rows - r < chunk ? rows - r : chunk;
-        input_of_tags(d, n * mid, mid, dy + r * out, rows * out, out, run->params + ffn->second.weight, n,
-                tags->count, false);
+        input_of_tags(run, d, n * mid, mid, dy + r * out, rows * out, out, run->params + ffn->second.weight,
+                n, tags->count, false);
         run->v->gelu_backward(act, d, first_bias.at, u + r * mid, run->params + ffn->first.bias, n, mid,
                 tags->count, n * mid);
         for (size_t t = 0; t < (size_t)tags->count; t++) {
             const float *dyt = dy + t * rows * out + r * out, *dt = d + t * n * mid;
             run->v->column_sum(tags->grads[t] + ffn->second.bias, dyt, out, n, out);
-            wk_product_weight(tags->grads[t] + ffn->second.weight, dyt, out, act, mid, n, out, mid);
-            wk_product_weight(tags->grads[t] + ffn->first.weight, dt, mid, h + r * in, in, n, mid, in);
+            wk_product_weight(run, tags->grads[t] + ffn->second.weight, dyt, out, act, mid, n, out, mid);
+            wk_product_weight(run, tags->grads[t] + ffn->first.weight, dt, mid, h + r * in, in, n, mid, in);
         }
         if (dh != NULL)
-            input_of_tags(dh + r * in, rows * in, in, d, n * mid, mid, run->params + ffn->first.weight, n,
-                    tags->count, add);
+            input_of_tags(run, dh + r * in, rows * in, in, d, n * mid, mid, run->params + ffn->first.weight,
+                    n, tags->count, add);
     }
 }
 

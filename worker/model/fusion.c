@@ -140,6 +140,7 @@ static void plan_scratch(struct wk_fusion_state *state, const struct wk_fusion *
         }
     }
     size_t ffn = fusion->layers > 0 ? wk_ffn_scratch(&fusion->stream[0].ffn, training ? 1 : 0) : 0;
+    head *= wk_arena_members(scratch);
     state->scratch = wk_arena_floats(scratch, ffn > head ? ffn : head, 1);
     if (!training)
         return;
@@ -287,7 +288,7 @@ static void stream_forward(
     wk_attention_forward(run, node->context, node->probs, &a);
     const uint8_t *mask =
             wk_dropout_draw(run, &dropout, node->mask_attention, l, WK_SITE_ATTENTION, offset, 1, d);
-    wk_product_forward(node->z, d, node->context, d, p + stream->out.weight, rows, d, d);
+    wk_product_forward(run, node->z, d, node->context, d, p + stream->out.weight, rows, d, d);
     run->v->add_norm(node->z, node->hz, node->z_mean, node->z_rstd, p + stream->out.bias, node->x, d, mask,
             scale, p + stream->norm_ffn.gamma, p + stream->norm_ffn.beta, rows, d);
 

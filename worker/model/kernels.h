@@ -3,29 +3,35 @@
  * b with W (out, in), as PyTorch has it; the three products of its forward and backward are named after what
  * they yield. Rows of a matrix may be any distance ≥ its width apart.
  *
- * Products over many rows are cut into chunks of wk_chunk rows where an elementwise kernel follows, so that
- * the kernel finds the rows in cache. BLAS must be on one thread: see blas.h.
+ * Products over very many rows are cut into even chunks of wk_chunk rows where an elementwise kernel follows, so
+ * that the kernel finds the rows in cache.
+ *
+ * A large product is cut into tiles, which the threads of a team share out. OpenBLAS's bits depend on the shape of a
+ * call, so the tiles follow from the product's shape alone and are the same for one thread. BLAS must be on one
+ * thread: see blas.h.
  */
 #include "worker/model/blas.h"
 #include "worker/model/run.h"
 
 #include <stddef.h>
 
-/* wk_chunk is the number of rows to work on at a time for rows of `width` floats: enough that packing the
- * weights is cheap, few enough that the rows stay in a level 2 cache. */
-size_t wk_chunk(size_t width);
+/* wk_chunk_most is the largest number of rows to work on at a time for rows of `width` floats: enough that packing the
+ * weights costs little beside the product, else few enough that the rows stay in a level 2 cache. wk_chunk is the
+ * number for `rows` rows, of which no chunk is left with a few. */
+size_t wk_chunk_most(size_t width);
+size_t wk_chunk(size_t width, size_t rows);
 
 /* wk_product_forward: y = x Wᵀ. Shapes: y (rows, out), x (rows, in), w (out, in). */
-void wk_product_forward(float *y, size_t y_stride, const float *x, size_t x_stride, const float *w,
-        size_t rows, size_t out, size_t in);
+void wk_product_forward(const struct wk_run *run, float *y, size_t y_stride, const float *x, size_t x_stride,
+        const float *w, size_t rows, size_t out, size_t in);
 
 /* wk_product_input: dx = dy W, or dx += dy W with add. Shapes as above. */
-void wk_product_input(float *dx, size_t dx_stride, const float *dy, size_t dy_stride, const float *w,
-        size_t rows, size_t out, size_t in, bool add);
+void wk_product_input(const struct wk_run *run, float *dx, size_t dx_stride, const float *dy,
+        size_t dy_stride, const float *w, size_t rows, size_t out, size_t in, bool add);
 
 /* wk_product_weight: dw += dyᵀ x. Shapes: dw (out, in). */
-void wk_product_weight(float *dw, const float *dy, size_t dy_stride, const float *x, size_t x_stride,
-        size_t rows, size_t out, size_t in);
+void wk_product_weight(const struct wk_run *run, float *dw, const float *dy, size_t dy_stride, const float *x,
+        size_t x_stride, size_t rows, size_t out, size_t in);
 
 /* wk_linear_forward: y = x Wᵀ + b, chunk by chunk. y and x without gaps. */
 void wk_linear_forward(const struct wk_run *run, float *y, const float *x, struct wk_linear_at at,

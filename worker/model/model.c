@@ -24,7 +24,9 @@ struct wk_workspace {
     const struct wk_model *model;
     int capacity;
     bool training;
-    int tags; /* that backward has room for, 0 when not training */
+    int tags;             /* that backward has room for, 0 when not training */
+    int threads;          /* that there is scratch for */
+    struct sl_team *team; /* NULL = the caller alone */
     void *kept_memory, *scratch_memory;
     size_t size;                  /* bytes */
     struct wk_mode mode;          /* of the last forward; backward repeats it */
@@ -104,7 +106,8 @@ static void plan(struct wk_workspace *ws, struct wk_arena *kept, struct wk_arena
 
 static enum sl_status allocate(struct wk_workspace *ws, struct sl_error *err)
 {
-    struct wk_arena kept = {0}, scratch = {0};
+    int members = ws->threads;
+    struct wk_arena kept = {0}, scratch = {.members = members};
     plan(ws, &kept, &scratch);
     if (__builtin_add_overflow(kept.peak, scratch.peak, &ws->size))
         ws->size = SIZE_MAX;
@@ -116,13 +119,19 @@ static enum sl_status allocate(struct wk_workspace *ws, struct sl_error *err)
                 "the model smaller",
                 ws->capacity, ws->size);
     kept = (struct wk_arena){.base = ws->kept_memory};
-    scratch = (struct wk_arena){.base = ws->scratch_memory};
+    scratch = (struct wk_arena){.base = ws->scratch_memory, .members = members};
     plan(ws, &kept, &scratch);
     return SL_OK;
 }
 
 enum sl_status wk_workspace_create(struct wk_workspace **ret_workspace, const struct wk_model *model,
         int capacity, bool training, struct sl_error *err)
+{
+    return wk_workspace_create_for(ret_workspace, model, capacity, training, 1, err);
+}
+
+enum sl_status wk_workspace_create_for(struct wk_workspace **ret_workspace, const struct wk_model *model,
+        int capacity, bool training, int threads, struct sl_error *err)
 {
     struct wk_workspace *ws = sl_alloc(1, sizeof(*ws));
     if (ws == NULL)
@@ -132,6 +141,7 @@ enum sl_status wk_workspace_create(struct wk_workspace **ret_workspace, const st
     ws->training = training;
     if (training)
         ws->tags = model->config->modulation.exchange == SL_EXCHANGE_EARLY ? 1 : SL_TAGS;
+    ws->threads = threads;
     enum sl_status status = wk_fusion_state_init(&ws->fusion, &model->fusion, err);
     for (int m = 0; m < model->modalities && status == SL_OK; m++)
         status = wk_extractor_state_init(&ws->extractor[m], &model->extractor[m], err);
@@ -143,6 +153,12 @@ enum sl_status wk_workspace_create(struct wk_workspace **ret_workspace, const st
     }
     *ret_workspace = ws;
     return SL_OK;
+}
+
+void wk_workspace_use_team(struct wk_workspace *workspace, struct sl_team *team)
+{
+    assert(sl_team_threads(team) <= workspace->threads);
+    workspace->team = team;
 }
 
 void wk_workspace_destroy(struct wk_workspace *workspace)
@@ -162,14 +178,16 @@ size_t wk_workspace_size(const struct wk_workspace *workspace)
     return workspace->size;
 }
 
-static struct wk_run run_of(const float *params, const struct wk_batch *batch, const struct wk_mode *mode)
+static struct wk_run run_of(const struct wk_workspace *ws, const float *params, const struct wk_batch *batch,
+        const struct wk_mode *mode)
 {
     return (struct wk_run){.v = wk_vector(),
             .params = params,
             .batch = batch,
             .training = mode->training,
             .seed = mode->seed,
-            .step = mode->step};
+            .step = mode->step,
+            .team = ws->team};
 }
 
 static void head_forward(
@@ -212,7 +230,7 @@ void wk_model_forward(const struct wk_model *model, const float *params, const s
     assert(workspace->training || !mode->training);
     const float *features[SL_MODALITIES_MAX] = {NULL};
     wk_blas_single();
-    struct wk_run run = run_of(params, batch, mode);
+    struct wk_run run = run_of(workspace, params, batch, mode);
     workspace->mode = *mode;
     workspace->batch = batch;
     for (int m = 0; m < model->modalities; m++) {
@@ -284,7 +302,7 @@ void wk_model_backward(const struct wk_model *model, const float *params, const 
     assert(workspace->model == model && workspace->mode.training && workspace->batch == batch);
     assert(workspace->tags == SL_TAGS);
     wk_blas_single();
-    struct wk_run run = run_of(params, batch, &workspace->mode);
+    struct wk_run run = run_of(workspace, params, batch, &workspace->mode);
     struct wk_tags tags = {.count = SL_TAGS, .grads = {grads[SL_TAG_UNIMODAL], grads[SL_TAG_FUSED]}};
     backward_to_features(&run, model, workspace, grads);
     for (int m = 0; m < model->modalities; m++)
@@ -299,7 +317,7 @@ void wk_model_backward_early(const struct wk_model *model, const float *params, 
     assert(workspace->model == model && workspace->mode.training && workspace->batch == batch);
     float *const both[SL_TAGS] = {grads, grads};
     wk_blas_single();
-    struct wk_run run = run_of(params, batch, &workspace->mode);
+    struct wk_run run = run_of(workspace, params, batch, &workspace->mode);
     struct wk_tags tags = {.count = 1, .grads = {grads}};
     backward_to_features(&run, model, workspace, both);
     for (int m = 0; m < model->modalities; m++) {

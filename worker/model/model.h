@@ -14,6 +14,7 @@
 #include "common/error.h"
 #include "common/layout.h"
 #include "common/stats.h"
+#include "common/team.h"
 #include "worker/model/batch.h"
 
 #include <stdbool.h>
@@ -39,6 +40,12 @@ void wk_model_destroy(struct wk_model *model);
  * bytes that were wanted. Owns: *ret_workspace. */
 SL_MUST_USE enum sl_status wk_workspace_create(struct wk_workspace **ret_workspace,
         const struct wk_model *model, int capacity, bool training, struct sl_error *err);
+/* wk_workspace_create_for is wk_workspace_create for teams of up to `threads` threads. */
+SL_MUST_USE enum sl_status wk_workspace_create_for(struct wk_workspace **ret_workspace,
+        const struct wk_model *model, int capacity, bool training, int threads, struct sl_error *err);
+/* wk_workspace_use_team lets a team work on every batch from now on: on its products and the heads of its attention. The bits are those of one thread. NULL = the
+ * caller alone, as at first. Borrows team, which has no more threads than the workspace was created for (asserted). */
+void wk_workspace_use_team(struct wk_workspace *workspace, struct sl_team *team);
 void wk_workspace_destroy(struct wk_workspace *workspace);
 size_t wk_workspace_size(const struct wk_workspace *workspace); /* bytes */
 

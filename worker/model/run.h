@@ -6,6 +6,7 @@
  * beginning t * rows * n floats after the first. So a product with a weight is one matrix product for all
  * tags, while each tag's weight gradients go to its own flat vector.
  */
+#include "common/team.h"
 #include "worker/model/arena.h"
 #include "worker/model/batch.h"
 #include "worker/model/vector.h"
@@ -19,7 +20,8 @@ struct wk_run {
     const float *params; /* flat, as sl_layout orders it */
     const struct wk_batch *batch;
     bool training;
-    uint64_t seed, step; /* keys of dropout */
+    uint64_t seed, step;  /* keys of dropout */
+    struct sl_team *team; /* that works on it; NULL = the caller alone. The bits do not depend on it */
 };
 
 /* Where gradients go: grads[t] is a flat vector like params, into which tag t's gradients are added. */

@@ -46,7 +46,7 @@ void wk_vit_fini(struct wk_vit *vit)
 /* Frames whose patches are worked on at a time: their rows make one chunk. */
 static size_t frames_at_once(const struct wk_vit *vit)
 {
-    size_t frames = wk_chunk(vit->encoder.d) / vit->patches;
+    size_t frames = wk_chunk_most(vit->encoder.d) / vit->patches;
     return frames == 0 ? 1 : frames;
 }
 
@@ -72,7 +72,7 @@ static void embed(const struct wk_run *run, const struct wk_vit *vit, struct wk_
     const float *p = run->params, *position = p + vit->position;
     for (size_t first = 0; first < frames; first += at_once) {
         size_t count = frames - first < at_once ? frames - first : at_once;
-        wk_product_forward(state->scratch, d, input->values + first * patches * vit->patch_floats,
+        wk_product_forward(run, state->scratch, d, input->values + first * patches * vit->patch_floats,
                 vit->patch_floats, p + vit->patch.weight, count * patches, d, vit->patch_floats);
         for (size_t f = 0; f < count; f++) {
             float *row = state->encoder.node[0].sum + (first + f) * (patches + 1) * d;
@@ -113,7 +113,7 @@ static void embed_backward(const struct wk_run *run, const struct wk_vit *vit, s
             memcpy(state->scratch + f * patches * d, row + d, patches * d * sizeof(*row));
         }
         run->v->column_sum(grads + vit->patch.bias, state->scratch, d, count * patches, d);
-        wk_product_weight(grads + vit->patch.weight, state->scratch, d,
+        wk_product_weight(run, grads + vit->patch.weight, state->scratch, d,
                 input->values + first * patches * vit->patch_floats, vit->patch_floats, count * patches, d,
                 vit->patch_floats);
     }

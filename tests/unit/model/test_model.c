@@ -277,6 +277,45 @@ static void test_threads(void **state)
     end(&alone);
 }
 
+/* Threads that work together on one batch: the bits of one, with products that are large enough for tiles, dropout and segments of different lengths. */
+static void test_teams(void **state)
+{
+    (void)state;
+    const int samples = 12;
+    struct setup alone, together;
+    struct sl_error err = {0};
+    for (int threads = 1; threads <= 3; threads++) {
+        struct sl_config *config = make_config(0.1F);
+        struct sl_modality_config *visual = &config->modalities[VISUAL];
+        struct setup *s = threads == 1 ? &alone : &together;
+        struct sl_team *team = NULL;
+        visual->hidden = 768;
+        visual->heads = 12;
+        visual->mlp = 3072;
+        visual->layers = 1;
+        begin_with(s, config, samples, true);
+        if (threads > 1) {
+            wk_workspace_destroy(s->workspace);
+            assert_int_equal(sl_team_create(&team, threads, &err), SL_OK);
+            assert_int_equal(
+                    wk_workspace_create_for(&s->workspace, s->model, samples, true, threads, &err), SL_OK);
+            wk_workspace_use_team(s->workspace, team);
+        }
+        (void)forward(s);
+        backward(s);
+        if (threads > 1) {
+            for (int branch = 0; branch <= FUSED; branch++)
+                assert_memory_equal(wk_model_logits(together.workspace, branch),
+                        wk_model_logits(alone.workspace, branch), (size_t)samples * 4 * sizeof(float));
+            for (int t = 0; t < SL_TAGS; t++)
+                assert_memory_equal(together.grads[t], alone.grads[t], alone.layout->count * sizeof(float));
+            end(&together);
+        }
+        sl_team_destroy(team);
+    }
+    end(&alone);
+}
+
 /* Without training: no dropout, less memory, the same numbers as a training workspace that is not training. */
 static void test_inference(void **state)
 {
@@ -451,6 +490,7 @@ int main(void)
             cmocka_unit_test(test_samples_add_up),
             cmocka_unit_test(test_bits),
             cmocka_unit_test(test_threads),
+            cmocka_unit_test(test_teams),
             cmocka_unit_test(test_inference),
             cmocka_unit_test(test_unlabelled),
             cmocka_unit_test(test_branch_without_weight),

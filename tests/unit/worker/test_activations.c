@@ -28,7 +28,7 @@ static int tear_down(void **state)
 static struct wk_activations fresh(void)
 {
     struct wk_activations a;
-    if (wk_activations_init(&a, model, config, &err) != SL_OK)
+    if (wk_activations_init(&a, model, config, 1, &err) != SL_OK)
         fail_msg("%s", err.text);
     return a;
 }
@@ -40,7 +40,7 @@ static struct wk_kept *kept_for(size_t count)
     size_t each = wk_workspace_size(a.workspace) + wk_batch_size(a.batch);
     struct wk_kept *kept = NULL;
     wk_activations_fini(&a);
-    assert_int_equal(wk_kept_create(&kept, model, config, count * each + each / 2, &err), SL_OK);
+    assert_int_equal(wk_kept_create(&kept, model, config, 1, count * each + each / 2, &err), SL_OK);
     return kept;
 }
 

@@ -34,7 +34,7 @@ static int tear_down(void **state)
 static struct sl_buffer *take(void)
 {
     struct sl_buffer *buffer = NULL;
-    if (wk_gradient_pool_take(pool, &buffer, &err) != SL_OK)
+    if (wk_gradient_pool_take(pool, NULL, &buffer, &err) != SL_OK)
         abort(); /* in a thread cmocka cannot be told */
     return buffer;
 }
@@ -75,7 +75,7 @@ static void test_addition_of_both_tags(void **state)
         sum[i] = (float)i;
         x[i] = 0.5F;
     }
-    wk_gradient_add(layout, sum, x);
+    wk_gradient_add(layout, NULL, sum, x);
     for (size_t i = 0; i < SL_TAGS * layout->count; i++)
         assert_true(sum[i] == (written(i) ? (float)i + 0.5F : (float)i));
     sl_buffer_release(left);
@@ -125,7 +125,7 @@ static void test_no_memory(void **state)
     struct sl_buffer *buffer = NULL;
     for (uint64_t n = 1; n <= 3; n++) {
         sl_memory_fail_after(n);
-        enum sl_status status = wk_gradient_pool_take(pool, &buffer, &err);
+        enum sl_status status = wk_gradient_pool_take(pool, NULL, &buffer, &err);
         sl_memory_fail_after(0);
         assert_int_equal(status, SL_NO_MEMORY);
         assert_null(buffer);
