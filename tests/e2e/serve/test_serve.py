@@ -58,7 +58,7 @@ class Server:
         self.dir = tempfile.TemporaryDirectory()
         place = self.dir.name + "/open.json"
         self.log = open(self.dir.name + "/log", "w+")
-        self.process = subprocess.Popen([SHELFLIFE, "serve", snapshot, "--open-file", place, *flags], stdout=self.log, stderr=self.log)
+        self.process = subprocess.Popen([SHELFLIFE, "serve", snapshot, "--open-file", place, *flags], stdout=self.log, stderr=self.log, env={**os.environ, "TMPDIR": self.dir.name})
         try:
             wait_for(lambda: os.path.exists(place) or self.process.poll() is not None)
             if self.process.poll() is not None:
