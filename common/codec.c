@@ -49,6 +49,10 @@ static void fill_header(Header *h, const struct sl_message *m)
         h->n_coefficient = SL_MODALITIES_MAX;
         h->coefficient = (double *)m->coefficient; /* packing only reads it */
     }
+    if (m->kind == SL_MESSAGE_STATS) {
+        h->n_spent = SL_SPENT_COUNT;
+        h->spent = (uint64_t *)m->spent.us;
+    }
     if (m->text[0] != 0)
         h->text = (char *)m->text; /* packing only reads it */
 }
@@ -327,6 +331,11 @@ static enum sl_status read_header(struct sl_message *m, const Header *h, struct 
             m->coefficient, SL_MODALITIES_MAX, h->coefficient, h->n_coefficient, "coefficient", err);
     if (status != SL_OK)
         return status;
+    if (h->n_spent > SL_SPENT_COUNT)
+        return sl_fail(err, SL_BAD_DATA, "message field spent has %zu values, at most %d are allowed",
+                h->n_spent, SL_SPENT_COUNT);
+    for (size_t i = 0; i < h->n_spent; i++)
+        m->spent.us[i] = h->spent[i];
     if (h->hello != NULL && (status = read_hello(&m->hello, h->hello, err)) != SL_OK)
         return status;
     if (h->stats != NULL && (status = read_stats(m, h->stats, err)) != SL_OK)

@@ -165,6 +165,7 @@ struct sl_config {
         char keep_best
                 [SL_NAME_MAX]; /* BRANCH.accuracy | BRANCH.macro_f1 | BRANCH.loss, such as fused.accuracy */
         bool tensorboard;      /* event files in dir/tensorboard besides metrics.jsonl */
+        bool profile;          /* where the time of steps goes, in metrics.jsonl and as a table at the end */
     } snapshots;
     struct {
         int patience; /* validations without a better keep_best metric before training stops; 0 = off */

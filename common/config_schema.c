@@ -445,6 +445,7 @@ static const struct sl_field snapshots_fields[] = {
                 .fallback = "fused.accuracy",
                 .none = true},
         {.key = "tensorboard", .type = SL_FIELD_BOOL, AT(snapshots.tensorboard), .fallback = "false"},
+        {.key = "profile", .type = SL_FIELD_BOOL, AT(snapshots.profile), .fallback = "false"},
 };
 
 static const struct sl_field early_stopping_fields[] = {

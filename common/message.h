@@ -8,6 +8,7 @@
  */
 #include "common/buffer.h"
 #include "common/config.h"
+#include "common/spent.h"
 #include "common/stats.h"
 #include "common/tree.h"
 
@@ -139,6 +140,7 @@ struct sl_message {
     char text[SL_MESSAGE_TEXT_MAX];
     struct sl_hello hello;
     struct sl_step_stats stats;
+    struct sl_spent spent; /* STATS: since the sender's last ones, and in computing this node */
     struct sl_commit commit;
     struct sl_report report;
     struct sl_frame frames[SL_MESSAGE_FRAMES_MAX];

@@ -24,6 +24,9 @@ static const char help[] =
         "  --threads N                   compute threads of each worker (default: the cores shared out)\n"
         "  --resume auto|never|SNAPSHOT  where to begin (default auto: the newest whole snapshot, if there "
         "is one)\n"
+        "  --profile                     tell where the time of steps goes: in metrics.jsonl, and as a table "
+        "at the "
+        "end\n"
         "  --set KEY=VALUE               override one value of the config, such as epochs=3\n\n"
         "example: shelflife train run.yaml --servers 2 --workers 3 --set optimiser.lr=3e-4\n";
 
@@ -31,6 +34,7 @@ struct arguments {
     struct dp_overrides overrides;
     const char *config, *resume;
     int64_t servers, workers, threads;
+    bool profile;
 };
 
 static int parse(struct arguments *a, int argc, char **argv)
@@ -38,7 +42,7 @@ static int parse(struct arguments *a, int argc, char **argv)
     const struct dp_option options[] = {{"servers", DP_NUMBER, &a->servers, 1, DP_CHILDREN_MAX / 2},
             {"workers", DP_NUMBER, &a->workers, 1, DP_CHILDREN_MAX / 2},
             {"threads", DP_NUMBER, &a->threads, 1, 1024}, {"resume", DP_TEXT, &a->resume, 0, 0},
-            {"set", DP_OVERRIDE, &a->overrides, 0, 0}};
+            {"profile", DP_FLAG, &a->profile, 0, 0}, {"set", DP_OVERRIDE, &a->overrides, 0, 0}};
     return dp_parse(
             "train", help, options, (int)(sizeof(options) / sizeof(options[0])), argc, argv, &a->config);
 }
@@ -52,6 +56,8 @@ static enum sl_status make_plan(struct dp_train_plan *plan, struct arguments *a,
         (void)snprintf(servers_text, 32, "cluster.servers=%d", (int)a->servers);
         status = dp_overrides_add(&a->overrides, servers_text, err);
     }
+    if (status == SL_OK && a->profile)
+        status = dp_overrides_add(&a->overrides, "snapshots.profile=true", err);
     if (status == SL_OK)
         status = sl_config_load(ret_config, a->config, a->overrides.texts, a->overrides.count, err);
     if (status != SL_OK)

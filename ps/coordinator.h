@@ -74,6 +74,9 @@ struct ps_step_record {
             rate; /* global norm of the unmodulated mean gradient (exchange early: of the modulated one), factor applied, learning rate */
     double seconds;         /* from opening the step to its commit */
     double compute_seconds; /* summed over workers */
+    double spent
+            [SL_SPENT_COUNT]; /* seconds by kind, summed over workers; of compute threads divided by their worker's threads */
+    double update_seconds; /* from the commit until the last server had applied it */
     int workers;
 };
 

@@ -87,6 +87,8 @@ enum sl_status ps_leader_start(struct ps_process *p, struct sl_error *err)
 void ps_leader_close(struct ps_process *p)
 {
     ps_console_end(&p->console);
+    if (p->options->config->snapshots.profile)
+        ps_profile_print(&p->profile, stderr);
     ps_updates_fini(&p->updates);
     sl_outbox_fini(&p->local);
     ps_coordinator_destroy(p->coordinator);
@@ -142,6 +144,7 @@ static enum sl_status record_step(
     struct sl_error problem = {0};
     ps_console_step(&p->console, p->options->config, ps_coordinator_total_steps(p->coordinator), record);
     ps_status_step(p->status, record);
+    ps_profile_add(&p->profile, record);
     note_tensorboard(p, ps_tensorboard_step(p->tensorboard, record, &problem), &problem);
     return ps_metrics_step(p->metrics, record, err);
 }

@@ -129,6 +129,16 @@ static void put_values(struct ps_metrics *metrics, const char *key, const double
     sl_json_end(&metrics->json);
 }
 
+static void put_profile(struct sl_json *json, const struct ps_step_record *r)
+{
+    sl_json_object(json, "profile");
+#define X(kind, name, what) sl_json_double(json, name, r->spent[SL_SPENT_##kind]);
+    SL_SPENT_KINDS(X)
+#undef X
+    sl_json_double(json, "update", r->update_seconds);
+    sl_json_end(json);
+}
+
 enum sl_status ps_metrics_step(
         struct ps_metrics *metrics, const struct ps_step_record *r, struct sl_error *err)
 {
@@ -152,6 +162,8 @@ enum sl_status ps_metrics_step(
     sl_json_double(json, "compute_seconds", r->compute_seconds);
     sl_json_double(json, "samples_per_second", r->seconds > 0.0 ? (double)r->samples / r->seconds : 0.0);
     sl_json_int(json, "workers", r->workers);
+    if (metrics->config->snapshots.profile)
+        put_profile(json, r);
     return end_line(metrics, err);
 }
 

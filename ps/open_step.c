@@ -58,6 +58,7 @@ enum sl_status ps_open_step_begin(struct ps_open_step *step, enum sl_phase phase
     step->todo = units;
     step->done = 0;
     step->compute_us = 0;
+    memset(step->spent, 0, sizeof(step->spent));
     for (uint32_t u = 0; u < units; u++) {
         step->owner[u] = PS_UNIT_TODO;
         step->shard[u] = -1;

@@ -24,6 +24,7 @@ struct ps_open_step {
     int32_t *shard;             /* (capacity,): that a worker must have to compute the unit, -1 = all */
     uint32_t capacity;
     uint64_t compute_us;
+    double spent[SL_SPENT_COUNT]; /* seconds, as in the record */
     /* training only */
     struct sl_step_stats *node_stats; /* (sl_tree_places(slots),), heap order of the slot tree */
     unsigned char *node_present;

@@ -9,6 +9,7 @@
 #include "ps/loop.h"
 #include "ps/metrics.h"
 #include "ps/offenders.h"
+#include "ps/profile.h"
 #include "ps/replay.h"
 #include "ps/server.h"
 #include "ps/status.h"
@@ -44,6 +45,7 @@ struct ps_process {
     struct ps_status *status;           /* NULL = none */
     struct ps_status_members members;   /* of its last view */
     struct ps_console console;
+    struct ps_profile profile;
     bool saving;      /* between SNAPSHOT and WRITE or DROP */
     bool restore_due; /* RESTORE came: done when the event that brought it is done */
     bool snapshot_failed;

@@ -29,6 +29,7 @@ static void record_losses(struct ps_coordinator *c, struct ps_open_step *step)
     r->seconds = (double)(c->now_us - step->opened_us) * 1e-6;
     r->compute_seconds = (double)step->compute_us * 1e-6;
     r->workers = c->roster.worker_count;
+    memcpy(r->spent, step->spent, sizeof(r->spent));
 }
 
 /* The global norm of the unmodulated gradient (with exchange early: of what was pushed) from per-block sums in block order, and the angle between the two branches of each extractor. Shapes:
@@ -259,6 +260,14 @@ static void begin_audit(struct ps_open_step *step, const struct ps_worker *worke
 }
 
 /* A node of the worker's run: its statistics count once, when it is scored (exchange early in bsp) or else when it is pushed. */
+static void note_spent(
+        struct ps_open_step *step, const struct ps_worker *worker, const struct sl_spent *spent)
+{
+    double threads = worker->threads > 0 ? worker->threads : 1;
+    for (int i = 0; i < SL_SPENT_COUNT; i++)
+        step->spent[i] += (double)spent->us[i] * 1e-6 / (i < SL_SPENT_THREADS ? threads : 1.0);
+}
+
 static void take_results(struct ps_coordinator *c, struct ps_open_step *step, struct ps_worker *worker,
         const struct sl_message *m)
 {
@@ -296,6 +305,7 @@ enum sl_status ps_coordinator_on_stats(
         return ps_coordinator_expel_worker(
                 c, w, "its statistics are over another number of samples than its slots have", err);
     worker->version = m->version;
+    note_spent(step, worker, &m->spent);
     if (m->phase == SL_PHASE_AUDIT)
         compare_audit(c, step, worker, m);
     else
@@ -358,6 +368,7 @@ enum sl_status ps_coordinator_on_applied(
     step->applied[rank] = 1;
     server->version = m->version;
     server->update_seconds = (double)(c->now_us - server->commit_us) * 1e-6;
+    step->record.update_seconds = server->update_seconds; /* the last one's stays */
     if (++step->applied_count < c->roster.server_count)
         return SL_OK;
     assert(step->version == c->training.step + 1); /* no server's versions leave one out */

@@ -17,6 +17,7 @@ enum state { STATE_JOINING, STATE_IDLE, STATE_DRAINING, STATE_PULLING, STATE_COM
 struct pending_node {
     struct sl_node node;
     struct sl_step_stats stats;
+    struct sl_spent spent;
     uint64_t compute_us, hash;
     int unacknowledged;          /* blocks */
     unsigned char *acknowledged; /* (block_count,) */
@@ -41,7 +42,9 @@ struct wk_core {
     int pending_count;
     uint32_t reported; /* slots of the run whose STATS or VALIDATED have been sent */
     int64_t started_us, report_us;
-    int64_t broken_us; /* when we begin anew because a server is gone; 0 = all are there */
+    int64_t spent_until_us; /* what came before is in spent */
+    struct sl_spent spent;  /* since the last STATS: the worker's own kinds */
+    int64_t broken_us;      /* when we begin anew because a server is gone; 0 = all are there */
     char broken_text[SL_MESSAGE_TEXT_MAX];
 };
 
@@ -350,6 +353,9 @@ static enum sl_status send_stats(struct wk_core *core, const struct pending_node
         m->version = core->version;
         m->node = done->node;
         m->stats = done->stats;
+        m->spent = done->spent;
+        sl_spent_add(&m->spent, &core->spent);
+        core->spent = (struct sl_spent){0};
         m->compute_us = done->compute_us;
         m->hash = done->hash;
     }
@@ -366,6 +372,7 @@ static enum sl_status on_node_done(
         return SL_OK;
     struct pending_node done = {.node = event->node,
             .stats = *event->stats,
+            .spent = event->spent,
             .compute_us = event->compute_us,
             .hash = event->hash};
     if (core->run.phase == SL_PHASE_AUDIT || core->run.phase == SL_PHASE_SCORE)
@@ -494,6 +501,22 @@ static enum sl_status on_tick(
     return sl_outbox_add(&updates->outbox, SL_COORDINATOR, m, err);
 }
 
+/* The time since the event before was spent in the state that it left. A validation is nobody's step. */
+static void account(struct wk_core *core, int64_t now_us)
+{
+    uint64_t us = core->spent_until_us > 0 && now_us > core->spent_until_us
+                          ? (uint64_t)(now_us - core->spent_until_us)
+                          : 0;
+    bool training = core->run.phase != SL_PHASE_VALIDATE;
+    core->spent_until_us = now_us;
+    if (core->state == STATE_PULLING && training)
+        core->spent.us[SL_SPENT_PULL] += us;
+    else if (core->state == STATE_IDLE && training)
+        core->spent.us[SL_SPENT_WAIT] += us;
+    else if (core->state == STATE_COMPUTING && training)
+        core->spent.us[core->busy ? SL_SPENT_COMPUTE : SL_SPENT_PUSH] += us;
+}
+
 enum sl_status wk_core_step(
         struct wk_core *core, const struct wk_event *event, struct wk_updates *updates, struct sl_error *err)
 {
@@ -502,6 +525,7 @@ enum sl_status wk_core_step(
     enum sl_status status = SL_OK;
     if (core->state == STATE_LEFT)
         return SL_OK;
+    account(core, event->now_us);
     switch (event->kind) {
     case WK_EVENT_START:
         core->started_us = event->now_us;

@@ -37,6 +37,7 @@ struct wk_event {
     uint64_t run;                      /* NODE_DONE, VALIDATION_DONE: of the COMPUTE that asked for it */
     struct sl_node node;               /* NODE_DONE */
     const struct sl_step_stats *stats; /* NODE_DONE */
+    struct sl_spent spent;             /* NODE_DONE: of compute threads */
     struct sl_buffer
             *gradients; /* NODE_DONE: sl_layout_gradient_floats; borrowed, retained. Of SCORE: NULL */
     struct sl_buffer *evaluation; /* VALIDATION_DONE: borrowed, retained */

@@ -24,6 +24,7 @@ struct node_sums {
     struct sl_buffer *gradients; /* of SCORE NULL */
     struct sl_step_stats stats;
     uint64_t compute_us;
+    struct sl_spent spent; /* the kinds of compute threads */
 };
 
 struct compute_thread {
@@ -164,7 +165,8 @@ static void give_node(struct wk_executor *x, struct sl_node node, struct node_su
             .node = node,
             .stats = sums->stats,
             .buffer = SL_TAKE(sums->gradients),
-            .compute_us = sums->compute_us};
+            .compute_us = sums->compute_us,
+            .spent = sums->spent};
     if (x->run.hash)
         result.hash = hash_sums(
                 x->options.layout, &(struct node_sums){.gradients = result.buffer, .stats = result.stats});
@@ -182,6 +184,12 @@ static bool is_cut(const struct wk_executor *x, struct sl_node node)
         if (sl_tree_equal(x->cuts[i], node))
             return true;
     return false;
+}
+
+/* Time of all threads that were at it. */
+static uint64_t spent_us(const struct compute_thread *t, int64_t start_us)
+{
+    return (uint64_t)(sl_clock_monotonic_us() - start_us) * (uint64_t)sl_team_threads(t->team);
 }
 
 /* Joins one slot's sums upwards, left + right, until the sibling is not there yet or a node of the run's cut is whole. The additions happen outside the lock;
@@ -208,8 +216,11 @@ static void deposit(struct compute_thread *t, uint32_t slot, struct node_sums *m
             return;
         struct node_sums left = node.index % 2 == 0 ? *mine : theirs,
                          right = node.index % 2 == 0 ? theirs : *mine;
+        int64_t start_us = sl_clock_monotonic_us();
         if (left.gradients != NULL)
             wk_gradient_add(x->options.layout, t->team, left.gradients->data, right.gradients->data);
+        sl_spent_add(&left.spent, &right.spent);
+        left.spent.us[SL_SPENT_JOIN] += spent_us(t, start_us);
         sl_buffer_release(right.gradients);
         sl_step_stats_add(&left.stats, &right.stats);
         left.compute_us += right.compute_us;
@@ -244,26 +255,24 @@ static void modulate_slot(
 }
 
 /* Reads the slot's samples and runs the forward pass in the thread's own activations. */
-static enum sl_status forward_slot(
-        struct compute_thread *t, const struct wk_action *run, int count, struct sl_error *err)
+static enum sl_status forward_slot(struct compute_thread *t, const struct wk_action *run, int count,
+        struct sl_spent *spent, struct sl_error *err)
 {
     struct wk_executor *x = t->executor;
+    int64_t start_us = sl_clock_monotonic_us();
     enum sl_status status = load_batch(t, x->options.train, count, err);
     if (status != SL_OK)
         return status;
+    int64_t loaded_us = sl_clock_monotonic_us();
     struct wk_mode mode = {.training = true,
             .seed = x->options.config->seed,
             .step = (uint64_t)run->step,
             .class_weights = x->class_weights};
     wk_workspace_use_team(t->own.workspace, t->team);
     wk_model_forward(x->options.model, x->params, t->own.batch, &mode, t->own.workspace, &t->own.stats);
+    spent->us[SL_SPENT_DATA] += (uint64_t)(loaded_us - start_us) * (uint64_t)sl_team_threads(t->team);
+    spent->us[SL_SPENT_FORWARD] += spent_us(t, loaded_us);
     return SL_OK;
-}
-
-/* Time of all threads that were at it. */
-static uint64_t spent_us(const struct compute_thread *t, int64_t start_us)
-{
-    return (uint64_t)(sl_clock_monotonic_us() - start_us) * (uint64_t)sl_team_threads(t->team);
 }
 
 static struct wk_activations_key key_of(const struct wk_action *run, uint32_t slot)
@@ -277,10 +286,11 @@ static enum sl_status score_slot(
 {
     struct wk_executor *x = t->executor;
     int64_t start_us = sl_clock_monotonic_us();
-    enum sl_status status = forward_slot(t, run, count, err);
+    struct node_sums sums = {.present = true};
+    enum sl_status status = forward_slot(t, run, count, &sums.spent, err);
     if (status != SL_OK)
         return status;
-    struct node_sums sums = {.present = true, .stats = t->own.stats};
+    sums.stats = t->own.stats;
     wk_kept_put(x->kept, key_of(run, slot), &t->own);
     sums.compute_us = spent_us(t, start_us);
     deposit(t, slot, &sums);
@@ -310,13 +320,15 @@ static enum sl_status train_slot(
     bool kept = x->kept != NULL && wk_kept_take(x->kept, key_of(run, slot), &before);
     const struct wk_activations *forward = kept ? &before : &t->own;
     struct node_sums sums = {.present = true};
-    enum sl_status status = kept ? SL_OK : forward_slot(t, run, count, err);
+    enum sl_status status = kept ? SL_OK : forward_slot(t, run, count, &sums.spent, err);
     if (status == SL_OK)
         status = wk_gradient_pool_take(x->pool, t->team, &sums.gradients, err);
     if (status == SL_OK) {
         sums.stats = forward->stats;
         wk_workspace_use_team(forward->workspace, t->team); /* it may be of another thread's forward pass */
+        int64_t backward_us = sl_clock_monotonic_us();
         backward_slot(x, run, forward, sums.gradients->data, &sums.stats);
+        sums.spent.us[SL_SPENT_BACKWARD] += spent_us(t, backward_us);
     }
     if (kept)
         wk_kept_return(x->kept, &before);

@@ -49,7 +49,8 @@ struct wk_result {
     struct sl_step_stats stats; /* NODE */
     struct sl_buffer *
             buffer; /* NODE: gradients, sl_layout_gradient_floats, of SCORE NULL; EVALUATION: its sums. Owned by the taker. */
-    uint64_t compute_us; /* of all threads together */
+    uint64_t compute_us;   /* of all threads together */
+    struct sl_spent spent; /* NODE: the kinds of compute threads */
     uint64_t
             hash; /* NODE of a run that asked for it: XXH3-64 of what backward writes and of the statistics */
     struct sl_error error; /* FAILED */

@@ -340,6 +340,7 @@ static enum sl_status take_result(struct worker *w, const struct wk_result *resu
         event.kind = WK_EVENT_NODE_DONE;
         event.node = result->node;
         event.stats = &result->stats;
+        event.spent = result->spent;
         event.gradients = result->buffer;
         event.hash = result->hash;
         break;

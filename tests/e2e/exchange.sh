@@ -33,6 +33,24 @@ train "$dir/sgd" --set modulation.exchange=early --set optimiser.kind=sgd --set 
 steps=$(grep -c '"kind":"step"' "$dir/sgd/metrics.jsonl")
 [ "$steps" = 12 ] || fail "sgd made $steps steps instead of 12"
 
+# where the time goes: a table, a line for each step, the same bits
+train "$dir/profile" "${early[@]}" --workers 2 --profile
+same profile alone
+grep -q 'profile of 12 steps' "$dir/profile.log" || fail "no table of the profile: $(tail -n 20 "$dir/profile.log")"
+python3 - "$dir/profile" "$dir/alone" <<'END' || fail "the profile of the steps"
+import json, sys
+
+def steps(run):
+    return [line for line in map(json.loads, open(f"{run}/metrics.jsonl")) if line["kind"] == "step"]
+
+assert all("profile" not in step for step in steps(sys.argv[2]))
+for step in steps(sys.argv[1]):
+    spent = step["profile"]
+    assert set(spent) == {"data", "forward", "backward", "join", "compute", "push", "pull", "wait", "update"}, spent
+    assert all(value >= 0 for value in spent.values()) and spent["forward"] > 0 and spent["backward"] > 0, spent
+    assert spent["forward"] + spent["backward"] <= spent["compute"] * 1.5, spent
+END
+
 # the same training, to rounding; with another exchange than a snapshot's it is refused
 train "$dir/tagged" "${fits[@]}"
 python3 - "$dir/tagged" "$dir/alone" <<'END' || fail "early and tagged differ"

@@ -667,6 +667,29 @@ static void test_scores_come_before_gradients(void **state)
     close_world(&w);
 }
 
+/* Where its time goes: waiting, pulling, computing, pushing, told with the statistics. */
+static void test_time_is_accounted_for(void **state)
+{
+    (void)state;
+    struct world w = new_world();
+    (void)join(&w);
+    w.now_us += 1000;
+    (void)assign(&w, 0, 0, 4);
+    w.now_us += 200;
+    (void)params(&w, 0, 0.5F);
+    w.now_us += 30000;
+    (void)node_done(&w, 2, 0);
+    (void)idle(&w);
+    w.now_us += 4000;
+    expect("stats 2.0 at 0", acks(&w, 0, 2, 0));
+    const uint64_t *us = w.updates.outbox.items[0].message->spent.us;
+    assert_in_range(us[SL_SPENT_WAIT], 1000, 1100);
+    assert_in_range(us[SL_SPENT_PULL], 200, 1000);
+    assert_in_range(us[SL_SPENT_COMPUTE], 30000, 30100);
+    assert_in_range(us[SL_SPENT_PUSH], 4000, 4900);
+    close_world(&w);
+}
+
 /* Which no worker of a tagged exchange is asked for. */
 static void test_scoring_needs_the_early_exchange(void **state)
 {
@@ -694,6 +717,7 @@ int main(void)
             cmocka_unit_test(test_an_audit_sends_its_hash_alone),
             cmocka_unit_test(test_scores_come_before_gradients),
             cmocka_unit_test(test_scoring_needs_the_early_exchange),
+            cmocka_unit_test(test_time_is_accounted_for),
             cmocka_unit_test(test_validation),
             cmocka_unit_test(test_assignments_beyond_the_data),
             cmocka_unit_test(test_refused_stopped_leaving),
