@@ -16,7 +16,7 @@ EQUIVALENT = 0.5  # points
 CONTRASTS = [  # (arm, against); the first three are primary
     ("excess", "none"), ("excess_modulated", "excess_slot"), ("sgd_excess", "sgd_excess_slot"),
     ("none", "joint"), ("sgd_none", "sgd_joint"), ("excess", "ratio"), ("ratio", "none"), ("ratio_modulated", "ratio_slot"), ("sgd_ratio", "sgd_ratio_slot"),
-    ("excess", "constant"), ("excess", "shuffled"), ("excess", "excess_modulated"), ("excess_mean", "excess"), ("excess_update", "excess"), ("excess_update", "none"),
+    ("excess", "constant"), ("excess", "shuffled"), ("excess", "excess_modulated"), ("excess_mean", "excess"), ("excess_mean", "none"), ("excess_update", "excess"), ("excess_update", "none"),
     ("mlb", "none"), ("mlb_gradient", "none"), ("pareto", "none"), ("sgd_excess", "sgd_none"), ("sgd_ratio", "sgd_none"), ("sgd_pareto", "sgd_none")]
 COLOURS = {"none": "#666666", "excess": "#0b6e99", "excess_mean": "#5aa9c9", "ratio": "#c4570e", "mlb": "#3f7d20", "excess_slot": "#8a3ffc"}
 
