@@ -28,7 +28,7 @@ const charts = {
   throughput: new Chart($("chart-throughput"), shared, { title: "Throughput", note: "samples/s", low: 0 }),
   cosine: new Chart($("chart-cosine"), shared, { title: "Cosine", note: "unimodal to fused gradient" }),
   norm: new Chart($("chart-norm"), shared, { title: "Gradient norm", note: "before clipping", low: 0 }),
-  update: new Chart($("chart-update"), shared, { title: "Update", note: "change of the weights ‖Δw‖ / ‖w‖", low: 0 }),
+  update: new Chart($("chart-update"), shared, { title: "Update", note: "‖Δw‖ / ‖w‖", low: 0 }),
   rate: new Chart($("chart-rate"), shared, { title: "Learning rate", low: 0, smooth: false }),
 };
 const validationShared = new Shared();
