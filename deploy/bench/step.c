@@ -164,10 +164,10 @@ static void report_threads(struct dp_bench *bench, const struct dp_item *item, i
 
 static void report_traced(struct dp_bench *bench, const struct dp_item items[ITEMS])
 {
-    double peak = dp_gemm_limit_flops() / dp_series_least(&items[ITEM_GEMM].seconds) * GIGA;
+    double peak = dp_gemm_limit_flops() / dp_series_least(&items[ITEM_GEMM].cpu_seconds) * GIGA;
     double in_gemm = dp_item_part(&items[ITEM_TRACED], PART_GEMM);
     dp_bench_row(bench, NAME, "1 thread: share of the step inside sgemm",
-            100.0 * in_gemm / dp_item_seconds(&items[ITEM_TRACED]), "%", 100.0, "whole step");
+            100.0 * in_gemm / dp_item_cpu(&items[ITEM_TRACED]), "%", 100.0, "whole step");
     dp_bench_row(bench, NAME, "1 thread: rate inside sgemm",
             dp_item_part(&items[ITEM_TRACED], PART_GFLOP) / in_gemm, "GFLOP/s", peak, "sgemm 1024");
 }
