@@ -25,6 +25,20 @@ refuses() {
     grep -qF -- "$words" "$dir/err.txt" || fail "$* does not say '$words' but: $(cat "$dir/err.txt")"
 }
 
+# npm_install FOLDER PACKAGE.JSON FILE…: copies them there and installs what the first one names. Without npm or its registry it says so and gives 1; if the registry can be
+# reached, not being able to install fails the test.
+npm_install() {
+    local folder=$1
+    shift
+    command -v npm >/dev/null || { echo "npm is not installed"; return 1; }
+    mkdir -p "$folder"
+    cp "$@" "$folder/"
+    (cd "$folder" && ONNXRUNTIME_NODE_INSTALL=skip npm install --ignore-scripts --no-audit --no-fund) >"$dir/npm.txt" 2>&1 && return
+    ! npm ping >/dev/null 2>&1 || fail "npm cannot install $1: $(tail -n 5 "$dir/npm.txt")"
+    echo "the npm registry cannot be reached: $(tail -n 1 "$dir/npm.txt")"
+    return 1
+}
+
 # small_config FILE: two modalities, quick to train; paths beside FILE.
 small_config() {
     cat >"$1" <<'END'

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Exports of a model with all three kinds of modality: the ONNX file passes the checker and gives our own logits in numpy (python3-onnx), with
-# SHELFLIFE_NPM_TESTS=1 also in onnxruntime; the safetensors file has every parameter; bad input and a full disk leave nothing behind.
+# Exports of a model with all three kinds of modality: the ONNX file passes the checker and gives our own logits in numpy (python3-onnx) and, where
+# npm can install it, in onnxruntime; the safetensors file has every parameter; bad input and a full disk leave nothing behind.
 set -euo pipefail
 # shellcheck source=tests/e2e/common.bash
 . "$(dirname "$0")/common.bash"
@@ -87,24 +87,18 @@ assert meta["format"] == "pt" and json.loads(meta["durations_s"])[-1] is None an
 END
 
 # an independent runtime, and the example client in the documentation against our own predictions
-if [ "${SHELFLIFE_NPM_TESTS:-0}" = 1 ]; then
-    npm_folder=$SHELFLIFE_BIN/npm
-    mkdir -p "$npm_folder"
-    cp "$here/../npm/package.json" "$here/../npm/check_onnx.mjs" "$here/../../docs/examples/predict_onnx.mjs" "$npm_folder/"
-    if (cd "$npm_folder" && ONNXRUNTIME_NODE_INSTALL=skip npm install --ignore-scripts --no-audit --no-fund) >"$dir/npm.txt" 2>&1; then
-        for model in old new; do
-            must node "$npm_folder/check_onnx.mjs" "$dir/x/$model.onnx"
-            cat "$dir/out.txt"
-        done
-        must "$shelflife" train "$dir/d/config.yaml" --workers 1 --set epochs=3
-        must "$shelflife" export "$dir/d/run" --out "$dir/x/two.onnx"
-        must python3 "$here/export_client.py" "$shelflife" "$dir/d" "$dir/x/two.onnx" "$npm_folder/predict_onnx.mjs"
+npm_folder=$SHELFLIFE_BIN/npm
+if npm_install "$npm_folder" "$here/../npm/package.json" "$here/../npm/check_onnx.mjs" "$here/../../docs/examples/predict_onnx.mjs"; then
+    for model in old new; do
+        must node "$npm_folder/check_onnx.mjs" "$dir/x/$model.onnx"
         cat "$dir/out.txt"
-    else
-        echo "skipped: onnxruntime, for npm cannot install it: $(tail -n 1 "$dir/npm.txt")"
-    fi
+    done
+    must "$shelflife" train "$dir/d/config.yaml" --workers 1 --set epochs=3
+    must "$shelflife" export "$dir/d/run" --out "$dir/x/two.onnx"
+    must python3 "$here/export_client.py" "$shelflife" "$dir/d" "$dir/x/two.onnx" "$npm_folder/predict_onnx.mjs"
+    cat "$dir/out.txt"
 else
-    echo "skipped: onnxruntime, for SHELFLIFE_NPM_TESTS is not 1"
+    echo "skipped: onnxruntime"
 fi
 
 # bad input

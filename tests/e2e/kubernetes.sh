@@ -28,16 +28,7 @@ env "${environment[@]}" KUBERNETES_SERVICE_HOST=10.96.0.1 HOSTNAME=shelflife-wor
 grep -qF '"source":"JOB_COMPLETION_INDEX","role":"worker","rank":1' "$dir/worker.json" || fail "a worker's pod: $(cat "$dir/worker.json")"
 
 # ---- against the schemas ----
-command -v npm >/dev/null || { echo "skipped: npm is not installed, nothing to hold the manifests against"; exit 77; }
-mkdir -p "$npm_folder"
-cp "$here/../npm/kubernetes/package.json" "$here/../npm/kubernetes/check.mjs" "$npm_folder/"
-if ! (cd "$npm_folder" && npm install --ignore-scripts --no-audit --no-fund) >"$dir/npm.txt" 2>&1; then
-    if npm ping >/dev/null 2>&1; then
-        fail "npm cannot install the schemas: $(tail -n 5 "$dir/npm.txt")"
-    fi
-    echo "skipped: the npm registry cannot be reached, nothing to hold the manifests against: $(tail -n 1 "$dir/npm.txt")"
-    exit 77
-fi
+npm_install "$npm_folder" "$here/../npm/kubernetes/package.json" "$here/../npm/kubernetes/check.mjs" || { echo "skipped: nothing to hold the manifests against"; exit 77; }
 check() {
     node "$npm_folder/check.mjs" "$@"
 }
