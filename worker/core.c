@@ -281,7 +281,7 @@ static enum sl_status on_assign(
             .slots = m->slots,
             .begin = m->begin,
             .end = m->end,
-            .hash = m->hash != 0};
+            .hash = m->hash != 0 && m->phase != SL_PHASE_SCORE}; /* of scores there are no sums */
     memcpy(core->run.coefficient, m->coefficient, sizeof(core->run.coefficient));
     return begin_run(core, updates, err);
 }
