@@ -274,14 +274,18 @@ int dp_serve(int argc, char **argv)
     enum sl_status status = start(&server, &err);
     if (status == SL_OK)
         status = announce(&server, &err);
+    bool left = false;
     if (status == SL_OK) {
         loop(&server);
         status = drain(&server, &err);
-        if (status != SL_OK) { /* threads may be inside a decoder for minutes: the process ends with them */
-            code = dp_fail("serve", status, &err);
-            (void)fflush(NULL);
-            _exit(code);
-        }
+        left = status != SL_OK;
+    } else if (server.service != NULL) { /* on what did open somebody may have asked already */
+        left = !dp_service_drain(server.service, a.drain_s * 1000);
+    }
+    if (left) { /* threads may be inside a decoder for minutes: the process ends with them */
+        code = dp_fail("serve", status, &err);
+        (void)fflush(NULL);
+        _exit(code);
     }
     dp_web_destroy(server.web);
     dp_socket_destroy(server.socket);

@@ -24,6 +24,9 @@ static enum sl_status begin_part(struct dp_form *form, const char *name, struct 
     if (strlen(name) >= SL_NAME_MAX)
         return sl_fail(err, SL_USAGE,
                 "a part's name has %zu bytes; expected request, video or a modality's name", strlen(name));
+    const struct dp_form_part *last = form->count > 0 ? &form->parts[form->count - 1] : NULL;
+    if (last != NULL && last->size == 0 && strcmp(last->name, name) == 0)
+        return SL_OK; /* libmicrohttpd begins twice when a piece ends shortly after the part's header lines */
     for (int i = 0; i < form->count; i++)
         if (strcmp(form->parts[i].name, name) == 0)
             return sl_fail(err, SL_USAGE, "the part \"%s\" comes twice", name);

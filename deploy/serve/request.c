@@ -138,12 +138,20 @@ static enum sl_status text_of(
     return SL_OK;
 }
 
+/* Before anything is allocated: rows times columns of a text may be far more numbers than it has. */
+static enum sl_status check_rows(
+        const json_t *array, size_t rows, size_t columns, const char *name, struct sl_error *err)
+{
+    for (size_t r = 0; r < rows; r++)
+        if (json_array_size(json_array_get(array, r)) != columns)
+            return sl_fail(err, SL_USAGE,
+                    "features.%s: row %zu is not a list of %zu numbers as the first one", name, r, columns);
+    return SL_OK;
+}
+
 static enum sl_status parse_row(float *values, const json_t *row, size_t columns, const char *name,
         size_t index, struct sl_error *err)
 {
-    if (!json_is_array(row) || json_array_size(row) != columns)
-        return sl_fail(err, SL_USAGE, "features.%s: row %zu is not a list of %zu numbers as the first one",
-                name, index, columns);
     for (size_t i = 0; i < columns; i++) {
         const json_t *number = json_array_get(row, i);
         values[i] = json_is_number(number) ? (float)json_number_value(number) : NAN;
@@ -169,6 +177,8 @@ static enum sl_status parse_array(
                 "form",
                 name);
     enum sl_status status = place_upload(request, &upload, name, err);
+    if (status == SL_OK && !flat)
+        status = check_rows(value, rows, columns, name, err);
     if (status != SL_OK)
         return status;
     SL_AUTO_FREE float *values = sl_alloc(rows * columns, sizeof(*values));

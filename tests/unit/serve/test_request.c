@@ -88,6 +88,26 @@ static void test_json_refusals(void **state)
     refused("{\"features\":{\"a\":[true]}}", "not a finite float32");
 }
 
+/* Rows that are not alike, of which the first alone is long: refused before there is room for rows times columns numbers, here 2 TiB. */
+static void test_a_small_text_asks_for_no_large_array(void **state)
+{
+    (void)state;
+    const size_t columns = (size_t)1 << 20, rows = (size_t)1 << 19;
+    struct sl_error err = {0};
+    struct dp_request request = {0};
+    SL_AUTO_FREE char *text = sl_alloc(columns * 2 + rows * 3 + 64, 1);
+    size_t at = (size_t)sprintf(text, "{\"features\":{\"a\":[[0");
+    for (size_t i = 1; i < columns; i++, at += 2)
+        memcpy(text + at, ",0", 2);
+    text[at++] = ']';
+    for (size_t i = 1; i < rows; i++, at += 3)
+        memcpy(text + at, ",[]", 3);
+    memcpy(text + at, "]}}", 4);
+    assert_int_equal(dp_request_parse(&request, text, strlen(text), &err), SL_USAGE);
+    assert_non_null(strstr(err.text, "row 1 is not a list of 1048576 numbers"));
+    dp_request_fini(&request);
+}
+
 static void test_uploads(void **state)
 {
     (void)state;
@@ -191,10 +211,31 @@ static void test_forms(void **state)
     dp_form_fini(&form);
 }
 
+/* As libmicrohttpd tells of a part when the first piece of the body ends with the part's header lines, or up to four bytes later: twice from offset 0, first with nothing. */
+static void test_a_part_may_begin_with_nothing(void **state)
+{
+    (void)state;
+    struct sl_error err = {0};
+    struct dp_form form;
+    dp_form_init(&form, 100);
+    struct dp_job *job = dp_job_create(NULL, NULL);
+    assert_int_equal(dp_form_part(&form, "request", true, "", 0, &err), SL_OK);
+    assert_int_equal(dp_form_part(&form, "request", true, "{", 1, &err), SL_OK);
+    assert_int_equal(dp_form_part(&form, "request", false, "}", 1, &err), SL_OK);
+    assert_int_equal(dp_form_part(&form, "video", true, "", 0, &err), SL_OK);
+    assert_int_equal(dp_form_part(&form, "request", true, "", 0, &err), SL_USAGE);
+    assert_int_equal(dp_form_finish(&form, job, &err), SL_OK);
+    assert_string_equal(job->text, "{}");
+    dp_job_destroy(job);
+    dp_form_fini(&form);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_json), cmocka_unit_test(test_json_refusals),
-            cmocka_unit_test(test_texts_and_tokens), cmocka_unit_test(test_uploads),
-            cmocka_unit_test(test_protobuf), cmocka_unit_test(test_forms)};
+            cmocka_unit_test(test_texts_and_tokens),
+            cmocka_unit_test(test_a_small_text_asks_for_no_large_array), cmocka_unit_test(test_uploads),
+            cmocka_unit_test(test_protobuf), cmocka_unit_test(test_forms),
+            cmocka_unit_test(test_a_part_may_begin_with_nothing)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
