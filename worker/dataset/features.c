@@ -252,7 +252,7 @@ static enum sl_status read_ids(
         return sl_fail(err, SL_NO_MEMORY, "out of memory");
     enum sl_status status = sl_npy_read(features->npy, span->first, (int64_t)count, values, err);
     for (size_t i = 0; i < count && status == SL_OK; i++)
-        ids[i] = (int64_t)values[i];
+        ids[i] = fabsf(values[i]) < 0x1p24F ? (int64_t)values[i] : INT32_MAX; /* no vocabulary has it */
     return status;
 }
 

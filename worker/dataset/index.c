@@ -4,6 +4,7 @@
 #include "common/file.h"
 #include "common/json.h"
 #include "common/memory.h"
+#include "worker/dataset/manifest.h"
 
 #include <inttypes.h>
 #include <jansson.h>
@@ -240,6 +241,8 @@ enum sl_status wk_index_settings(char **ret_text, const struct wk_index *index, 
 
 /* ---- reading ---- */
 
+#define ITEMS_MAX 65536 /* frames, tokens or rows of a sample: no config allows more */
+
 /* The file being read, for errors. */
 struct reading {
     const char *name;
@@ -309,6 +312,15 @@ static int get_word(
     return 0;
 }
 
+/* One of those that imports write, and no other text: it is shown to people as it is. */
+static const char *get_split(struct reading *r, const json_t *root)
+{
+    const char *words[WK_SPLITS];
+    for (int i = 0; i < WK_SPLITS; i++)
+        words[i] = wk_split_name((enum wk_split)i);
+    return words[get_word(r, root, "split", words, WK_SPLITS)];
+}
+
 static void read_modality(struct reading *r, struct wk_index_modality *modality, const json_t *object)
 {
     (void)snprintf(modality->name, sizeof(modality->name), "%s", get_text(r, object, "name", SL_NAME_MAX));
@@ -316,20 +328,20 @@ static void read_modality(struct reading *r, struct wk_index_modality *modality,
     switch (modality->kind) {
     case SL_KIND_VIT:
         modality->image = (int)get_int(r, object, "image", 1, 65536);
-        modality->frames = (int)get_int(r, object, "frames", 1, 65536);
+        modality->frames = (int)get_int(r, object, "frames", 1, ITEMS_MAX);
         modality->storage = (enum sl_storage)get_word(r, object, "storage", storage_names, 2);
         if (modality->storage == SL_STORAGE_JPEG)
             modality->jpeg_quality = (int)get_int(r, object, "jpeg_quality", 1, 100);
         break;
     case SL_KIND_BERT:
-        modality->max_tokens = (int)get_int(r, object, "max_tokens", 2, INT32_MAX);
+        modality->max_tokens = (int)get_int(r, object, "max_tokens", 2, ITEMS_MAX);
         modality->vocab_size = (int)get_int(r, object, "vocab_size", 1, INT32_MAX);
         modality->lower_case = json_is_true(json_object_get(object, "lower_case"));
         modality->vocab_hash = get_hash(r, object, "vocab_hash");
         break;
     case SL_KIND_FEATURES:
         modality->input = (int)get_int(r, object, "in", 1, INT32_MAX);
-        modality->max_items = (int)get_int(r, object, "max_items", 1, INT32_MAX);
+        modality->max_items = (int)get_int(r, object, "max_items", 1, ITEMS_MAX);
         break;
     }
 }
@@ -418,8 +430,7 @@ enum sl_status wk_index_parse(
     if (strcmp(get_text(&r, root, "format", 64), FORMAT_NAME) != 0)
         bad(&r, "is not " FORMAT_NAME, "format");
     (void)get_int(&r, root, "version", WK_INDEX_VERSION, WK_INDEX_VERSION);
-    (void)snprintf(
-            index->split, sizeof(index->split), "%s", get_text(&r, root, "split", sizeof(index->split)));
+    (void)snprintf(index->split, sizeof(index->split), "%s", get_split(&r, root));
     uint64_t label_counts[SL_LABELS_MAX] = {0};
     read_labels(&r, index, root, label_counts);
     json_t *modalities = NULL;

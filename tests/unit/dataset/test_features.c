@@ -48,6 +48,8 @@ static int set_up(void **state)
     static const uint16_t ids[4][6] = {
             {2, 4, 5, 3, 0, 0}, {2, 4, 5, 6, 4, 3}, {4, 5, 6, 4, 5, 6}, {2, 4, 7, 3, 0, 0}};
     write_npy("ids.npy", "{'descr': '<u2', 'fortran_order': False, 'shape': (4, 6), }", ids, sizeof(ids));
+    static const uint64_t wide[1] = {UINT64_MAX};
+    write_npy("wide.npy", "{'descr': '<u8', 'fortran_order': False, 'shape': (1,), }", wide, sizeof(wide));
     static const int64_t long_ids[2][3] = {{5, 6, 0}, {-1, 4, 3}};
     assert_ok(wk_features_create(&features, &fixture_error));
     write_array("one.npy", 1, (const int64_t[]){3}, 7);
@@ -188,6 +190,7 @@ static void test_tokens(void **state)
             read_tokens("stacks.safetensors", "ids", 1, 8, &tokens, &count), SL_BAD_DATA, "token 0 is id -1");
     assert_error(read_tokens("ids.npy", NULL, -1, 8, &tokens, &count), SL_BAD_DATA, "give its \"row\"");
     assert_error(read_tokens("ids.npy", NULL, 4, 8, &tokens, &count), SL_BAD_DATA, "row 4 is asked for");
+    assert_error(read_tokens("wide.npy", NULL, -1, 8, &tokens, &count), SL_BAD_DATA, "the vocabulary has 7");
     assert_error(read_tokens("flat.npy", NULL, 0, 8, &tokens, &count), SL_BAD_DATA, "are float32");
     assert_error(read_tokens("two.safetensors", "a", 0, 8, &tokens, &count), SL_BAD_DATA, "integer");
     assert_null(tokens);

@@ -98,6 +98,8 @@ static void test_damage(void **state)
     expect_damage("shard-00001", "../../etc", "\"name\"");
     expect_damage("\"vit\"", "\"vid\"", "\"kind\" is not known");
     expect_damage("\"image\": 16", "\"image\": -1", "\"image\"");
+    expect_damage("\"train\"", "\"<b>\"", "\"split\" is not known"); /* it goes into pages as it is */
+    expect_damage("\"max_tokens\": ", "\"max_tokens\": 6553", "\"max_tokens\""); /* lengths are counted */
     struct wk_index *index = NULL;
     assert_error(
             wk_index_parse(&index, "[]", 2, "m.json", &fixture_error), SL_BAD_DATA, "m.json is not JSON");
