@@ -14,7 +14,7 @@
 
 #include <stdint.h>
 
-#define SL_PROTOCOL_VERSION 4
+#define SL_PROTOCOL_VERSION 5
 #define SL_MESSAGE_FRAMES_MAX 4
 #define SL_MESSAGE_TEXT_MAX 512
 #define SL_ENDPOINT_MAX 240 /* bytes with the 0 */
