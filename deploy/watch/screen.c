@@ -54,12 +54,12 @@ static void draw_foot(struct dp_canvas *c, const struct dp_screen *s)
 
 static const struct {
     enum dp_trail_kind kind;
-    const char *title;
-    bool fused; /* has a curve of the fused branch too */
+    const char *title, *brief; /* where names are letters */
+    bool fused;                /* has a curve of the fused branch too */
 } panels[] = {
-        {DP_TRAIL_LOSS, "loss", true}, {DP_TRAIL_RATIO, "ratio", false},
-        {DP_TRAIL_COEFFICIENT, "coefficient", false},
-        {DP_TRAIL_UPDATE, "update",
+        {DP_TRAIL_LOSS, "loss", "loss", true}, {DP_TRAIL_RATIO, "ratio", "ratio", false},
+        {DP_TRAIL_COEFFICIENT, "coefficient", "coeff", false},
+        {DP_TRAIL_UPDATE, "update", "update",
                 true}, /* of the weights, as a share of them: where there is room for a fourth */
 };
 #define PANEL_COUNT ((int)(sizeof(panels) / sizeof(panels[0])))
@@ -117,7 +117,8 @@ static void draw_legend(
         wanted += 1 + sl_utf8_columns(text);
     }
     bool brief = wanted > box->columns - 1;
-    int column = dp_canvas_put(c, box->row, box->column, box->columns - 1, DP_INK_BOLD, panels[panel].title);
+    int column = dp_canvas_put(c, box->row, box->column, box->columns - 1, DP_INK_BOLD,
+            brief ? panels[panel].brief : panels[panel].title);
     for (int b = 0; b < curves; b++) {
         name_value(text, sizeof(text), s->status->run, b, values[b], brief);
         if (column + 1 + sl_utf8_columns(text) <= end)
@@ -207,18 +208,31 @@ static int draw_servers(struct dp_canvas *c, const struct dp_screen *s, int row,
     return row;
 }
 
+/* "visual 0.7133 acc 0.6667", or "v 0.71 acc 0.67" */
+static void name_validation(
+        char *text, size_t size, const Shelflife__Status__Status *status, int branch, bool brief)
+{
+    char loss[SL_NAME_MAX + DP_WORD_MAX + 4], word[DP_WORD_MAX];
+    const Shelflife__Status__Branch *figures = status->last_validation->branch[branch];
+    name_value(loss, sizeof(loss), status->run, branch, figures->loss, brief);
+    (void)snprintf(text, size, "%s acc %s", loss,
+            brief ? dp_brief(word, figures->accuracy) : dp_figure(word, figures->accuracy));
+}
+
 static void draw_validation(struct dp_canvas *c, const struct dp_screen *s, int row)
 {
     const Shelflife__Status__Validation *v = s->status->last_validation;
-    char line[LINE_MAX_BYTES], name[SL_NAME_MAX], words[2][DP_WORD_MAX];
-    int column = 0;
+    char line[LINE_MAX_BYTES];
+    int count = v->n_branch < SL_BRANCHES_MAX ? (int)v->n_branch : SL_BRANCHES_MAX;
     (void)snprintf(line, sizeof(line), "validation at %lld", (long long)v->step);
-    column = put(c, row, 0, DP_INK_BOLD, line);
-    for (size_t b = 0; b < v->n_branch && b < SL_BRANCHES_MAX; b++) {
-        (void)snprintf(line, sizeof(line), "%s %s acc %s",
-                dp_clean(name, sizeof(name), dp_branch(s->status->run, b)),
-                dp_figure(words[0], v->branch[b]->loss), dp_figure(words[1], v->branch[b]->accuracy));
-        column = put(c, row, column + 2, DP_INK_SERIES + (int)b, line);
+    int column = put(c, row, 0, DP_INK_BOLD, line), wanted = column;
+    for (int b = 0; b < count; b++) {
+        name_validation(line, sizeof(line), s->status, b, false);
+        wanted += 2 + sl_utf8_columns(line);
+    }
+    for (int b = 0; b < count; b++) {
+        name_validation(line, sizeof(line), s->status, b, wanted > c->columns);
+        column = put(c, row, column + 2, DP_INK_SERIES + b, line);
     }
 }
 

@@ -174,7 +174,7 @@ void dp_server_line(char *text, size_t size, const Shelflife__Status__Server *s,
 {
     char name[NAME_MAX_BYTES * 2], words[6][DP_WORD_MAX];
     name_process(name, s->host, s->pid);
-    (void)snprintf(text, size, "%4u %s %7" PRId64 " %7" PRIu64 " %10s %7" PRIu64 " %7s %6s %8s %8s %8s",
+    (void)snprintf(text, size, "%4u %s %7" PRId64 " %6" PRIu64 " %10s %5" PRIu64 " %7s %6s %8s %8s %8s",
             s->rank, name, s->version, s->blocks, dp_bytes(words[0], s->parameter_bytes), s->queue,
             dp_span(words[1], s->update_seconds), since(words[2], s->heard, now),
             dp_bytes(words[3], s->memory), dp_bytes(words[4], s->sent), dp_bytes(words[5], s->received));

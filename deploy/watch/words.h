@@ -28,7 +28,7 @@ void dp_headline(char *text, size_t size, const Shelflife__Status__Status *statu
 #define DP_WORKER_HEADING                                                                                    \
     "rank process            doing       slots samples/s stale  wait  heard   memory     sent received"
 #define DP_SERVER_HEADING                                                                                    \
-    "rank process            version  blocks parameters   queue  update  heard   memory     sent received"
+    "rank process            version blocks parameters queue  update  heard   memory     sent received"
 void dp_worker_line(char *text, size_t size, const Shelflife__Status__Worker *worker, double now);
 void dp_server_line(char *text, size_t size, const Shelflife__Status__Server *server, double now);
 void dp_event_line(char *text, size_t size, const Shelflife__Status__Event *event);

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # What watching costs training: the median step of a small run without a status socket, with one that nobody hears, with three ordinary watchers, and with hostile ones (a flood of
-# subscriptions, somebody who never reads). Runs take turns, three rounds; prints medians and their ratios to the first. Judges nothing. By hand: tests/bench/status.sh
+# subscriptions, somebody who never reads). Runs take turns, three rounds; prints medians and their ratios to the first. Watchers have the lowest priority, so that what they compute
+# themselves, on other machines as a rule, counts little. Judges nothing. By hand: tests/bench/status.sh [STEPS [LAYERS]]
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=tests/e2e/common.bash
@@ -8,9 +9,10 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 python=/usr/bin/python3
 small_dataset "$dir/data"
 steps=${1:-300}
+layers=${2:-1} # of both encoders: how long a step is
 
 watch_by() {
-    exec "$python" - "$1" "$dir/run/status.json" <<'END'
+    exec nice -n 19 "$python" - "$1" "$dir/run/status.json" <<'END'
 import json, os, sys, time
 
 import zmq
@@ -55,6 +57,7 @@ measure() {
         ;;
     esac
     must "$shelflife" train "$dir/data/config.yaml" --set epochs=100000 --set "max_steps=$steps" --set snapshots.every_steps=none \
+        --set "modalities.visual.layers=$layers" --set "modalities.text.layers=$layers" \
         --set "snapshots.dir=$dir/run" --set "cluster.status=$endpoint"
     [ -z "$watcher" ] || { kill "$watcher" 2>/dev/null || true; wait "$watcher" 2>/dev/null || true; }
     "$python" -c 'import json,statistics,sys; print(statistics.median(x["seconds"] for x in map(json.loads, open(sys.argv[1])) if x["kind"] == "step"))' "$dir/run/metrics.jsonl" >>"$dir/$1.seconds"

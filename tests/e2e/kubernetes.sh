@@ -57,10 +57,10 @@ check "$manifests"/base/s*.yaml "$manifests"/base/claims.yaml "$manifests"/base/
 # ---- the overlays, put together: kubectl from 1.27 on knows all that they use, Debian's 1.20 does not ----
 minor=$(kubectl version --client -o json 2>/dev/null | sed -n 's/.*"minor": "\([0-9]*\).*/\1/p' | head -n 1 || true)
 if [ "${minor:-0}" -ge 27 ]; then
-    for overlay in local production; do
-        must kubectl kustomize "$manifests/overlays/$overlay"
-        cp "$dir/out.txt" "$dir/$overlay.yaml"
-        check "$dir/$overlay.yaml" || fail "overlay $overlay does not hold"
+    for overlay in overlays/local overlays/production serving; do
+        must kubectl kustomize "$manifests/$overlay"
+        cp "$dir/out.txt" "$dir/${overlay##*/}.yaml"
+        check "$dir/${overlay##*/}.yaml" || fail "$overlay does not hold"
     done
     sed 's/SHELFLIFE_SERVERS: "1"/SHELFLIFE_SERVERS: "2"/' "$dir/local.yaml" >"$dir/broken.yaml"
     ! check "$dir/broken.yaml" >"$dir/found.txt" || fail "a number of servers that does not fit is not found"

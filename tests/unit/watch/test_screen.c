@@ -42,9 +42,12 @@ struct sample {
     Shelflife__Status__Run run;
     Shelflife__Status__Step step;
     Shelflife__Status__Worker workers[40], *worker_pointers[40];
+    Shelflife__Status__Server server, *server_pointer;
+    Shelflife__Status__Validation validation;
+    Shelflife__Status__Branch figures[3], *figure_pointers[3];
     Shelflife__Status__Event event, *event_pointer;
     struct dp_trail history;
-    double losses[3], updates[3], sizes[3];
+    double losses[3], coefficients[2], updates[3], sizes[3];
 };
 
 static void make_sample(struct sample *s)
@@ -53,7 +56,10 @@ static void make_sample(struct sample *s)
             .run = SHELFLIFE__STATUS__RUN__INIT,
             .step = SHELFLIFE__STATUS__STEP__INIT,
             .event = SHELFLIFE__STATUS__EVENT__INIT,
+            .server = SHELFLIFE__STATUS__SERVER__INIT,
+            .validation = SHELFLIFE__STATUS__VALIDATION__INIT,
             .losses = {0.5, 0.25, 0.125},
+            .coefficients = {0.8, 1.0},
             .updates = {0.5, 0.25, 0.125},
             .sizes = {100.0, 10.0, 0.5}};
     s->run.name = "rün\x1b[2J";
@@ -65,6 +71,8 @@ static void make_sample(struct sample *s)
     s->step.step = 100;
     s->step.n_loss = 3;
     s->step.loss = s->losses;
+    s->step.n_coefficient = 2;
+    s->step.coefficient = s->coefficients;
     s->step.n_branch_update_norm = s->step.n_branch_parameter_norm = 3;
     s->step.branch_update_norm = s->updates;
     s->step.branch_parameter_norm = s->sizes;
@@ -75,6 +83,16 @@ static void make_sample(struct sample *s)
         s->workers[w].pid = 1000 + (uint32_t)w;
         s->worker_pointers[w] = &s->workers[w];
     }
+    s->server_pointer = &s->server;
+    s->validation.step = 90;
+    for (int b = 0; b < 3; b++) {
+        shelflife__status__branch__init(&s->figures[b]);
+        s->figures[b].loss = b + 1.5;
+        s->figures[b].accuracy = 0.25 * (b + 1);
+        s->figure_pointers[b] = &s->figures[b];
+    }
+    s->validation.n_branch = 3;
+    s->validation.branch = s->figure_pointers;
     s->event.name = "worker-lost";
     s->event.text = "bad \x9b bytes \xff and \n lines";
     s->event_pointer = &s->event;
@@ -84,6 +102,9 @@ static void make_sample(struct sample *s)
     s->status.step = 100;
     s->status.n_workers = 40;
     s->status.workers = s->worker_pointers;
+    s->status.n_servers = 1;
+    s->status.servers = &s->server_pointer;
+    s->status.last_validation = &s->validation;
     s->status.n_events = 1;
     s->status.events = &s->event_pointer;
     for (int i = 1; i <= 100; i++)
@@ -137,6 +158,9 @@ static void test_usual_size(void **state)
     expect(&canvas, "step 100 of 400 (25 %)  epoch 3 of 10", true);
     expect(&canvas, "loss visual", false); /* no room for names: letters */
     expect(&canvas, "loss v 0.50 t 0.25 f 0.12", true);
+    expect(&canvas, "coeff v 0.80 t 1.00", true);
+    expect(&canvas, "validation at 90  v 1.50 acc 0.25  t 2.50 acc 0.50  f 3.50 acc 0.75", true);
+    expect(&canvas, "queue  update  heard   memory", true);
     expect(&canvas, "host:1000", true);
     expect(&canvas, "more", true);
     expect(&canvas, "worker-lost  bad ? bytes ? and ? lines", true);
@@ -175,6 +199,8 @@ static void test_every_size(void **state)
     draw(&canvas, &s, 0, SL_LIFE_LIVE, "training");
     expect(&canvas, "loss visual 0.5000 text 0.2500 fused 0.1250", true);
     expect(&canvas, "update visual 0.0050 text 0.0250 fused 0.2500", true);
+    expect(&canvas, "coefficient visual 0.8000 text 1.0000", true);
+    expect(&canvas, "validation at 90  visual 1.5000 acc 0.2500  text 2.5000 acc 0.5000", true);
     expect(&canvas, "host:1030", true);
     assert_true(dp_canvas_resize(&canvas, 12, 40));
     draw(&canvas, &s, 0, SL_LIFE_LIVE, "training");
