@@ -15,10 +15,12 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <unistd.h>
 #include <zmq.h>
 
 #define READ_MAX 256         /* subscriptions that are read at once */
+#define LESS_URGENT 10       /* nice: a tenth of a training thread's share where there are too few cores */
 #define BIND_AGAIN_US 100000 /* a socket that was closed gives its port back a moment later */
 
 struct item {
@@ -359,6 +361,9 @@ static enum sl_status open_door(struct ps_publisher *p, struct sl_error *err)
 static void *run(void *argument)
 {
     struct ps_publisher *p = argument;
+    /* Linux gives each thread a priority of its own, and ZeroMQ's threads, which begin with the first socket, inherit this one: a flood of subscriptions takes little
+     * from training even where all cores compute. */
+    (void)setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + LESS_URGENT);
     p->status = open_door(p, &p->error);
     if (p->status == SL_OK)
         p->status = sl_status_place_write(&p->place, &p->error);
