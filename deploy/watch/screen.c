@@ -257,8 +257,12 @@ void dp_screen_draw(struct dp_canvas *c, const struct dp_screen *s)
     int row = draw_head(c, s), end = c->rows - 1;
     if (c->rows >= 4)
         draw_foot(c, s);
-    if (s->status == NULL)
+    if (s->status == NULL) { /* nothing was heard, so that not even the branches are known */
+        bool files = s->life >= SL_LIFE_FINISHED && strstr(s->place, "://") == NULL;
+        if (files && end > row)
+            (void)put(c, row, 0, DP_INK_DIM, "its past: shelflife dashboard, with the run's folder");
         return;
+    }
     int plot = (end - row) / 3 + 1;
     plot = plot < 3 ? 3 : plot > 16 ? 16 : plot;
     if (end - row >= plot)

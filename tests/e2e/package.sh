@@ -82,6 +82,11 @@ complete_bash() { # words…: what the last of them may become
 [ "$(complete_bash "$shelflife" '' | grep -vc -- --)" = "$(wc -w <<<"$commands")" ] || fail "not all commands: $(complete_bash "$shelflife" '')"
 [ "$(complete_bash "$shelflife" train --res)" = --resume ] || fail "--res becomes $(complete_bash "$shelflife" train --res)"
 [ "$(complete_bash "$shelflife" node x --role s)" = server ] || fail "--role s becomes $(complete_bash "$shelflife" node x --role s)"
+[ "$(complete_bash "$shelflife" import x --split st)" = stratified:80,10,10 ] || fail "--split st becomes $(complete_bash "$shelflife" import x --split st)"
+for option in 'train x --profile' 'server x --stay' 'inspect x --html' 'serve x --reload-ms'; do
+    read -ra words <<<"${option%?}"
+    [ "$(complete_bash "$shelflife" "${words[@]}")" = "${option##* }" ] || fail "${option%?} becomes $(complete_bash "$shelflife" "${words[@]}")"
+done
 [ "$(complete_bash "$shelflife" snapshot v)" = verify ] || fail "snapshot v"
 mkdir -p "$dir/run/snapshots/step-0000000012" "$dir/run/snapshots/best"
 grep -qxF "$dir/run/snapshots/step-0000000012" <<<"$(complete_bash "$shelflife" evaluate "$dir/run")" || fail "no snapshots: $(complete_bash "$shelflife" evaluate "$dir/run")"

@@ -32,8 +32,11 @@ _shelflife() {
     --resume) mapfile -t COMPREPLY < <(compgen -W 'auto never' -- "$current"; _shelflife_snapshots "$current" | sort -u) ;;
     --format) mapfile -t COMPREPLY < <(compgen -W 'safetensors onnx' -- "$current") ;;
     --role) mapfile -t COMPREPLY < <(compgen -W 'auto server worker' -- "$current") ;;
+    --shape) mapfile -t COMPREPLY < <(compgen -W 'small base' -- "$current") ;;
+    --split) mapfile -t COMPREPLY < <(compgen -W 'stratified:80,10,10 time:80,10,10' -- "$current") ;;
+    --together) mapfile -t COMPREPLY < <(compgen -W 'titles videos titles,videos none' -- "$current") ;;
     --dir | --dataset | --png | --root | --keys) mapfile -t COMPREPLY < <(compgen -d -- "$current") ;;
-    --config | --hosts | --out | --program) mapfile -t COMPREPLY < <(compgen -f -- "$current") ;;
+    --config | --hosts | --out | --program | --html | --token-file | --open-file) mapfile -t COMPREPLY < <(compgen -f -- "$current") ;;
     *)
         case $current in
         -*) mapfile -t COMPREPLY < <(compgen -W "$(_shelflife_words "$program" "$command")" -- "$current") ;;

@@ -220,6 +220,12 @@ static void test_before_the_first_status(void **state)
     assert_true(dp_canvas_resize(&canvas, 24, 80));
     dp_screen_draw(&canvas, &screen);
     expect(&canvas, "runs/first  connecting to tcp://127.0.0.1:9", true);
+    expect(&canvas, "its past", false);
+    screen.life = SL_LIFE_FINISHED;
+    screen.text = "finished: all steps are done";
+    dp_screen_draw(&canvas, &screen);
+    expect(&canvas, "runs/first  finished: all steps are done", true);
+    expect(&canvas, "its past: shelflife dashboard, with the run's folder", true);
     dp_canvas_fini(&canvas);
 }
 
