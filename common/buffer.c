@@ -2,22 +2,33 @@
 #include "common/buffer.h"
 
 #include "common/memory.h"
+#include "common/shared_heap.h"
 
 #include <assert.h>
 
-struct sl_buffer *sl_buffer_create(size_t size)
+static struct sl_buffer *create(size_t size, bool zeroed)
 {
     struct sl_buffer *buffer = sl_alloc(1, sizeof(*buffer));
-    void *data = sl_alloc_aligned(size, 1);
+    void *data = sl_shared_alloc(size, zeroed);
     if (buffer == NULL || data == NULL) {
         sl_free(buffer);
-        sl_free(data);
+        sl_shared_free(data);
         return NULL;
     }
     atomic_init(&buffer->references, 1);
     buffer->size = size;
     buffer->data = data;
     return buffer;
+}
+
+struct sl_buffer *sl_buffer_create(size_t size)
+{
+    return create(size, true);
+}
+
+struct sl_buffer *sl_buffer_create_unset(size_t size)
+{
+    return create(size, false);
 }
 
 struct sl_buffer *sl_buffer_adopt(void *data, size_t size, void (*free_data)(void *context), void *context)
@@ -47,6 +58,6 @@ void sl_buffer_release(struct sl_buffer *buffer)
     if (buffer->free_data != NULL)
         buffer->free_data(buffer->context);
     else
-        sl_free(buffer->data);
+        sl_shared_free(buffer->data);
     sl_free(buffer);
 }

@@ -9,14 +9,16 @@
  * writes them. (A text that grows is text.h.)
  */
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 struct sl_buffer {
     _Atomic int references;
     size_t size;                      /* bytes */
     void *data;                       /* aligned to SL_ALIGNMENT unless adopted */
-    void (*free_data)(void *context); /* NULL: data came from sl_alloc_aligned */
+    void (*free_data)(void *context); /* NULL: data came from sl_shared_alloc */
     void *context;
+    bool read_only; /* the bytes are another process's: nobody here may write them, not even the last who holds them */
 };
 
 /* A view of part of a buffer. Owns one reference. */
@@ -26,8 +28,10 @@ struct sl_frame {
     size_t size; /* bytes */
 };
 
-/* sl_buffer_create gives one reference, or NULL. */
+/* sl_buffer_create gives one reference, or NULL. Large ones lie where other processes can be shown them, when shared_heap.h is open. */
 struct sl_buffer *sl_buffer_create(size_t size);
+/* sl_buffer_create_unset is the same with bytes that may be anything, for who writes all of them. */
+struct sl_buffer *sl_buffer_create_unset(size_t size);
 /* sl_buffer_adopt wraps foreign memory, freed through free_data(context) with the last reference. NULL when memory is out: then nothing was adopted. */
 struct sl_buffer *sl_buffer_adopt(void *data, size_t size, void (*free_data)(void *context), void *context);
 struct sl_buffer *sl_buffer_retain(struct sl_buffer *buffer);

@@ -53,6 +53,10 @@ static void fill_header(Header *h, const struct sl_message *m)
         h->n_spent = SL_SPENT_COUNT;
         h->spent = (uint64_t *)m->spent.us;
     }
+    if (m->proof != 0)
+        SET(*h, proof, m->proof);
+    if (m->shared != 0)
+        SET(*h, shared, m->shared);
     if (m->text[0] != 0)
         h->text = (char *)m->text; /* packing only reads it */
 }
@@ -311,6 +315,8 @@ static void copy_numbers(struct sl_message *m, const Header *h)
     m->count = h->count;
     m->compute_us = h->compute_us;
     m->hash = h->hash;
+    m->proof = h->proof;
+    m->shared = h->shared;
 }
 
 static enum sl_status read_header(struct sl_message *m, const Header *h, struct sl_error *err)
@@ -323,6 +329,8 @@ static enum sl_status read_header(struct sl_message *m, const Header *h, struct 
         return sl_fail(err, SL_BAD_DATA, "message of unknown kind %u", h->kind);
     if (h->phase >= SL_PHASE_COUNT)
         return sl_fail(err, SL_BAD_DATA, "message field phase is %u", h->phase);
+    if (h->shared >> SL_MESSAGE_FRAMES_MAX != 0)
+        return sl_fail(err, SL_BAD_DATA, "message field shared is %u", h->shared);
     copy_numbers(m, h);
     enum sl_status status = copy_text(m->text, sizeof(m->text), h->text, "text", err);
     if (status != SL_OK)

@@ -51,6 +51,7 @@ enum sl_class_weights { SL_WEIGHTS_NONE, SL_WEIGHTS_BALANCED };
 enum sl_locality { SL_LOCALITY_SAMPLES, SL_LOCALITY_SHARDS };
 enum sl_missing { SL_MISSING_WAIT, SL_MISSING_SKIP };
 enum sl_consistency { SL_CONSISTENCY_BSP, SL_CONSISTENCY_SSP, SL_CONSISTENCY_ASP };
+enum sl_shared_memory { SL_SHARED_MEMORY_AUTO, SL_SHARED_MEMORY_OFF };
 enum sl_storage { SL_STORAGE_RAW, SL_STORAGE_JPEG };
 enum sl_metric { SL_METRIC_ACCURACY, SL_METRIC_MACRO_F1, SL_METRIC_LOSS }; /* the loss is better when less */
 
@@ -184,7 +185,9 @@ struct sl_config {
         int64_t join_ms; /* how long a worker or server looks for the coordinator, at its start and after losing it */
         double straggler; /* a run that takes so many times what was expected is given to an idle worker too */
         double audit;     /* share of steps in which a node is computed twice and compared */
-        char bind[SL_PATH_MAX]; /* where servers other than the first listen */
+        char bind[SL_PATH_MAX];              /* where servers other than the first listen */
+        enum sl_shared_memory shared_memory; /* between processes of one machine */
+        int64_t shared_memory_mib;           /* of each process at most; 0 = half of the machine's */
     } cluster;
 };
 

@@ -12,6 +12,7 @@ static const char *const moment_words[] = {"bound", "modulated", NULL};
 static const char *const clip_words[] = {"unmodulated", "modulated", NULL};
 static const char *const schedule_words[] = {"constant", "cosine", "linear", NULL};
 static const char *const weights_words[] = {"none", "balanced", NULL};
+static const char *const shared_memory_words[] = {"auto", "off", NULL};
 static const char *const locality_words[] = {"samples", "shards", NULL};
 static const char *const missing_words[] = {"wait", "skip", NULL};
 static const char *const consistency_words[] = {"bsp", "ssp", "asp", NULL};
@@ -493,6 +494,16 @@ static const struct sl_field cluster_fields[] = {
                 .fallback = "1024"},
         {.key = "keys", .type = SL_FIELD_PATH, AT(cluster.keys), .fallback = "none", .none = true},
         {.key = "insecure", .type = SL_FIELD_BOOL, AT(cluster.insecure), .fallback = "false"},
+        {.key = "shared_memory",
+                .type = SL_FIELD_WORD,
+                AT(cluster.shared_memory),
+                .words = shared_memory_words,
+                .fallback = "auto"},
+        {.key = "shared_memory_mib",
+                .type = SL_FIELD_INT64,
+                AT(cluster.shared_memory_mib),
+                RANGE(0, 16 * MILLION),
+                .fallback = "0"},
         {.key = "heartbeat_ms",
                 .type = SL_FIELD_INT64,
                 AT(cluster.heartbeat_ms),

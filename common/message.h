@@ -145,6 +145,8 @@ struct sl_message {
     struct sl_report report;
     struct sl_frame frames[SL_MESSAGE_FRAMES_MAX];
     int frame_count;
+    uint64_t proof;  /* share.h: for the transport alone */
+    uint32_t shared; /* share.h: bit i: frame i is a reference, on the wire */
 };
 
 /* sl_message_create gives a zeroed message of that kind, or NULL. Owns: destroy it. */

@@ -6,6 +6,8 @@
 #include "common/file.h"
 #include "common/memory.h"
 #include "common/random.h"
+#include "common/share.h"
+#include "common/shared_heap.h"
 #include "common/zap.h"
 
 #include <assert.h>
@@ -50,6 +52,7 @@ struct sl_transport {
     const struct sl_keys *keys; /* NULL = not encrypted */
     struct sl_zap *zap;         /* who may come in, NULL without a server's keys */
     atomic_uint monitor_count;  /* for names */
+    bool shares;
 };
 
 /* What became of the latest handshake. */
@@ -69,7 +72,8 @@ struct sl_socket {
     bool router;
     struct sl_address peer; /* whom it is connected to */
     enum handshake handshake;
-    uint64_t failed; /* handshakes, but for those that zap counts */
+    uint64_t failed;        /* handshakes, but for those that zap counts */
+    struct sl_share *share; /* with processes of this machine; NULL = none */
     char endpoint[ENDPOINT_MAX];
 };
 
@@ -113,6 +117,11 @@ enum sl_status sl_transport_create_secure(
     }
     *ret_transport = transport;
     return SL_OK;
+}
+
+void sl_transport_share(struct sl_transport *transport)
+{
+    transport->shares = true;
 }
 
 void sl_transport_destroy(struct sl_transport *transport)
@@ -232,6 +241,8 @@ enum sl_status sl_socket_bind(struct sl_socket **ret_socket, struct sl_transport
         sl_socket_close(socket);
         return status;
     }
+    if (transport->shares)
+        socket->share = sl_share_listen(socket->endpoint);
     *ret_socket = socket;
     return SL_OK;
 }
@@ -279,6 +290,8 @@ enum sl_status sl_socket_connect(struct sl_socket **ret_socket, struct sl_transp
         sl_socket_close(socket);
         return status;
     }
+    if (transport->shares)
+        socket->share = sl_share_connect(endpoint, role, incarnation);
     *ret_socket = socket;
     return SL_OK;
 }
@@ -287,6 +300,7 @@ void sl_socket_close(struct sl_socket *socket)
 {
     if (socket == NULL)
         return;
+    sl_share_close(socket->share);
     if (!socket->router && socket->handshake > HANDSHAKE_DONE)
         (void)set_int(socket->handle, ZMQ_LINGER, 0); /* nobody will take what still waits */
     if (socket->monitor != NULL)
@@ -302,6 +316,16 @@ void sl_socket_close(struct sl_socket *socket)
 const char *sl_socket_endpoint(const struct sl_socket *socket)
 {
     return socket->endpoint;
+}
+
+int sl_socket_sharing(const struct sl_socket *socket)
+{
+    return sl_share_peers(socket->share);
+}
+
+int sl_socket_lent(const struct sl_socket *socket)
+{
+    return sl_share_lent(socket->share);
 }
 
 /* ---- handshakes ---- */
@@ -402,6 +426,22 @@ static int send_part(void *handle, const void *bytes, size_t size, int flags)
     return sent < 0 ? -1 : 0;
 }
 
+/* What a message carries where a frame lies in memory that the receiver has mapped. */
+struct references {
+    unsigned char bytes[SL_MESSAGE_FRAMES_MAX][SL_REFERENCE_SIZE];
+};
+
+/* Lends what can be lent of the message's frames, and says so in its header. */
+static void lend_frames(struct sl_socket *socket, struct sl_address to, struct sl_message *message,
+        struct references *references)
+{
+    message->proof = sl_share_proof(socket->share, to);
+    message->shared = 0;
+    for (int i = 0; i < message->frame_count && sl_share_allows(message->kind); i++)
+        if (sl_share_lend(socket->share, to, &message->frames[i], references->bytes[i]))
+            message->shared |= 1U << i;
+}
+
 static int send_frame(void *handle, const struct sl_frame *frame, int flags)
 {
     if (frame->size < SL_ZERO_COPY_MIN)
@@ -427,11 +467,18 @@ enum sl_status sl_socket_send(struct sl_socket *socket, struct sl_address to,
         const struct sl_message *message, struct sl_error *err)
 {
     unsigned char header[SL_HEADER_SIZE_MAX];
+    struct references references;
+    struct sl_message shared; /* only its head is used */
     size_t size = 0;
     for (int i = 0; i < message->frame_count; i++)
         if (message->frames[i].size > SL_FRAME_SIZE_MAX)
             return sl_fail(err, SL_FAILED, "a %s frame of %zu bytes is over the limit of %d",
                     sl_message_name(message->kind), message->frames[i].size, SL_FRAME_SIZE_MAX);
+    if (socket->share != NULL) {
+        shared = *message;
+        lend_frames(socket, socket->router ? to : socket->peer, &shared, &references);
+        message = &shared;
+    }
     enum sl_status status = sl_codec_encode(message, header, &size, err);
     if (status != SL_OK)
         return status;
@@ -446,8 +493,12 @@ enum sl_status sl_socket_send(struct sl_socket *socket, struct sl_address to,
     if (bad != 0 && zmq_errno() == EAGAIN) /* over inproc the way ends with the other side */
         return sl_fail(err, SL_NOT_FOUND, "cannot send %s: %s is gone", sl_message_name(message->kind),
                 socket->endpoint);
-    for (int i = 0; bad == 0 && i < message->frame_count; i++)
-        bad = send_frame(socket->handle, &message->frames[i], i + 1 < message->frame_count ? ZMQ_SNDMORE : 0);
+    for (int i = 0; bad == 0 && i < message->frame_count; i++) {
+        int flags = i + 1 < message->frame_count ? ZMQ_SNDMORE : 0;
+        bool lent = (message->shared >> i & 1) != 0;
+        bad = lent ? send_part(socket->handle, references.bytes[i], SL_REFERENCE_SIZE, flags)
+                   : send_frame(socket->handle, &message->frames[i], flags);
+    }
     if (bad != 0)
         return sl_fail(err, SL_FAILED, "cannot send %s: %s", sl_message_name(message->kind),
                 zmq_strerror(zmq_errno()));
@@ -505,8 +556,30 @@ static struct sl_buffer *adopt_part(zmq_msg_t *part)
     return buffer;
 }
 
-static enum sl_status receive_frames(
-        void *handle, bool *more, struct sl_message *message, struct sl_error *err)
+/* Owns: the part stays the caller's. */
+static enum sl_status take_frame(struct sl_socket *socket, struct sl_address from, zmq_msg_t *part,
+        struct sl_message *message, struct sl_error *err)
+{
+    struct sl_frame *frame = &message->frames[message->frame_count];
+    if ((message->shared >> message->frame_count & 1) != 0) {
+        if (!sl_share_allows(message->kind))
+            return sl_fail(err, SL_BAD_DATA, "%s came with a reference to shared memory",
+                    sl_message_name(message->kind));
+        enum sl_status status =
+                sl_share_borrow(socket->share, from, zmq_msg_data(part), zmq_msg_size(part), frame, err);
+        message->frame_count += status == SL_OK;
+        return status;
+    }
+    struct sl_buffer *buffer = adopt_part(part);
+    if (buffer == NULL)
+        return sl_fail(err, SL_NO_MEMORY, "out of memory for a frame");
+    *frame = (struct sl_frame){buffer, buffer->data, buffer->size};
+    message->frame_count++;
+    return SL_OK;
+}
+
+static enum sl_status receive_frames(struct sl_socket *socket, struct sl_address from, bool *more,
+        struct sl_message *message, struct sl_error *err)
 {
     while (*more) {
         if (message->frame_count == SL_MESSAGE_FRAMES_MAX)
@@ -514,17 +587,16 @@ static enum sl_status receive_frames(
                     sl_message_name(message->kind), SL_MESSAGE_FRAMES_MAX);
         zmq_msg_t part;
         (void)zmq_msg_init(&part);
-        if (receive_part(handle, &part) < 0) {
+        if (receive_part(socket->handle, &part) < 0) {
             *more = false;
             (void)zmq_msg_close(&part);
             return sl_fail(err, SL_BAD_DATA, "a message broke off: %s", zmq_strerror(zmq_errno()));
         }
         *more = zmq_msg_more(&part);
-        struct sl_buffer *buffer = adopt_part(&part);
+        enum sl_status status = take_frame(socket, from, &part, message, err);
         (void)zmq_msg_close(&part);
-        if (buffer == NULL)
-            return sl_fail(err, SL_NO_MEMORY, "out of memory for a frame");
-        message->frames[message->frame_count++] = (struct sl_frame){buffer, buffer->data, buffer->size};
+        if (status != SL_OK)
+            return status;
     }
     return sl_codec_check_frames(message, err);
 }
@@ -583,7 +655,7 @@ enum sl_status sl_socket_receive(struct sl_socket *socket, struct sl_address *re
     if (status == SL_OK)
         status = receive_header(socket->handle, &header, &message, &more, err);
     if (status == SL_OK)
-        status = receive_frames(socket->handle, &more, message, err);
+        status = receive_frames(socket, from, &more, message, err);
     if (status == SL_OK && socket->router && message->incarnation != from.id)
         status = sl_fail(err, SL_BAD_DATA, "a %s message names another sender than its connection",
                 sl_message_name(message->kind));
@@ -595,6 +667,9 @@ enum sl_status sl_socket_receive(struct sl_socket *socket, struct sl_address *re
     (void)zmq_msg_close(&header);
     if (status != SL_OK)
         return status;
+    sl_share_heard(socket->share, from, message->proof);
+    message->proof = 0;
+    message->shared = 0;
     *ret_from = from;
     *ret_message = SL_TAKE(message);
     return SL_OK;
@@ -604,17 +679,27 @@ enum sl_status sl_transport_wait(struct sl_socket *const *sockets, int socket_co
         int fd_count, int64_t timeout_ms, uint64_t *ret_ready, struct sl_error *err)
 {
     assert(socket_count + fd_count <= SL_WAIT_MAX);
-    zmq_pollitem_t items[SL_WAIT_MAX];
+    zmq_pollitem_t items[2 * SL_WAIT_MAX];
+    int count = socket_count + fd_count;
     for (int i = 0; i < socket_count; i++)
         items[i] = (zmq_pollitem_t){.socket = sockets[i]->handle, .events = ZMQ_POLLIN};
     for (int i = 0; i < fd_count; i++)
         items[socket_count + i] = (zmq_pollitem_t){.fd = fds[i], .events = ZMQ_POLLIN};
+    for (int i = 0; i < socket_count; i++) {
+        sl_share_collect(sockets[i]->share);
+        if (sockets[i]->share != NULL)
+            items[count++] = (zmq_pollitem_t){.fd = sl_share_fd(sockets[i]->share), .events = ZMQ_POLLIN};
+    }
+    sl_share_collect_abandoned();
     *ret_ready = 0;
-    int ready = zmq_poll(items, socket_count + fd_count, timeout_ms);
+    int ready = zmq_poll(items, count, timeout_ms);
     if (ready < 0 && zmq_errno() != EINTR)
         return sl_fail(err, SL_FAILED, "cannot wait for messages: %s", zmq_strerror(zmq_errno()));
     for (int i = 0; ready > 0 && i < socket_count + fd_count && i < 64; i++)
         if (items[i].revents != 0)
             *ret_ready |= (uint64_t)1 << i;
+    for (int i = 0, at = socket_count + fd_count; ready > 0 && i < socket_count; i++)
+        if (sockets[i]->share != NULL && items[at++].revents != 0)
+            sl_share_tend(sockets[i]->share);
     return SL_OK;
 }

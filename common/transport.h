@@ -41,6 +41,9 @@ SL_MUST_USE enum sl_status sl_transport_create_secure(
         struct sl_transport **ret_transport, const struct sl_keys *keys, struct sl_error *err);
 /* sl_transport_destroy waits up to two seconds for what is still being sent. All sockets must be closed before. NULL is fine. */
 void sl_transport_destroy(struct sl_transport *transport);
+/* sl_transport_share lets sockets that are opened from now on hand large frames to processes of the same machine and user without copying them: share.h. Only those
+ * that lie in the segment of shared_heap.h, which must be open; all else, and all to peers elsewhere, is sent as before. What comes like that is read_only. */
+void sl_transport_share(struct sl_transport *transport);
 
 /* sl_socket_bind listens; port 0 (or *) takes a free one, see sl_socket_endpoint. Errors: FAILED with the endpoint and why (in use, no such address),
  * KEYS when the transport's keys are a client's. */
@@ -55,6 +58,10 @@ void sl_socket_close(struct sl_socket *socket); /* NULL is fine */
 
 /* sl_socket_endpoint borrows the bound address with its real port. */
 const char *sl_socket_endpoint(const struct sl_socket *socket);
+/* sl_socket_sharing counts the peers that frames are handed over to without copying. */
+int sl_socket_sharing(const struct sl_socket *socket);
+/* sl_socket_lent counts frames that were handed over without copying and have not been read to the end. */
+int sl_socket_lent(const struct sl_socket *socket);
 
 /* sl_socket_check tells whether a connected socket is let in. Errors: KEYS when it never will be (our key is not allowed, or only one side uses keys);
  * AGAIN while handshakes break off for a reason that may pass: err says which, for a caller that gives up in the end; FAILED when the peer is

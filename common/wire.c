@@ -278,6 +278,14 @@ enum sl_status sl_wire_check(struct sl_wire *wire, struct sl_error *err)
     return worst;
 }
 
+int sl_wire_sharing(const struct sl_wire *wire)
+{
+    int sharing = wire->bound == NULL ? 0 : sl_socket_sharing(wire->bound);
+    for (int i = 0; i < wire->connection_count; i++)
+        sharing += sl_socket_sharing(wire->sockets[i]);
+    return sharing;
+}
+
 struct sl_links_totals sl_wire_totals(const struct sl_wire *wire)
 {
     struct sl_links_totals sum = wire->past;

@@ -60,5 +60,7 @@ SL_MUST_USE enum sl_status sl_wire_flush(struct sl_wire *wire, int64_t now_us, s
 
 /* sl_wire_check tells whether those that we connected to let us in; see sl_socket_check. */
 SL_MUST_USE enum sl_status sl_wire_check(struct sl_wire *wire, struct sl_error *err);
+/* sl_wire_sharing counts the peers that frames are handed over to by shared memory. */
+int sl_wire_sharing(const struct sl_wire *wire);
 /* sl_wire_totals counts over all incarnations. */
 struct sl_links_totals sl_wire_totals(const struct sl_wire *wire);

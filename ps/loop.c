@@ -9,6 +9,7 @@
 #include "common/memory.h"
 #include "common/placement.h"
 #include "common/process.h"
+#include "common/shared_heap.h"
 #include "common/signals.h"
 #include "common/team.h"
 #include "ps/endpoint.h"
@@ -63,6 +64,19 @@ static enum sl_status load_keys(struct ps_process *p, struct sl_error *err)
 {
     const char *dir = p->options->config->cluster.keys;
     return dir[0] != 0 ? sl_keys_load(&p->keys, dir, SL_KEYS_SERVER, err) : SL_OK;
+}
+
+/* Before anything large is allocated. Without such memory all goes through sockets, which is slower and no fault. */
+static void open_shared_memory(const struct ps_process *p)
+{
+    const struct sl_config *config = p->options->config;
+    struct sl_error problem = {0};
+    char quoted[SL_ERROR_TEXT_MAX];
+    if (p->options->transport != NULL || config->cluster.shared_memory == SL_SHARED_MEMORY_OFF)
+        return;
+    if (sl_shared_heap_open((uint64_t)config->cluster.shared_memory_mib << 20, &problem) != SL_OK)
+        sl_log(SL_LOG_WARN, "server", "no-shared-memory", "reason=%s",
+                sl_log_quote(quoted, sizeof(quoted), problem.text));
 }
 
 /* Memory for the blocks of this rank alone. */
@@ -147,6 +161,8 @@ static enum sl_status open_wire(struct ps_process *p, struct sl_error *err)
     p->transport = p->options->transport;
     if (p->transport == NULL)
         status = sl_transport_create_secure(&p->transport, p->keys, err);
+    if (status == SL_OK && p->options->transport == NULL && sl_shared_heap_fd() >= 0)
+        sl_transport_share(p->transport);
     if (status == SL_OK)
         status = sl_wire_create(&p->wire, p->transport, SL_ROLE_SERVER, &links, err);
     if (status == SL_OK)
@@ -369,6 +385,10 @@ static enum sl_status check_handshakes(struct ps_process *p, struct sl_error *er
         return SL_OK;
     p->check_us = now_us + CHECK_US;
     tell_refused(p);
+    int sharing = sl_wire_sharing(p->wire);
+    if (sharing != p->sharing)
+        sl_log(SL_LOG_INFO, "server", "shared-memory", "peers=%d", sharing);
+    p->sharing = sharing;
     struct sl_error problem = {0};
     enum sl_status status = sl_wire_check(p->wire, &problem);
     if (status != SL_OK && status != SL_AGAIN)
@@ -547,6 +567,7 @@ static enum sl_status open_all(struct ps_process *p, struct sl_error *err)
     enum sl_status status = check_options(p, err);
     if (status == SL_OK) /* within one process they are for the status socket alone */
         status = load_keys(p, err);
+    open_shared_memory(p);
     if (status == SL_OK)
         status = sl_process_draw(&p->incarnation, err);
     if (status == SL_OK)

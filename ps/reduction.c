@@ -138,7 +138,8 @@ static bool cover(struct forest *forest, uint32_t slots, struct sl_node node)
 
 static bool exclusive(const struct sl_frame *frame)
 {
-    return atomic_load_explicit(&frame->buffer->references, memory_order_acquire) == 1 &&
+    return !frame->buffer->read_only &&
+           atomic_load_explicit(&frame->buffer->references, memory_order_acquire) == 1 &&
            (uintptr_t)frame->data % alignof(float) == 0;
 }
 
@@ -147,7 +148,7 @@ static bool exclusive(const struct sl_frame *frame)
 static float *writable(struct sl_frame *frame)
 {
     if (!exclusive(frame)) {
-        struct sl_buffer *copy = sl_buffer_create(frame->size);
+        struct sl_buffer *copy = sl_buffer_create_unset(frame->size);
         if (copy == NULL)
             return NULL;
         memcpy(copy->data, frame->data, frame->size);

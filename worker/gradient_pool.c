@@ -2,6 +2,7 @@
 #include "worker/gradient_pool.h"
 
 #include "common/memory.h"
+#include "common/shared_heap.h"
 #include "common/tree.h"
 
 #include <pthread.h>
@@ -38,7 +39,7 @@ static void free_pool(struct wk_gradient_pool *pool)
 {
     for (struct entry *entry = pool->free; entry != NULL;) {
         struct entry *next = entry->next;
-        sl_free(entry->data);
+        sl_shared_free(entry->data);
         sl_free(entry);
         entry = next;
     }
@@ -83,10 +84,10 @@ static struct entry *take_entry(struct wk_gradient_pool *pool)
     if (entry != NULL)
         return entry;
     entry = sl_alloc(1, sizeof(*entry));
-    float *data = sl_alloc_aligned(sl_layout_gradient_floats(pool->layout), sizeof(*data));
+    float *data = sl_shared_alloc(sl_layout_gradient_floats(pool->layout) * sizeof(*data), true);
     if (entry == NULL || data == NULL) {
         sl_free(entry);
-        sl_free(data);
+        sl_shared_free(data);
         (void)pthread_mutex_lock(&pool->lock);
         pool->out--;
         (void)pthread_mutex_unlock(&pool->lock);

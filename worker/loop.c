@@ -8,6 +8,7 @@
 #include "common/memory.h"
 #include "common/process.h"
 #include "common/rejoin.h"
+#include "common/shared_heap.h"
 #include "common/signals.h"
 #include "common/wire.h"
 #include "worker/core.h"
@@ -40,6 +41,7 @@ struct worker {
     struct sl_late late;
     uint64_t config_hash;
     int64_t again_us, check_us; /* without a core: when to try again; when to look at handshakes */
+    int sharing;                /* peers that frames go to by shared memory */
     char handshake_text[SL_ERROR_TEXT_MAX]; /* why nobody lets us in so far, "" = they do or are not there */
     struct wk_core *core;                   /* NULL between two lives */
     float *params;
@@ -88,6 +90,19 @@ static enum sl_status plan_data(struct worker *w, struct sl_error *err)
     return sl_plan_create(&w->plan, &w->plan_options, err);
 }
 
+/* Before anything large is allocated. Without such memory all goes through sockets, which is slower and no fault. */
+static void open_shared_memory(const struct worker *w)
+{
+    const struct sl_config *config = w->options->config;
+    struct sl_error problem = {0};
+    char quoted[SL_ERROR_TEXT_MAX];
+    if (w->options->transport != NULL || config->cluster.shared_memory == SL_SHARED_MEMORY_OFF)
+        return;
+    if (sl_shared_heap_open((uint64_t)config->cluster.shared_memory_mib << 20, &problem) != SL_OK)
+        sl_log(SL_LOG_WARN, "worker", "no-shared-memory", "reason=%s",
+                sl_log_quote(quoted, sizeof(quoted), problem.text));
+}
+
 static enum sl_status open_model(struct worker *w, struct sl_error *err)
 {
     const struct sl_config *config = w->options->config;
@@ -122,6 +137,8 @@ static enum sl_status open_wire(struct worker *w, struct sl_error *err)
     w->transport = w->options->transport;
     if (w->transport == NULL)
         status = sl_transport_create_secure(&w->transport, w->keys, err);
+    if (status == SL_OK && w->options->transport == NULL && sl_shared_heap_fd() >= 0)
+        sl_transport_share(w->transport);
     return status == SL_OK ? sl_wire_create(&w->wire, w->transport, SL_ROLE_WORKER, &links, err) : status;
 }
 
@@ -380,6 +397,10 @@ static enum sl_status check_handshakes(struct worker *w, struct sl_error *err)
     if (now_us < w->check_us)
         return SL_OK;
     w->check_us = now_us + CHECK_US;
+    int sharing = sl_wire_sharing(w->wire);
+    if (sharing != w->sharing)
+        sl_log(SL_LOG_INFO, "worker", "shared-memory", "peers=%d", sharing);
+    w->sharing = sharing;
     struct sl_error problem = {0};
     enum sl_status status = sl_wire_check(w->wire, &problem);
     if (status != SL_OK && status != SL_AGAIN)
@@ -471,6 +492,7 @@ enum sl_status wk_worker_run(const struct wk_worker_options *options, struct sl_
         status = open_data(&w, err);
     if (status == SL_OK)
         status = plan_data(&w, err);
+    open_shared_memory(&w);
     if (status == SL_OK)
         status = open_model(&w, err);
     if (status == SL_OK)

@@ -3,6 +3,7 @@
 
 #include "common/clock.h"
 #include "common/memory.h"
+#include "common/shared_heap.h"
 #include "common/wire.h"
 #include "deploy/bench/local_server.h"
 
@@ -60,7 +61,7 @@ double dp_exchange_bytes(const struct dp_exchange *exchange)
 /* ---- what both kinds of children do ---- */
 
 static enum sl_status open_wire(struct sl_wire **ret_wire, struct sl_transport **ret_transport,
-        enum sl_role role, uint64_t incarnation, struct sl_error *err)
+        enum sl_role role, uint64_t incarnation, bool shared, struct sl_error *err)
 {
     struct sl_links_options links = {.accept = role == SL_ROLE_SERVER,
             .links_max = LINKS_MAX,
@@ -70,6 +71,8 @@ static enum sl_status open_wire(struct sl_wire **ret_wire, struct sl_transport *
             .unreachable_us = (int64_t)PATIENCE_MS * 1000,
             .queue_size_max = QUEUE_SIZE};
     enum sl_status status = sl_transport_create(ret_transport, err);
+    if (status == SL_OK && shared)
+        sl_transport_share(*ret_transport);
     if (status == SL_OK)
         status = sl_wire_create(ret_wire, *ret_transport, role, &links, err);
     return status == SL_OK ? sl_wire_begin(*ret_wire, incarnation, err) : status;
@@ -131,24 +134,66 @@ static enum sl_status serve_event(
     return status;
 }
 
-static enum sl_status serve_all(struct dp_server *server, struct sl_wire *wire, struct sl_error *err)
+/* A server that copies: what training's does without its arithmetic. */
+struct copier {
+    const struct dp_exchange *exchange;
+    struct sl_buffer *blocks; /* that are pulled */
+    float *store;             /* of what was pushed */
+};
+
+static enum sl_status answer_with(struct sl_wire *wire, struct sl_address to, const struct sl_message *m,
+        enum sl_message_kind kind, uint32_t block, const struct copier *c, struct sl_error *err)
+{
+    const struct dp_exchange *exchange = c->exchange;
+    struct sl_message *answer = sl_message_create(kind);
+    if (answer == NULL)
+        return sl_fail(err, SL_NO_MEMORY, "out of memory for an answer");
+    answer->version = m->version;
+    answer->block = block;
+    if (kind == SL_MESSAGE_PARAMS)
+        sl_message_add_frame(answer, c->blocks,
+                (const float *)c->blocks->data + exchange->blocks[block].offset, exchange->options.size);
+    return sl_wire_send(wire, to, &answer, sl_clock_monotonic_us(), err);
+}
+
+static enum sl_status copy_event(
+        struct copier *c, struct sl_wire *wire, struct sl_link_event *event, struct sl_error *err)
+{
+    SL_AUTO(sl_message_destroy_auto) struct sl_message *m = event->message;
+    const struct dp_exchange *exchange = c->exchange;
+    enum sl_status status = SL_OK;
+    if (event->kind == SL_LINK_GONE)
+        return sl_fail(err, SL_FAILED, "a worker is gone: %s", event->text);
+    for (uint32_t b = 0;
+            m->kind == SL_MESSAGE_PULL && b < (uint32_t)exchange->options.blocks && status == SL_OK; b++)
+        status = answer_with(wire, event->from, m, SL_MESSAGE_PARAMS, b, c, err);
+    if (m->kind != SL_MESSAGE_PUSH || m->block >= (uint32_t)exchange->options.blocks ||
+            m->frames[0].size != exchange->options.size)
+        return status;
+    memcpy(c->store + exchange->blocks[m->block].offset, m->frames[0].data, m->frames[0].size);
+    return answer_with(wire, event->from, m, SL_MESSAGE_ACK, m->block, c, err);
+}
+
+static enum sl_status serve_all(
+        struct dp_server *server, struct copier *copier, struct sl_wire *wire, struct sl_error *err)
 {
     struct sl_address from;
     struct sl_link_event event;
     enum sl_status status = SL_OK;
     while (status == SL_OK && (status = sl_wire_receive(wire, sl_clock_monotonic_us(), &from, err)) == SL_OK)
         while (status == SL_OK && sl_wire_next_event(wire, &event))
-            status = serve_event(server, wire, &event, err);
+            status = copier->store != NULL ? copy_event(copier, wire, &event, err)
+                                           : serve_event(server, wire, &event, err);
     return status == SL_AGAIN ? SL_OK : status;
 }
 
-static enum sl_status serve(
-        const struct dp_exchange *exchange, struct dp_server *server, int fd, struct sl_error *err)
+static enum sl_status serve(const struct dp_exchange *exchange, struct dp_server *server,
+        struct copier *copier, int fd, struct sl_error *err)
 {
     struct sl_transport *transport = NULL;
     struct sl_wire *wire = NULL;
     struct order order;
-    enum sl_status status = open_wire(&wire, &transport, SL_ROLE_SERVER, 1, err);
+    enum sl_status status = open_wire(&wire, &transport, SL_ROLE_SERVER, 1, exchange->options.shared, err);
     if (status == SL_OK)
         status = sl_wire_bind(wire, exchange->options.endpoint, err);
     if (status == SL_OK) {
@@ -159,7 +204,7 @@ static enum sl_status serve(
     while (status == SL_OK) {
         status = sl_wire_wait(wire, &fd, 1, soon_us(), err);
         if (status == SL_OK)
-            status = serve_all(server, wire, err);
+            status = serve_all(server, copier, wire, err);
         if (status == SL_OK)
             status = sl_wire_flush(wire, sl_clock_monotonic_us(), err);
         enum sl_status heard = status == SL_OK ? listen_to(fd, &order) : SL_AGAIN;
@@ -181,11 +226,22 @@ static enum sl_status run_server(const struct dp_exchange *exchange, int fd, str
     struct dp_server server = {0};
     if (subject.params == NULL)
         return sl_fail(err, SL_NO_MEMORY, "out of memory for parameters");
-    enum sl_status status = dp_server_init(&server, &subject, (uint32_t)exchange->options.workers, err);
+    struct copier copier = {.exchange = exchange};
+    enum sl_status status = SL_OK;
+    if (exchange->options.copies) {
+        copier.blocks = sl_buffer_create(exchange->layout.count * sizeof(float));
+        copier.store = sl_alloc_aligned(exchange->layout.count, sizeof(float));
+        if (copier.blocks == NULL || copier.store == NULL)
+            status = sl_fail(err, SL_NO_MEMORY, "out of memory for blocks");
+    } else {
+        status = dp_server_init(&server, &subject, (uint32_t)exchange->options.workers, err);
+    }
     sl_free(SL_TAKE(subject.params));
     if (status == SL_OK)
-        status = serve(exchange, &server, fd, err);
+        status = serve(exchange, &server, &copier, fd, err);
     dp_server_fini(&server);
+    sl_buffer_release(copier.blocks);
+    sl_free(copier.store);
     return status;
 }
 
@@ -302,7 +358,8 @@ static enum sl_status run_worker(
     p.params = sl_alloc_aligned(count, sizeof(float));
     enum sl_status status = p.gradients == NULL || p.params == NULL
                                     ? sl_fail(err, SL_NO_MEMORY, "out of memory for a worker's blocks")
-                                    : open_wire(&p.wire, &transport, SL_ROLE_WORKER, 100 + slot, err);
+                                    : open_wire(&p.wire, &transport, SL_ROLE_WORKER, 100 + slot,
+                                              exchange->options.shared, err);
     for (size_t i = 0; status == SL_OK && i < count; i++)
         ((float *)p.gradients->data)[i] = (float)(i % 251) * 0x1p-20F;
     if (status == SL_OK)
@@ -326,8 +383,11 @@ static void run_child(const struct dp_exchange *exchange, int fd, int slot, pid_
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent)
         _exit(1);
-    answer.status =
-            slot < 0 ? run_server(exchange, fd, &err) : run_worker(exchange, fd, (uint32_t)slot, &err);
+    if (exchange->options.shared)
+        answer.status = sl_shared_heap_open(0, &err);
+    if (answer.status == SL_OK)
+        answer.status =
+                slot < 0 ? run_server(exchange, fd, &err) : run_worker(exchange, fd, (uint32_t)slot, &err);
     (void)snprintf(answer.text, sizeof(answer.text), "%s", err.text);
     if (answer.status != SL_OK)
         say(fd, &answer);

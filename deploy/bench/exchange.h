@@ -14,6 +14,8 @@
 #include "common/config.h"
 #include "deploy/bench/measure.h"
 
+#include <stdbool.h>
+
 #define DP_EXCHANGE_WORKERS_MAX 2
 
 enum { DP_EXCHANGE_CPU }; /* part of the item: CPU seconds of all processes */
@@ -22,6 +24,8 @@ struct dp_exchange_options {
     const char *endpoint; /* that the server binds */
     size_t size;          /* bytes of a block */
     int blocks, workers;  /* at most DP_EXCHANGE_WORKERS_MAX */
+    bool shared;          /* blocks stay where they are: shared memory */
+    bool copies; /* the server does nothing but copy what is pushed, and answers with blocks of its own: the way alone */
 };
 
 struct dp_exchange;

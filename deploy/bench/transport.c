@@ -112,71 +112,105 @@ static enum sl_status measure(struct dp_bench *bench, const char *kind, const ch
 
 /* ---- the whole way ---- */
 
-enum { WHOLE_PLAIN, WHOLE_RAW, WHOLE_EXCHANGE, WHOLE_ITEMS };
+enum { WHOLE_COPY, WHOLE_PLAIN, WHOLE_RAW, WHOLE_TCP, WHOLE_SHARED, WHOLE_SHARED_COPIES, WHOLE_ITEMS };
+
+#define EXCHANGES_FROM WHOLE_TCP
 
 #define STEP_BYTES ((size_t)64 << 20) /* of a worker, one way, at most: beyond caches */
 #define STEP_BYTES_BRIEF ((size_t)8 << 20)
 #define BRIEF_SECONDS 0.1 /* less than this is for trying whether it runs, not for figures */
 #define STEP_BLOCKS 40    /* at most */
 
+static double rate(const struct dp_item *item, double bytes)
+{
+    return bytes / dp_item_seconds(item) * GIGA;
+}
+
 static void report_whole(struct dp_bench *bench, const char *subject, const struct dp_item items[WHOLE_ITEMS],
         const struct dp_load *load, double bytes)
 {
-    double one_way = (double)load->messages * (double)load->size * GIGA;
-    double rate = bytes / dp_item_seconds(&items[WHOLE_EXCHANGE]) * GIGA;
-    print(bench, subject,
-            (struct dp_row){.figure = "through the server, there and back",
-                    .value = rate,
-                    .unit = "GB/s",
-                    .limit = one_way / dp_item_seconds(&items[WHOLE_RAW]),
-                    .limit_of = "raw ZeroMQ, one way"});
-    print(bench, subject,
-            (struct dp_row){.figure = "the same",
-                    .value = rate,
-                    .unit = "GB/s",
-                    .limit = one_way / dp_item_seconds(&items[WHOLE_PLAIN]),
-                    .limit_of = "plain sockets, one way"});
-    print(bench, subject,
-            (struct dp_row){.figure = "its cost, by bytes that went one way",
-                    .value = dp_item_part(&items[WHOLE_EXCHANGE], DP_EXCHANGE_CPU) / (2.0 * bytes * GIGA),
-                    .unit = "CPU s/GB",
-                    .limit = dp_item_cpu(&items[WHOLE_RAW]) / one_way,
-                    .limit_of = "raw ZeroMQ"});
+    double one_way = (double)load->messages * (double)load->size;
+    double raw = rate(&items[WHOLE_RAW], one_way), plain = rate(&items[WHOLE_PLAIN], one_way),
+           copy = rate(&items[WHOLE_COPY], one_way);
+    double tcp = rate(&items[WHOLE_TCP], bytes), shared = rate(&items[WHOLE_SHARED], bytes),
+           copies = rate(&items[WHOLE_SHARED_COPIES], bytes);
+    const struct dp_row rows[] = {{.figure = "server over tcp, there and back",
+                                          .value = tcp,
+                                          .limit = raw,
+                                          .limit_of = "raw ZeroMQ, one way"},
+            {.figure = "server over tcp, there and back",
+                    .value = tcp,
+                    .limit = plain,
+                    .limit_of = "plain sockets, one way"},
+            {.figure = "server by shared memory, there and back",
+                    .value = shared,
+                    .limit = copy,
+                    .limit_of = "memcpy"},
+            {.figure = "shared memory alone, there and back",
+                    .value = copies,
+                    .limit = copy,
+                    .limit_of = "memcpy"}};
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct dp_row row = rows[i];
+        row.unit = "GB/s";
+        print(bench, subject, row);
+    }
+    static const char *const costs[] = {
+            "cost of tcp, by bytes one way", "cost of shared memory", "cost of shared memory alone"};
+    for (int e = 0; e < WHOLE_ITEMS - EXCHANGES_FROM; e++)
+        print(bench, subject,
+                (struct dp_row){.figure = costs[e],
+                        .value = dp_item_part(&items[EXCHANGES_FROM + e], DP_EXCHANGE_CPU) /
+                                 (2.0 * bytes * GIGA),
+                        .unit = "CPU s/GB",
+                        .limit = dp_item_cpu(&items[WHOLE_RAW]) / (one_way * GIGA),
+                        .limit_of = "raw ZeroMQ"});
 }
 
-static enum sl_status measure_whole(struct dp_bench *bench, const char *kind, const char *endpoint,
-        const char *raw_endpoint, size_t size, int workers, struct sl_error *err)
+static enum sl_status measure_whole(struct dp_bench *bench, size_t size, int workers, struct sl_error *err)
 {
-    struct dp_exchange *exchange = NULL;
+    struct dp_exchange *exchanges[WHOLE_ITEMS] = {NULL};
     struct dp_plain *plain = NULL;
     struct dp_raw *raw = NULL;
+    struct dp_stream_limit copy = {0};
     size_t bytes = bench->measure.seconds < BRIEF_SECONDS ? STEP_BYTES_BRIEF : STEP_BYTES;
     size_t blocks = bytes / size < STEP_BLOCKS ? bytes / size : STEP_BLOCKS;
     struct dp_exchange_options options = {
-            .endpoint = endpoint, .size = size, .blocks = (int)blocks, .workers = workers};
+            .endpoint = "tcp://127.0.0.1:0", .size = size, .blocks = (int)blocks, .workers = workers};
     struct dp_load load = {
             .size = size, .messages = bytes / size, .window = WINDOW_BYTES / size, .spread = true};
-    char subject[32];
-    enum sl_status status = dp_exchange_open(&exchange, bench->subject->config, &options, err);
+    enum sl_status status = SL_OK;
+    for (int e = EXCHANGES_FROM; e < WHOLE_ITEMS && status == SL_OK; e++) {
+        options.shared = e != WHOLE_TCP;
+        options.copies = e == WHOLE_SHARED_COPIES;
+        status = dp_exchange_open(&exchanges[e], bench->subject->config, &options, err);
+    }
     if (status == SL_OK)
         status = dp_plain_open(&plain, &load, err);
     if (status == SL_OK)
-        status = dp_raw_open(&raw, raw_endpoint, &load, err);
-    struct dp_item items[WHOLE_ITEMS] = {[WHOLE_PLAIN] = {.work = dp_plain_work, .context = plain},
-            [WHOLE_RAW] = {.work = dp_raw_work, .context = raw},
-            [WHOLE_EXCHANGE] = {.work = dp_exchange_work, .context = exchange}};
+        status = dp_raw_open(&raw, "tcp://127.0.0.1:*", &load, err);
+    if (status == SL_OK)
+        status = dp_stream_limit_init(&copy, 2 * bytes, err);
+    struct dp_item items[WHOLE_ITEMS] = {[WHOLE_COPY] = {.work = dp_stream_copy_work, .context = &copy},
+            [WHOLE_PLAIN] = {.work = dp_plain_work, .context = plain},
+            [WHOLE_RAW] = {.work = dp_raw_work, .context = raw}};
+    for (int e = EXCHANGES_FROM; e < WHOLE_ITEMS; e++)
+        items[e] = (struct dp_item){.work = dp_exchange_work, .context = exchanges[e]};
     if (status == SL_OK)
         status = dp_measure(&bench->measure, items, WHOLE_ITEMS, err);
     if (status == SL_OK) {
-        name_subject(subject, sizeof(subject), kind, size);
-        report_whole(bench, subject, items, &load, dp_exchange_bytes(exchange));
+        char subject[32];
+        name_subject(subject, sizeof(subject), workers == 1 ? "1x1" : "1x2", size);
+        report_whole(bench, subject, items, &load, dp_exchange_bytes(exchanges[WHOLE_TCP]));
     }
+    dp_stream_limit_fini(&copy);
     dp_raw_close(raw);
     dp_plain_close(plain);
-    dp_exchange_close(exchange);
+    for (int e = EXCHANGES_FROM; e < WHOLE_ITEMS; e++)
+        dp_exchange_close(exchanges[e]);
     return status == SL_OK || status == SL_STOPPED
                    ? status
-                   : sl_error_context(err, "%d workers, %s", workers, endpoint);
+                   : sl_error_context(err, "push + pull of %d workers", workers);
 }
 
 /* One server with one worker, and with two. */
@@ -184,8 +218,7 @@ static enum sl_status measure_cluster(struct dp_bench *bench, struct sl_error *e
 {
     for (size_t s = 0; s < sizeof(sizes) / sizeof(sizes[0]); s++) {
         for (int workers = 1; workers <= DP_EXCHANGE_WORKERS_MAX; workers++) {
-            enum sl_status status = measure_whole(bench, workers == 1 ? "1x1" : "1x2", "tcp://127.0.0.1:0",
-                    "tcp://127.0.0.1:*", sizes[s], workers, err);
+            enum sl_status status = measure_whole(bench, sizes[s], workers, err);
             if (status != SL_OK)
                 return status;
         }

@@ -21,6 +21,13 @@ for cluster in 1x1 1x3 2x1 2x3 3x2 5x2; do
     train "$dir/$cluster" --servers ${cluster%x*} --workers ${cluster#*x}
     same "$cluster" inside
 done
+# processes of one machine share memory, unless they are told not to
+grep -q ' shared-memory peers=' "$dir/2x3.log" || fail "no memory is shared: $(cat "$dir/2x3.log")"
+train "$dir/sockets" --servers 2 --workers 2 --set cluster.shared_memory=off
+same sockets inside
+if grep -q 'shared-memory peers' "$dir/sockets.log"; then fail "memory is shared though cluster.shared_memory is off"; fi
+train "$dir/tight" --servers 2 --workers 2 --set cluster.shared_memory_mib=1 # too little: the rest goes through sockets
+same tight inside
 train "$dir/audit" --servers 2 --workers 3 --set cluster.audit=1
 same audit inside
 if grep -q 'audit:' "$dir/audit.log"; then fail "an audit finds a difference: $(grep 'audit:' "$dir/audit.log")"; fi
