@@ -21,10 +21,11 @@ for cluster in 1x1 1x3 2x1 2x3 3x2 5x2; do
     train "$dir/$cluster" --servers ${cluster%x*} --workers ${cluster#*x}
     same "$cluster" inside
 done
-# processes of one machine share memory, unless they are told not to
-grep -q ' shared-memory peers=' "$dir/2x3.log" || fail "no memory is shared: $(cat "$dir/2x3.log")"
-train "$dir/sockets" --servers 2 --workers 2 --set cluster.shared_memory=off
-same sockets inside
+# Processes of one machine share memory, unless they are told not to. They look ten times a second with whom they share, so that this run is longer.
+train "$dir/shared" --servers 2 --workers 2 --set epochs=100
+grep -q ' shared-memory peers=' "$dir/shared.log" || fail "no memory is shared: $(cat "$dir/shared.log")"
+train "$dir/sockets" --servers 2 --workers 2 --set epochs=100 --set cluster.shared_memory=off
+same sockets shared
 if grep -q 'shared-memory peers' "$dir/sockets.log"; then fail "memory is shared though cluster.shared_memory is off"; fi
 train "$dir/tight" --servers 2 --workers 2 --set cluster.shared_memory_mib=1 # too little: the rest goes through sockets
 same tight inside
