@@ -112,7 +112,16 @@ static enum sl_status measure(struct dp_bench *bench, const char *kind, const ch
 
 /* ---- the whole way ---- */
 
-enum { WHOLE_COPY, WHOLE_PLAIN, WHOLE_RAW, WHOLE_TCP, WHOLE_SHARED, WHOLE_SHARED_COPIES, WHOLE_ITEMS };
+enum {
+    WHOLE_COPY,
+    WHOLE_PLAIN,
+    WHOLE_RAW,
+    WHOLE_TCP,
+    WHOLE_TCP_COPIES,
+    WHOLE_SHARED,
+    WHOLE_SHARED_COPIES,
+    WHOLE_ITEMS
+};
 
 #define EXCHANGES_FROM WHOLE_TCP
 
@@ -132,8 +141,8 @@ static void report_whole(struct dp_bench *bench, const char *subject, const stru
     double one_way = (double)load->messages * (double)load->size;
     double raw = rate(&items[WHOLE_RAW], one_way), plain = rate(&items[WHOLE_PLAIN], one_way),
            copy = rate(&items[WHOLE_COPY], one_way);
-    double tcp = rate(&items[WHOLE_TCP], bytes), shared = rate(&items[WHOLE_SHARED], bytes),
-           copies = rate(&items[WHOLE_SHARED_COPIES], bytes);
+    double tcp = rate(&items[WHOLE_TCP], bytes), tcp_copies = rate(&items[WHOLE_TCP_COPIES], bytes),
+           shared = rate(&items[WHOLE_SHARED], bytes), copies = rate(&items[WHOLE_SHARED_COPIES], bytes);
     const struct dp_row rows[] = {{.figure = "server over tcp, there and back",
                                           .value = tcp,
                                           .limit = raw,
@@ -142,6 +151,10 @@ static void report_whole(struct dp_bench *bench, const char *subject, const stru
                     .value = tcp,
                     .limit = plain,
                     .limit_of = "plain sockets, one way"},
+            {.figure = "tcp alone, there and back",
+                    .value = tcp_copies,
+                    .limit = raw,
+                    .limit_of = "raw ZeroMQ, one way"},
             {.figure = "server by shared memory, there and back",
                     .value = shared,
                     .limit = copy,
@@ -155,8 +168,8 @@ static void report_whole(struct dp_bench *bench, const char *subject, const stru
         row.unit = "GB/s";
         print(bench, subject, row);
     }
-    static const char *const costs[] = {
-            "cost of tcp, by bytes one way", "cost of shared memory", "cost of shared memory alone"};
+    static const char *const costs[] = {"cost of tcp, by bytes one way", "cost of tcp alone",
+            "cost of shared memory", "cost of shared memory alone"};
     for (int e = 0; e < WHOLE_ITEMS - EXCHANGES_FROM; e++)
         print(bench, subject,
                 (struct dp_row){.figure = costs[e],
@@ -181,8 +194,8 @@ static enum sl_status measure_whole(struct dp_bench *bench, size_t size, int wor
             .size = size, .messages = bytes / size, .window = WINDOW_BYTES / size, .spread = true};
     enum sl_status status = SL_OK;
     for (int e = EXCHANGES_FROM; e < WHOLE_ITEMS && status == SL_OK; e++) {
-        options.shared = e != WHOLE_TCP;
-        options.copies = e == WHOLE_SHARED_COPIES;
+        options.shared = e == WHOLE_SHARED || e == WHOLE_SHARED_COPIES;
+        options.copies = e == WHOLE_TCP_COPIES || e == WHOLE_SHARED_COPIES;
         status = dp_exchange_open(&exchanges[e], bench->subject->config, &options, err);
     }
     if (status == SL_OK)
