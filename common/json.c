@@ -195,6 +195,15 @@ enum sl_status sl_json_finish(
     return s;
 }
 
+enum sl_status sl_json_print(struct sl_json *json, struct sl_error *err)
+{
+    const char *text = NULL;
+    enum sl_status s = sl_json_finish(json, &text, NULL, err);
+    if (s == SL_OK)
+        (void)puts(text);
+    return s;
+}
+
 /* A decimal of at most FLT_DIG (DBL_DIG) digits survives the way into the number and back, so if such a short one exists, the first try
  * finds it: %g drops the zeros at its end. */
 const char *sl_format_float(char *text, float value)

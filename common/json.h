@@ -59,6 +59,8 @@ void sl_json_raw(struct sl_json *json, const char *key, const char *text);
  * ret_size may be NULL. Owns: *ret_text belongs to json and lives until its next call. Errors: NO_MEMORY, FAILED beyond limit or depth. */
 SL_MUST_USE enum sl_status sl_json_finish(
         struct sl_json *json, const char **ret_text, size_t *ret_size, struct sl_error *err);
+/* sl_json_print finishes and writes the text to standard output, as a line. Errors: as sl_json_finish. */
+SL_MUST_USE enum sl_status sl_json_print(struct sl_json *json, struct sl_error *err);
 
 /* sl_format_float and sl_format_double write the shortest decimal that reads back as the same finite number ("nan", "inf" and "-inf"
  * else), and return text. Shapes: text has SL_JSON_NUMBER_MAX bytes. */

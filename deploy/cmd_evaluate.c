@@ -121,7 +121,6 @@ static enum sl_status print_json(const struct dp_loaded *loaded, const char *dat
         struct sl_error *err)
 {
     SL_AUTO(sl_json_fini) struct sl_json json;
-    const char *text = NULL;
     sl_json_init(&json, JSON_MAX);
     sl_json_object(&json, NULL);
     sl_json_string(&json, "snapshot", loaded->path);
@@ -130,10 +129,7 @@ static enum sl_status print_json(const struct dp_loaded *loaded, const char *dat
     sl_json_int(&json, "samples", sl_evaluation_count(evaluation, loaded->config->modality_count));
     sl_evaluation_json(evaluation, &json, "branches", branches, classes);
     sl_json_end(&json);
-    enum sl_status status = sl_json_finish(&json, &text, NULL, err);
-    if (status == SL_OK)
-        puts(text);
-    return status;
+    return sl_json_print(&json, err);
 }
 
 static enum sl_status evaluate(const struct arguments *a, struct sl_error *err)

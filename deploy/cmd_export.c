@@ -174,7 +174,6 @@ static enum sl_status report(const struct arguments *a, const struct dp_files *f
         return SL_OK;
     }
     SL_AUTO(sl_json_fini) struct sl_json json;
-    const char *text = NULL;
     sl_json_init(&json, 1 << 16);
     sl_json_object(&json, NULL);
     sl_json_int(&json, "step", loaded->step);
@@ -188,10 +187,7 @@ static enum sl_status report(const struct arguments *a, const struct dp_files *f
     }
     sl_json_end(&json);
     sl_json_end(&json);
-    enum sl_status status = sl_json_finish(&json, &text, NULL, err);
-    if (status == SL_OK)
-        puts(text);
-    return status;
+    return sl_json_print(&json, err);
 }
 
 static enum sl_status run(const struct arguments *a, struct sl_error *err)

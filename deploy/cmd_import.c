@@ -263,11 +263,7 @@ static enum sl_status print_json(
     sl_json_int(&json, "bytes", result->size);
     sl_json_double(&json, "seconds", result->seconds);
     sl_json_end(&json);
-    const char *text = NULL;
-    enum sl_status status = sl_json_finish(&json, &text, NULL, err);
-    if (status == SL_OK)
-        (void)puts(text);
-    return status;
+    return sl_json_print(&json, err);
 }
 
 static enum sl_status check_rejects(

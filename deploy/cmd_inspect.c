@@ -195,15 +195,6 @@ static void put_modality(struct sl_json *json, const struct wk_index_modality *m
     sl_json_end(json);
 }
 
-static enum sl_status finish_json(struct sl_json *json, struct sl_error *err)
-{
-    const char *text = NULL;
-    enum sl_status status = sl_json_finish(json, &text, NULL, err);
-    if (status == SL_OK)
-        (void)puts(text);
-    return status;
-}
-
 static enum sl_status print_split_json(
         const struct wk_index *index, const char *dir, bool verified, struct sl_error *err)
 {
@@ -229,7 +220,7 @@ static enum sl_status print_split_json(
         put_modality(&json, &index->modalities[m]);
     sl_json_end(&json);
     sl_json_end(&json);
-    return finish_json(&json, err);
+    return sl_json_print(&json, err);
 }
 
 static enum sl_status verify(struct wk_dataset *dataset, struct sl_error *err)
@@ -417,7 +408,7 @@ static enum sl_status show_sample(const struct arguments *arguments, const char 
     if (status != SL_OK || !arguments->json)
         return status;
     sl_json_end(&json);
-    return finish_json(&json, err);
+    return sl_json_print(&json, err);
 }
 
 /* What is looked for: --sample. */

@@ -191,7 +191,6 @@ static void make_command_line(
 static enum sl_status print(const struct command_line *line, const struct dp_node *node, struct sl_error *err)
 {
     SL_AUTO(sl_json_fini) struct sl_json json;
-    const char *text = NULL;
     sl_json_init(&json, 1 << 20);
     sl_json_object(&json, NULL);
     sl_json_string(&json, "source", node->source);
@@ -209,10 +208,7 @@ static enum sl_status print(const struct command_line *line, const struct dp_nod
         sl_json_string(&json, NULL, line->argv[i]);
     sl_json_end(&json);
     sl_json_end(&json);
-    enum sl_status status = sl_json_finish(&json, &text, NULL, err);
-    if (status == SL_OK)
-        puts(text);
-    return status;
+    return sl_json_print(&json, err);
 }
 
 static enum sl_status resolve(struct dp_node *node, struct arguments *a, struct sl_error *err)

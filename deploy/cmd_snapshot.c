@@ -122,11 +122,7 @@ static enum sl_status print_entry_json(
     if (!entry->whole)
         sl_json_string(&json, "reason", entry->reason);
     sl_json_end(&json);
-    const char *text = NULL;
-    enum sl_status s = sl_json_finish(&json, &text, NULL, err);
-    if (s == SL_OK)
-        puts(text);
-    return s;
+    return sl_json_print(&json, err);
 }
 
 static enum sl_status print(

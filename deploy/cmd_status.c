@@ -201,7 +201,6 @@ static enum sl_status print_json(const struct sl_status_client *client, enum sl_
     static const char *const lives[] = {"connecting", "live", "quiet", "finished", "gone"};
     const struct sl_status_place *place = sl_status_client_place(client);
     SL_AUTO(sl_json_fini) struct sl_json json;
-    const char *bytes = NULL;
     sl_json_init(&json, JSON_MAX);
     sl_json_object(&json, NULL);
     sl_json_string(&json, "life", lives[life]);
@@ -216,10 +215,7 @@ static enum sl_status print_json(const struct sl_status_client *client, enum sl_
     if (message != NULL)
         sl_proto_json(&json, "status", &message->base);
     sl_json_end(&json);
-    enum sl_status status = sl_json_finish(&json, &bytes, NULL, err);
-    if (status == SL_OK)
-        printf("%s\n", bytes);
-    return status;
+    return sl_json_print(&json, err);
 }
 
 /* ---- the command ---- */

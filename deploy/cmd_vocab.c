@@ -250,11 +250,7 @@ static enum sl_status print_summary(const struct arguments *arguments, const str
     sl_json_int(&json, "characters", stats->characters);
     sl_json_int(&json, "characters_covered", stats->covered);
     sl_json_end(&json);
-    const char *text = NULL;
-    enum sl_status status = sl_json_finish(&json, &text, NULL, err);
-    if (status == SL_OK)
-        puts(text);
-    return status;
+    return sl_json_print(&json, err);
 }
 
 static enum sl_status run(const struct arguments *arguments, struct sl_error *err)

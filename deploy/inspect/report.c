@@ -168,9 +168,5 @@ enum sl_status dp_report_print_json(const struct wk_survey *survey, struct sl_er
                 put_alike(&json, survey, (enum wk_alike)r, a, b);
     sl_json_end(&json);
     sl_json_end(&json);
-    const char *text = NULL;
-    enum sl_status status = sl_json_finish(&json, &text, NULL, err);
-    if (status == SL_OK)
-        (void)puts(text);
-    return status;
+    return sl_json_print(&json, err);
 }
