@@ -6,10 +6,9 @@
 #include <float.h>
 #include <math.h>
 #include <stdbool.h>
-#include <string.h>
+#include <stdint.h>
 
 #define BODY static inline __attribute__((always_inline)) void
-#define LANES 8
 
 /* flush makes subnormal numbers zero. The first moment of a word that no longer comes up would otherwise stay
  * subnormal for ever, and arithmetic on those is a hundred times slower. Where it matters (against eps) they
@@ -19,32 +18,25 @@ static inline __attribute__((always_inline)) float flush(float x)
     return fabsf(x) < FLT_MIN ? 0.0F : x;
 }
 
-BODY combine_body(float *restrict ret_g, float *restrict ret_bound, const float *restrict u,
-        const float *restrict f, size_t n, const struct ps_factors *factors)
+/* The modulated gradient of an element, and what enters v squared: the larger of it and the unmodulated one, or itself. What a loop has is
+ * known when it is compiled. */
+struct combined {
+    float g, second;
+};
+
+static inline __attribute__((always_inline)) struct combined combine(
+        float u, float f, const struct ps_factors *c, bool has_u, bool has_f, bool bound)
 {
-    const float scale = factors->scale, k = factors->unimodal, c = factors->fused;
-    if (u != NULL && f != NULL) {
-        for (size_t i = 0; i < n; i++) {
-            float g = scale * (k * u[i] + c * f[i]), r = scale * (u[i] + f[i]);
-            float a = fabsf(g), b = fabsf(r);
-            ret_g[i] = g;
-            ret_bound[i] = a > b ? a : b;
-        }
-        return;
+    float sum = 0.0F, whole = 0.0F;
+    if (has_u && has_f) {
+        sum = c->unimodal * u + c->fused * f;
+        whole = u + f;
+    } else if (has_u || has_f) {
+        sum = has_u ? c->unimodal * u : c->fused * f;
+        whole = has_u ? u : f;
     }
-    if (u == NULL && f == NULL) {
-        memset(ret_g, 0, n * sizeof(float));
-        memset(ret_bound, 0, n * sizeof(float));
-        return;
-    }
-    const float *restrict x = u != NULL ? u : f;
-    const float factor = u != NULL ? k : c;
-    for (size_t i = 0; i < n; i++) {
-        float g = scale * (factor * x[i]), r = scale * x[i];
-        float a = fabsf(g), b = fabsf(r);
-        ret_g[i] = g;
-        ret_bound[i] = a > b ? a : b;
-    }
+    float g = c->scale * sum, a = fabsf(g), b = fabsf(c->scale * whole);
+    return (struct combined){g, bound ? (a > b ? a : b) : g};
 }
 
 /* What an update does to its values: element i of a run goes into lane i % CHANGE_LANES. Floats in lanes as wide as the update itself cost it little; a run is short
@@ -99,9 +91,9 @@ static inline __attribute__((always_inline)) void adamw_element(float *restrict 
     *params = change_element(lanes, lane, w, c->rate * (direction + c->decay * w));
 }
 
-BODY adamw_body(float *restrict params, float *restrict m, float *restrict v, const float *restrict g,
-        const float *restrict second, size_t n, const struct ps_factors *factors,
-        struct sl_block_change *change)
+BODY adamw_run(float *restrict params, float *restrict m, float *restrict v, const float *restrict u,
+        const float *restrict f, size_t n, const struct ps_factors *factors, struct sl_block_change *change,
+        bool has_u, bool has_f, bool bound)
 {
     const struct ps_factors c = *factors;
     struct change_lanes lanes = {0};
@@ -109,11 +101,36 @@ BODY adamw_body(float *restrict params, float *restrict m, float *restrict v, co
     for (; i + CHANGE_LANES <= n; i += CHANGE_LANES)
         for (int lane = 0; lane < CHANGE_LANES; lane++) {
             size_t at = i + (size_t)lane;
-            adamw_element(&params[at], &m[at], &v[at], g[at], second[at], &c, &lanes, lane);
+            struct combined x = combine(has_u ? u[at] : 0.0F, has_f ? f[at] : 0.0F, &c, has_u, has_f, bound);
+            adamw_element(&params[at], &m[at], &v[at], x.g, x.second, &c, &lanes, lane);
         }
-    for (int lane = 0; i < n; i++, lane++)
-        adamw_element(&params[i], &m[i], &v[i], g[i], second[i], &c, &lanes, lane);
+    for (int lane = 0; i < n; i++, lane++) {
+        struct combined x = combine(has_u ? u[i] : 0.0F, has_f ? f[i] : 0.0F, &c, has_u, has_f, bound);
+        adamw_element(&params[i], &m[i], &v[i], x.g, x.second, &c, &lanes, lane);
+    }
     join_change(change, &lanes);
+}
+
+BODY adamw_tags(float *params, float *m, float *v, const float *u, const float *f, size_t n,
+        const struct ps_factors *factors, struct sl_block_change *change, bool bound)
+{
+    if (u != NULL && f != NULL)
+        adamw_run(params, m, v, u, f, n, factors, change, true, true, bound);
+    else if (u != NULL)
+        adamw_run(params, m, v, u, NULL, n, factors, change, true, false, bound);
+    else if (f != NULL)
+        adamw_run(params, m, v, NULL, f, n, factors, change, false, true, bound);
+    else
+        adamw_run(params, m, v, NULL, NULL, n, factors, change, false, false, bound);
+}
+
+BODY adamw_body(float *params, float *m, float *v, const float *u, const float *f, size_t n,
+        const struct ps_factors *factors, struct sl_block_change *change)
+{
+    if (factors->bound)
+        adamw_tags(params, m, v, u, f, n, factors, change, true);
+    else
+        adamw_tags(params, m, v, u, f, n, factors, change, false);
 }
 
 static inline __attribute__((always_inline)) void sgd_element(float *restrict params, float *restrict m,
@@ -125,123 +142,166 @@ static inline __attribute__((always_inline)) void sgd_element(float *restrict pa
     *params = change_element(lanes, lane, w, c->rate * mi);
 }
 
-BODY sgd_body(float *restrict params, float *restrict m, const float *restrict g, size_t n,
-        const struct ps_factors *factors, struct sl_block_change *change)
+BODY sgd_run(float *restrict params, float *restrict m, const float *restrict u, const float *restrict f,
+        size_t n, const struct ps_factors *factors, struct sl_block_change *change, bool has_u, bool has_f)
 {
     const struct ps_factors c = *factors;
     struct change_lanes lanes = {0};
     size_t i = 0;
     for (; i + CHANGE_LANES <= n; i += CHANGE_LANES)
-        for (int lane = 0; lane < CHANGE_LANES; lane++)
-            sgd_element(
-                    &params[i + (size_t)lane], &m[i + (size_t)lane], g[i + (size_t)lane], &c, &lanes, lane);
-    for (int lane = 0; i < n; i++, lane++)
-        sgd_element(&params[i], &m[i], g[i], &c, &lanes, lane);
+        for (int lane = 0; lane < CHANGE_LANES; lane++) {
+            size_t at = i + (size_t)lane;
+            struct combined x = combine(has_u ? u[at] : 0.0F, has_f ? f[at] : 0.0F, &c, has_u, has_f, false);
+            sgd_element(&params[at], &m[at], x.g, &c, &lanes, lane);
+        }
+    for (int lane = 0; i < n; i++, lane++) {
+        struct combined x = combine(has_u ? u[i] : 0.0F, has_f ? f[i] : 0.0F, &c, has_u, has_f, false);
+        sgd_element(&params[i], &m[i], x.g, &c, &lanes, lane);
+    }
     join_change(change, &lanes);
 }
 
-/* Element i of a run goes into lane i % LANES. Plain arrays with fixed bounds: gcc keeps them in registers on every instruction set, which it
+BODY sgd_body(float *params, float *m, const float *u, const float *f, size_t n,
+        const struct ps_factors *factors, struct sl_block_change *change)
+{
+    if (u != NULL && f != NULL)
+        sgd_run(params, m, u, f, n, factors, change, true, true);
+    else if (u != NULL)
+        sgd_run(params, m, u, NULL, n, factors, change, true, false);
+    else if (f != NULL)
+        sgd_run(params, m, NULL, f, n, factors, change, false, true);
+    else
+        sgd_run(params, m, NULL, NULL, n, factors, change, false, false);
+}
+
+/* Sums of squares and products go into lanes of floats, as wide as what comes from memory, and from there into doubles after each run of MEASURED_AT_ONCE elements:
+ * doubles alone would take twice the time that the memory does. Plain arrays with fixed bounds: gcc keeps them in registers on every instruction set, which it
  * does not with vector types wider than the set's own (a tenth of the speed). */
+#define LANES 16
+#define MEASURED_AT_ONCE 256
+#define SQUARES_MAX                                                                                          \
+    1e37 /* up to here no lane of floats has overflowed, nor have those of norm2, which are at most twice as much */
+
 struct lanes {
-    double norm2[LANES], dot[LANES], unimodal2[LANES], fused2[LANES];
+    float norm2[LANES], dot[LANES], unimodal2[LANES], fused2[LANES];
 };
 
 static inline __attribute__((always_inline)) void add_element(struct lanes *lanes, int lane, float u, float f)
 {
-    double x = (double)u, y = (double)f, r = x + y;
+    float r = u + f;
     lanes->norm2[lane] += r * r;
-    lanes->dot[lane] += x * y;
-    lanes->unimodal2[lane] += x * x;
-    lanes->fused2[lane] += y * y;
+    lanes->dot[lane] += u * f;
+    lanes->unimodal2[lane] += u * u;
+    lanes->fused2[lane] += f * f;
 }
 
-BODY measure_run(struct lanes *restrict into, const float *restrict u, const float *restrict f, size_t n,
-        bool has_u, bool has_f)
+/* One element of both sums, after what is still to be added. */
+static inline __attribute__((always_inline)) void take_element(struct lanes *lanes, int lane, float *u,
+        const float *more_u, float *f, const float *more_f, bool has_u, bool has_f, bool more)
 {
-    struct lanes lanes = *into;
-    size_t i = 0;
-    for (; i + LANES <= n; i += LANES)
-        for (int lane = 0; lane < LANES; lane++)
-            add_element(&lanes, lane, has_u ? u[i + (size_t)lane] : 0.0F, has_f ? f[i + (size_t)lane] : 0.0F);
-    for (int lane = 0; i < n; i++, lane++)
-        add_element(&lanes, lane, has_u ? u[i] : 0.0F, has_f ? f[i] : 0.0F);
-    *into = lanes;
+    if (has_u && more)
+        *u += *more_u;
+    if (has_f && more)
+        *f += *more_f;
+    add_element(lanes, lane, has_u ? *u : 0.0F, has_f ? *f : 0.0F);
 }
 
-BODY measure_tags(struct lanes *lanes, const float *u, const float *f, size_t n)
-{
-    if (u != NULL && f != NULL)
-        measure_run(lanes, u, f, n, true, true);
-    else if (u != NULL)
-        measure_run(lanes, u, u, n, true, false);
-    else if (f != NULL)
-        measure_run(lanes, f, f, n, false, true);
-}
-
-BODY add_run(float *restrict sum, const float *restrict more, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        sum[i] += more[i];
-}
-
-static inline __attribute__((always_inline)) void add_lanes(
-        struct sl_block_sums *sums, const struct lanes *lanes)
+static inline __attribute__((always_inline)) struct sl_block_sums join_lanes(const struct lanes *lanes)
 {
     struct sl_block_sums total = {0};
     for (int lane = 0; lane < LANES; lane++) {
-        total.norm2 += lanes->norm2[lane];
-        total.dot += lanes->dot[lane];
-        total.unimodal2 += lanes->unimodal2[lane];
-        total.fused2 += lanes->fused2[lane];
+        total.norm2 += (double)lanes->norm2[lane];
+        total.dot += (double)lanes->dot[lane];
+        total.unimodal2 += (double)lanes->unimodal2[lane];
+        total.fused2 += (double)lanes->fused2[lane];
     }
+    return total;
+}
+
+/* The same of a run whose squares leave float's range, or that has a number that is not finite. */
+static struct sl_block_sums measure_large(const float *u, const float *f, size_t n)
+{
+    struct sl_block_sums total = {0};
+    for (size_t i = 0; i < n; i++) {
+        double x = u == NULL ? 0.0 : (double)u[i], y = f == NULL ? 0.0 : (double)f[i], r = x + y;
+        total.norm2 += r * r;
+        total.dot += x * y;
+        total.unimodal2 += x * x;
+        total.fused2 += y * y;
+    }
+    return total;
+}
+
+BODY measure_run(struct sl_block_sums *sums, float *restrict u, const float *restrict more_u,
+        float *restrict f, const float *restrict more_f, size_t n, bool has_u, bool has_f, bool more)
+{
+    struct lanes lanes = {0};
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (int lane = 0; lane < LANES; lane++) {
+            size_t at = i + (size_t)lane;
+            take_element(&lanes, lane, u + at, more_u + at, f + at, more_f + at, has_u, has_f, more);
+        }
+    for (int lane = 0; i < n; i++, lane++)
+        take_element(&lanes, lane, u + i, more_u + i, f + i, more_f + i, has_u, has_f, more);
+    struct sl_block_sums total = join_lanes(&lanes);
+    if (!(total.unimodal2 + total.fused2 <= SQUARES_MAX))
+        total = measure_large(has_u ? u : NULL, has_f ? f : NULL, n);
     sums->norm2 += total.norm2;
     sums->dot += total.dot;
     sums->unimodal2 += total.unimodal2;
     sums->fused2 += total.fused2;
 }
 
-BODY measure_body(struct sl_block_sums *sums, const float *u, const float *f, size_t n)
+BODY measure_tags(struct sl_block_sums *sums, float *u, const float *more_u, float *f, const float *more_f,
+        size_t n, bool has_u, bool has_f, bool more)
 {
-    struct lanes lanes = {0};
-    measure_tags(&lanes, u, f, n);
-    add_lanes(sums, &lanes);
+    struct sl_block_sums total = {0};
+    for (size_t i = 0; i < n; i += MEASURED_AT_ONCE) {
+        size_t now = n - i < MEASURED_AT_ONCE ? n - i : MEASURED_AT_ONCE;
+        measure_run(&total, u + i, more_u + i, f + i, more_f + i, now, has_u, has_f, more);
+    }
+    sums->norm2 += total.norm2;
+    sums->dot += total.dot;
+    sums->unimodal2 += total.unimodal2;
+    sums->fused2 += total.fused2;
+}
+/* Where a sum is missing the other one's pointers stand for it, and are not followed. */
+BODY measure_body(struct sl_block_sums *sums, const float *unimodal, const float *fused, size_t n)
+{
+    /* nothing is added, so nothing is written */
+    float *u = (float *)(uintptr_t)unimodal, *f = (float *)(uintptr_t)fused;
+    if (u != NULL && f != NULL)
+        measure_tags(sums, u, u, f, f, n, true, true, false);
+    else if (u != NULL)
+        measure_tags(sums, u, u, u, u, n, true, false, false);
+    else if (f != NULL)
+        measure_tags(sums, f, f, f, f, n, false, true, false);
 }
 
-#define ADDED_AT_ONCE 1024 /* elements: four runs of them lie in a level 1 cache. A multiple of LANES */
-
-/* Some elements are added, then measured while they are in the nearest cache: one pass over memory. Both in one loop would be one the compiler does not make vectors of. */
 BODY add_measure_body(
         struct sl_block_sums *sums, float *u, const float *more_u, float *f, const float *more_f, size_t n)
 {
-    struct lanes lanes = {0};
-    for (size_t i = 0; i < n; i += ADDED_AT_ONCE) {
-        size_t now = n - i < ADDED_AT_ONCE ? n - i : ADDED_AT_ONCE;
-        if (u != NULL)
-            add_run(u + i, more_u + i, now);
-        if (f != NULL)
-            add_run(f + i, more_f + i, now);
-        measure_tags(&lanes, u == NULL ? NULL : u + i, f == NULL ? NULL : f + i, now);
-    }
-    add_lanes(sums, &lanes);
+    if (u != NULL && f != NULL)
+        measure_tags(sums, u, more_u, f, more_f, n, true, true, true);
+    else if (u != NULL)
+        measure_tags(sums, u, more_u, u, more_u, n, true, false, true);
+    else if (f != NULL)
+        measure_tags(sums, f, more_f, f, more_f, n, false, true, true);
 }
 
 /* one wrapper for each body and instruction set */
 #define KERNELS(suffix, attribute)                                                                           \
-    attribute static void combine_##suffix(float *restrict ret_g, float *restrict ret_bound,                 \
-            const float *unimodal, const float *fused, size_t n, const struct ps_factors *factors)           \
-    {                                                                                                        \
-        combine_body(ret_g, ret_bound, unimodal, fused, n, factors);                                         \
-    }                                                                                                        \
     attribute static void adamw_##suffix(float *restrict params, float *restrict m, float *restrict v,       \
-            const float *restrict g, const float *restrict second, size_t n,                                 \
-            const struct ps_factors *factors, struct sl_block_change *change)                                \
+            const float *unimodal, const float *fused, size_t n, const struct ps_factors *factors,           \
+            struct sl_block_change *change)                                                                  \
     {                                                                                                        \
-        adamw_body(params, m, v, g, second, n, factors, change);                                             \
+        adamw_body(params, m, v, unimodal, fused, n, factors, change);                                       \
     }                                                                                                        \
-    attribute static void sgd_##suffix(float *restrict params, float *restrict m, const float *restrict g,   \
-            size_t n, const struct ps_factors *factors, struct sl_block_change *change)                      \
+    attribute static void sgd_##suffix(float *restrict params, float *restrict m, const float *unimodal,     \
+            const float *fused, size_t n, const struct ps_factors *factors, struct sl_block_change *change)  \
     {                                                                                                        \
-        sgd_body(params, m, g, n, factors, change);                                                          \
+        sgd_body(params, m, unimodal, fused, n, factors, change);                                            \
     }                                                                                                        \
     attribute static void measure_##suffix(                                                                  \
             struct sl_block_sums *sums, const float *unimodal, const float *fused, size_t n)                 \
@@ -253,8 +313,8 @@ BODY add_measure_body(
     {                                                                                                        \
         add_measure_body(sums, unimodal, more_unimodal, fused, more_fused, n);                               \
     }                                                                                                        \
-    static const struct ps_kernels kernels_##suffix = {#suffix, combine_##suffix, adamw_##suffix,            \
-            sgd_##suffix, measure_##suffix, add_measure_##suffix};
+    static const struct ps_kernels kernels_##suffix = {                                                      \
+            #suffix, adamw_##suffix, sgd_##suffix, measure_##suffix, add_measure_##suffix};
 
 KERNELS(plain, )
 #if defined(__x86_64__)

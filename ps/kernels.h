@@ -6,6 +6,7 @@
  */
 #include "common/message.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* What one update needs besides numbers per element. */
@@ -20,24 +21,23 @@ struct ps_factors {
     float momentum; /* SGD */
     float rate;
     float decay; /* 0 where weights do not decay */
+    bool bound;  /* what enters v is bounded by the unmodulated gradient from below (optimiser.h) */
 };
 
 struct ps_kernels {
     const char *name;
-    /* combine: ret_g = scale * (unimodal u + fused f), ret_bound = the larger of |ret_g| and scale * |u + f|. u or f may
-     * be NULL = zero. Shapes: (n,). */
-    void (*combine)(float *restrict ret_g, float *restrict ret_bound, const float *unimodal,
-            const float *fused, size_t n, const struct ps_factors *factors);
-    /* adamw: one step; second is what enters v squared (g itself, or the bound). What it does to params is added into change, in 16
-     * lanes of floats, element i into lane i % 16: n should be some thousands at most. Shapes: (n,). */
-    void (*adamw)(float *restrict params, float *restrict m, float *restrict v, const float *restrict g,
-            const float *restrict second, size_t n, const struct ps_factors *factors,
-            struct sl_block_change *change);
-    /* sgd: one step with momentum; decay is added to the gradient, as PyTorch does. change: as in adamw. Shapes: (n,). */
-    void (*sgd)(float *restrict params, float *restrict m, const float *restrict g, size_t n,
-            const struct ps_factors *factors, struct sl_block_change *change);
-    /* measure adds into sums, in 8 lanes: element i into lane i % 8, then the lanes in order. Either of u and
-     * f may be NULL = zero. */
+    /* adamw: one step with g = scale * (unimodal u + fused f); into v goes, squared, g or the larger of |g| and scale * |u + f|. u or f
+     * may be NULL = zero. What it does to params is added into change, in 16 lanes of floats, element i into lane i % 16: n should be some
+     * thousands at most. Shapes: (n,). */
+    void (*adamw)(float *restrict params, float *restrict m, float *restrict v, const float *unimodal,
+            const float *fused, size_t n, const struct ps_factors *factors, struct sl_block_change *change);
+    /* sgd: one step with momentum; decay is added to the gradient, as PyTorch does. g, change: as in adamw. Shapes: (n,). */
+    void (*sgd)(float *restrict params, float *restrict m, const float *unimodal, const float *fused,
+            size_t n, const struct ps_factors *factors, struct sl_block_change *change);
+    /* measure adds into sums. Runs of 256 elements, each with element i in lane i % 16 of floats; then the lanes of a run in order, and the
+     * runs, in doubles. A run whose squares leave float's range is done again in doubles, one element after the other. Of each sum of
+     * squares at most 1.2e-6 is rounding (of norm2, 18 roundings of 2^-24; a norm has half of that), of dot the same share of the sum of |u f|;
+     * what is below 1e-19, squared, may count as nothing. Either of u and f may be NULL = zero. Shapes: (n,). */
     void (*measure)(struct sl_block_sums *sums, const float *unimodal, const float *fused, size_t n);
     /* add_measure does unimodal += more_unimodal, fused += more_fused, and measures the results as measure does, all in one
      * pass: a gradient's last addition. A sum may be NULL = zero, and then so is what would be added to it. Shapes: (n,). */

@@ -14,15 +14,16 @@ static float flush(float x)
     return fabsf(x) < FLT_MIN ? 0.0F : x;
 }
 
-static void combine(float *restrict ret_g, float *restrict ret_bound, const float *unimodal,
-        const float *fused, size_t n, const struct ps_factors *factors)
+/* Element i of the modulated gradient, and of the larger of both. */
+static float modulated(const float *unimodal, const float *fused, size_t i, const struct ps_factors *factors)
 {
-    for (size_t i = 0; i < n; i++) {
-        float g = factors->scale * (factors->unimodal * at(unimodal, i) + factors->fused * at(fused, i));
-        float r = factors->scale * (at(unimodal, i) + at(fused, i));
-        ret_g[i] = g;
-        ret_bound[i] = fmaxf(fabsf(g), fabsf(r));
-    }
+    return factors->scale * (factors->unimodal * at(unimodal, i) + factors->fused * at(fused, i));
+}
+
+static float bound(const float *unimodal, const float *fused, size_t i, const struct ps_factors *factors)
+{
+    float r = factors->scale * (at(unimodal, i) + at(fused, i));
+    return fmaxf(fabsf(modulated(unimodal, fused, i, factors)), fabsf(r));
 }
 
 /* Element i into lane i % 16, then the lanes in order. */
@@ -53,15 +54,15 @@ static void join(struct sl_block_change *change, const struct lanes *lanes)
     change->params2 += total.params2;
 }
 
-static void adamw(float *restrict params, float *restrict m, float *restrict v, const float *restrict g,
-        const float *restrict second, size_t n, const struct ps_factors *factors,
-        struct sl_block_change *change)
+static void adamw(float *restrict params, float *restrict m, float *restrict v, const float *unimodal,
+        const float *fused, size_t n, const struct ps_factors *factors, struct sl_block_change *change)
 {
     struct lanes lanes = {0};
     for (size_t i = 0; i < n; i++) {
-        float old = params[i];
-        m[i] = flush(factors->beta1 * m[i] + factors->one_minus_beta1 * g[i]);
-        v[i] = flush(factors->beta2 * v[i] + factors->one_minus_beta2 * (second[i] * second[i]));
+        float old = params[i], g = modulated(unimodal, fused, i, factors);
+        float second = factors->bound ? bound(unimodal, fused, i, factors) : g;
+        m[i] = flush(factors->beta1 * m[i] + factors->one_minus_beta1 * g);
+        v[i] = flush(factors->beta2 * v[i] + factors->one_minus_beta2 * (second * second));
         float m_hat = m[i] * factors->inverse_bias1;
         float root = sqrtf(v[i]) * factors->inverse_sqrt_bias2;
         take_away(&lanes, &params[i], factors->rate * (m_hat / (root + factors->eps) + factors->decay * old),
@@ -70,34 +71,55 @@ static void adamw(float *restrict params, float *restrict m, float *restrict v, 
     join(change, &lanes);
 }
 
-static void sgd(float *restrict params, float *restrict m, const float *restrict g, size_t n,
-        const struct ps_factors *factors, struct sl_block_change *change)
+static void sgd(float *restrict params, float *restrict m, const float *unimodal, const float *fused,
+        size_t n, const struct ps_factors *factors, struct sl_block_change *change)
 {
     struct lanes lanes = {0};
     for (size_t i = 0; i < n; i++) {
         float old = params[i];
-        m[i] = flush(factors->momentum * m[i] + g[i] + factors->decay * old);
+        m[i] = flush(
+                factors->momentum * m[i] + modulated(unimodal, fused, i, factors) + factors->decay * old);
         take_away(&lanes, &params[i], factors->rate * m[i], i);
     }
     join(change, &lanes);
 }
 
+#define RUN 256
+
+static struct sl_block_sums measure_run(const float *unimodal, const float *fused, size_t begin, size_t end)
+{
+    float norm2[16] = {0}, dot[16] = {0}, unimodal2[16] = {0}, fused2[16] = {0};
+    struct sl_block_sums total = {0}, large = {0};
+    for (size_t i = begin; i < end; i++) {
+        float u = at(unimodal, i), f = at(fused, i), r = u + f;
+        double x = (double)u, y = (double)f;
+        norm2[i % 16] += r * r;
+        dot[i % 16] += u * f;
+        unimodal2[i % 16] += u * u;
+        fused2[i % 16] += f * f;
+        large.norm2 += (x + y) * (x + y);
+        large.dot += x * y;
+        large.unimodal2 += x * x;
+        large.fused2 += y * y;
+    }
+    for (int lane = 0; lane < 16; lane++) {
+        total.norm2 += (double)norm2[lane];
+        total.dot += (double)dot[lane];
+        total.unimodal2 += (double)unimodal2[lane];
+        total.fused2 += (double)fused2[lane];
+    }
+    return total.unimodal2 + total.fused2 <= 1e37 ? total : large;
+}
+
 static void measure(struct sl_block_sums *sums, const float *unimodal, const float *fused, size_t n)
 {
-    double norm2[8] = {0}, dot[8] = {0}, unimodal2[8] = {0}, fused2[8] = {0};
-    for (size_t i = 0; i < n; i++) {
-        double u = (double)at(unimodal, i), f = (double)at(fused, i);
-        norm2[i % 8] += (u + f) * (u + f);
-        dot[i % 8] += u * f;
-        unimodal2[i % 8] += u * u;
-        fused2[i % 8] += f * f;
-    }
     struct sl_block_sums total = {0};
-    for (int lane = 0; lane < 8; lane++) {
-        total.norm2 += norm2[lane];
-        total.dot += dot[lane];
-        total.unimodal2 += unimodal2[lane];
-        total.fused2 += fused2[lane];
+    for (size_t begin = 0; begin < n; begin += RUN) {
+        struct sl_block_sums run = measure_run(unimodal, fused, begin, n - begin < RUN ? n : begin + RUN);
+        total.norm2 += run.norm2;
+        total.dot += run.dot;
+        total.unimodal2 += run.unimodal2;
+        total.fused2 += run.fused2;
     }
     sums->norm2 += total.norm2;
     sums->dot += total.dot;
@@ -121,6 +143,6 @@ static void add_measure(struct sl_block_sums *sums, float *unimodal, const float
 
 const struct ps_kernels *ps_kernels_reference(void)
 {
-    static const struct ps_kernels kernels = {"reference", combine, adamw, sgd, measure, add_measure};
+    static const struct ps_kernels kernels = {"reference", adamw, sgd, measure, add_measure};
     return &kernels;
 }

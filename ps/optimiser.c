@@ -4,7 +4,7 @@
 #include <assert.h>
 #include <math.h>
 
-#define CHUNK 2048 /* elements whose combined gradients wait on the stack: 16 KiB, in the first cache */
+#define CHUNK 2048 /* elements of which a lane of floats takes up what the update did (kernels.h) */
 
 struct ps_optimiser ps_optimiser_from_config(const struct sl_config *config)
 {
@@ -53,6 +53,7 @@ static struct ps_factors make_factors(const struct ps_optimiser *optimiser,
             .momentum = (float)optimiser->momentum,
             .rate = (float)(adamw ? step->rate : step->rate * of->update),
             .decay = decay ? (float)optimiser->weight_decay : 0.0F,
+            .bound = optimiser->second_moment == SL_SECOND_BOUND,
     };
     return factors;
 }
@@ -64,16 +65,13 @@ void ps_optimiser_update(const struct ps_optimiser *optimiser, const struct ps_o
     assert(step->count >= 1);
     const struct ps_kernels *kernels = optimiser->kernels;
     struct ps_factors factors = make_factors(optimiser, step, of, decay);
-    _Alignas(64) float g[CHUNK], bound[CHUNK];
-    const float *second = optimiser->second_moment == SL_SECOND_BOUND ? bound : g;
     for (size_t done = 0; done < n; done += CHUNK) {
         size_t now = n - done < CHUNK ? n - done : CHUNK;
-        kernels->combine(g, bound, unimodal == NULL ? NULL : unimodal + done,
-                fused == NULL ? NULL : fused + done, now, &factors);
+        const float *u = unimodal == NULL ? NULL : unimodal + done, *f = fused == NULL ? NULL : fused + done;
         if (optimiser->kind == SL_OPTIMISER_ADAMW)
             kernels->adamw(
-                    state->params + done, state->m + done, state->v + done, g, second, now, &factors, change);
+                    state->params + done, state->m + done, state->v + done, u, f, now, &factors, change);
         else
-            kernels->sgd(state->params + done, state->m + done, g, now, &factors, change);
+            kernels->sgd(state->params + done, state->m + done, u, f, now, &factors, change);
     }
 }

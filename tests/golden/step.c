@@ -159,11 +159,13 @@ static void push_slot(struct training *t, uint32_t slot, struct sl_step_stats *s
     sl_buffer_release(buffer);
 }
 
-/* check_modulated holds what remains after modulation, before clipping, against the set: the mean over the batch. */
+/* check_modulated holds what remains after modulation, before clipping, against the set: the mean over the batch. Without momentum and decay it is what SGD's moment
+ * becomes. */
 static void check_modulated(struct training *t, const struct sl_commit *commit)
 {
-    float *g = sl_alloc(t->layout->count, sizeof(float)), *bound = sl_alloc(t->layout->count, sizeof(float));
-    if (g == NULL || bound == NULL)
+    float *g = sl_alloc(t->layout->count, sizeof(float)), *params = sl_alloc(t->layout->count, sizeof(float));
+    struct sl_block_change change = {0};
+    if (g == NULL || params == NULL)
         golden_die("out of memory");
     for (int b = 0; b < t->layout->block_count; b++) {
         const struct sl_block *block = &t->layout->blocks[b];
@@ -172,8 +174,8 @@ static void check_modulated(struct training *t, const struct sl_commit *commit)
         struct ps_factors factors = {
                 .scale = (float)commit->inverse_weight, .unimodal = (float)k, .fused = 1.0F};
         ps_reduction_peek(t->reduction, b, grads);
-        ps_kernels_best()->combine(g + block->offset, bound + block->offset, grads[SL_TAG_UNIMODAL],
-                grads[SL_TAG_FUSED], block->count, &factors);
+        ps_kernels_best()->sgd(params + block->offset, g + block->offset, grads[SL_TAG_UNIMODAL],
+                grads[SL_TAG_FUSED], block->count, &factors, &change);
     }
     struct sl_safetensors *file = golden_file(t->set, "step0.safetensors");
     double norm = golden_norm(g, t->layout->count);
@@ -191,7 +193,7 @@ static void check_modulated(struct training *t, const struct sl_commit *commit)
     }
     sl_safetensors_close(file);
     sl_free(g);
-    sl_free(bound);
+    sl_free(params);
 }
 
 /* reduce gives the global norm of the unmodulated mean gradient. */

@@ -201,32 +201,79 @@ static void test_no_subnormals(void **state)
     free_run(&run);
 }
 
+/* The bounds that kernels.h gives, against sums in long double. */
+static void expect_near(const struct sl_block_sums *got, const float *unimodal, const float *fused)
+{
+    long double norm2 = 0.0L, dot = 0.0L, unimodal2 = 0.0L, fused2 = 0.0L, products = 0.0L;
+    for (size_t i = 0; i < N; i++) {
+        long double u = unimodal == NULL ? 0.0L : (long double)unimodal[i],
+                    f = fused == NULL ? 0.0L : (long double)fused[i];
+        norm2 += (u + f) * (u + f);
+        dot += u * f;
+        unimodal2 += u * u;
+        fused2 += f * f;
+        products += fabsl(u * f);
+    }
+    const long double part = 1.2e-6L;
+    assert_true(fabsl((long double)got->norm2 - norm2) <= part * norm2);
+    assert_true(fabsl((long double)got->dot - dot) <= part * products);
+    assert_true(fabsl((long double)got->unimodal2 - unimodal2) <= part * unimodal2);
+    assert_true(fabsl((long double)got->fused2 - fused2) <= part * fused2);
+}
+
 static void test_sums(void **state)
 {
     (void)state;
     struct run run = make_run();
     for (int mode = 0; mode < 4; mode++) {
         const float *u = present[mode][0] ? run.unimodal : NULL, *f = present[mode][1] ? run.fused : NULL;
-        struct sl_block_sums wanted = {.norm2 = 1.0, .dot = 2.0};
+        struct sl_block_sums wanted = {.norm2 = 1.0, .dot = 2.0}, alone = {.norm2 = 0.0}; /* is added to */
         ps_kernels_reference()->measure(&wanted, u, f, N);
+        ps_kernels_reference()->measure(&alone, u, f, N);
         for (int i = 0; ps_kernels_at(i) != NULL; i++) {
             struct sl_block_sums got = {.norm2 = 1.0, .dot = 2.0};
             ps_kernels_at(i)->measure(&got, u, f, N);
             assert_memory_equal(&got, &wanted, sizeof(got));
         }
-        double norm2 = 1.0;
-        for (size_t i = 0; i < N; i++)
-            norm2 += pow((u == NULL ? 0.0 : (double)u[i]) + (f == NULL ? 0.0 : (double)f[i]), 2.0);
-        assert_true(fabs(norm2 - wanted.norm2) <= 1e-9 * norm2);
+        assert_true(wanted.norm2 == 1.0 + alone.norm2 && wanted.dot == 2.0 + alone.dot);
+        expect_near(&alone, u, f);
     }
     free_run(&run);
+}
+
+/* A run with numbers whose squares a float cannot hold, or that are not finite, is measured in doubles: the same bits everywhere, and no other run suffers. */
+static void test_sums_beyond_float(void **state)
+{
+    (void)state;
+    static const float odd[] = {1e19F, -3e19F, 1e36F, FLT_MAX, 1e-22F, FLT_MIN, INFINITY, NAN};
+    static const size_t places[] = {0, 255, 256, 700, N - 1};
+    for (size_t o = 0; o < sizeof(odd) / sizeof(odd[0]); o++)
+        for (size_t p = 0; p < sizeof(places) / sizeof(places[0]); p++) {
+            struct run run = make_run();
+            struct sl_block_sums wanted = {.norm2 = 0.0};
+            run.unimodal[places[p]] = odd[o];
+            ps_kernels_reference()->measure(&wanted, run.unimodal, run.fused, N);
+            for (int i = 0; ps_kernels_at(i) != NULL; i++) {
+                struct sl_block_sums got = {.norm2 = 0.0};
+                ps_kernels_at(i)->measure(&got, run.unimodal, run.fused, N);
+                if (isnan(wanted.norm2)) /* which of its bits is nobody's business */
+                    assert_true(isnan(got.norm2) && isnan(got.unimodal2) && got.fused2 == wanted.fused2);
+                else
+                    assert_memory_equal(&got, &wanted, sizeof(got));
+            }
+            if (isfinite(odd[o]))
+                expect_near(&wanted, run.unimodal, run.fused);
+            else
+                assert_true(!isfinite(wanted.unimodal2));
+            free_run(&run);
+        }
 }
 
 /* Adding and measuring in one pass gives the bits of one after the other, at lengths around the pieces it works in. */
 static void test_sums_while_adding(void **state)
 {
     (void)state;
-    const size_t lengths[] = {1, 7, 8, 1023, 1024, 1025, N};
+    const size_t lengths[] = {1, 15, 16, 255, 256, 257, N};
     struct run run = make_run(), more = make_run();
     for (int mode = 0; mode < 3; mode++) {
         for (size_t l = 0; l < sizeof(lengths) / sizeof(lengths[0]); l++) {
@@ -327,6 +374,7 @@ int main(void)
             cmocka_unit_test(test_what_a_constant_coefficient_leaves),
             cmocka_unit_test(test_no_subnormals),
             cmocka_unit_test(test_sums),
+            cmocka_unit_test(test_sums_beyond_float),
             cmocka_unit_test(test_sums_while_adding),
             cmocka_unit_test(test_changes),
             cmocka_unit_test(test_clip),
