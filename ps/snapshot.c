@@ -181,14 +181,16 @@ uint64_t ps_snapshot_size(const struct ps_snapshot *snapshot)
 }
 
 /* writing one file: bytes go to the descriptor and into the checksum that the manifest will hold. Small tensors gather in a buffer, since a
- * model has hundreds of biases. */
+ * model has hundreds of biases. The disk is told to begin as soon as there is enough for it, so that it works while the rest is still hashed and copied; what
+ * makes the bytes durable is the sync alone, which then has little left to wait for. */
 
 #define BUFFER_SIZE (16U << 10)
+#define HANDED_AT_ONCE (8U << 20) /* bytes */
 
 struct writer {
     const char *path;
     int fd;
-    uint64_t size;
+    uint64_t size, handed; /* bytes that were given; of these, what the disk was told to begin with */
     XXH3_state_t *hash;
     size_t buffered;
     char buffer[BUFFER_SIZE];
@@ -199,6 +201,17 @@ static void free_hash(XXH3_state_t **hash)
     (void)XXH3_freeState(*hash);
 }
 
+/* Where the file system cannot do it, or fails, the sync does and tells. */
+static void hand_to_disk(struct writer *writer)
+{
+    uint64_t written = writer->size - writer->buffered;
+    if (written - writer->handed < HANDED_AT_ONCE)
+        return;
+    (void)sync_file_range(
+            writer->fd, (off_t)writer->handed, (off_t)(written - writer->handed), SYNC_FILE_RANGE_WRITE);
+    writer->handed = written;
+}
+
 static enum sl_status flush(struct writer *writer, struct sl_error *err)
 {
     size_t size = writer->buffered;
@@ -206,11 +219,8 @@ static enum sl_status flush(struct writer *writer, struct sl_error *err)
     return sl_file_write_all(writer->fd, writer->buffer, size, writer->path, err);
 }
 
-static enum sl_status write_bytes(void *context, const void *bytes, size_t size, struct sl_error *err)
+static enum sl_status put_bytes(struct writer *writer, const void *bytes, size_t size, struct sl_error *err)
 {
-    struct writer *writer = context;
-    (void)XXH3_128bits_update(writer->hash, bytes, size);
-    writer->size += size;
     enum sl_status s = SL_OK;
     if (size > BUFFER_SIZE - writer->buffered)
         s = flush(writer, err);
@@ -223,12 +233,57 @@ static enum sl_status write_bytes(void *context, const void *bytes, size_t size,
     return SL_OK;
 }
 
+static enum sl_status write_bytes(void *context, const void *bytes, size_t size, struct sl_error *err)
+{
+    struct writer *writer = context;
+    (void)XXH3_128bits_update(writer->hash, bytes, size);
+    enum sl_status s = put_bytes(writer, bytes, size, err);
+    writer->size += size;
+    if (s == SL_OK)
+        hand_to_disk(writer);
+    return s;
+}
+
+/* Files that are written and not yet synced. */
+struct unsynced {
+    struct {
+        int fd;
+        char *path;
+    } files[PS_MANIFEST_FILES_MAX];
+    int count;
+};
+
+static void unsynced_fini(struct unsynced *unsynced)
+{
+    for (int i = 0; i < unsynced->count; i++) {
+        sl_close_auto(&unsynced->files[i].fd);
+        sl_free(unsynced->files[i].path);
+    }
+    unsynced->count = 0;
+}
+
+/* sync_all makes the files durable and closes them. */
+static enum sl_status sync_all(struct unsynced *unsynced, struct sl_error *err)
+{
+    for (int i = 0; i < unsynced->count; i++) {
+        int fd = unsynced->files[i].fd;
+        if (fsync(fd) != 0)
+            return sl_fail_errno(err, "cannot sync %s", unsynced->files[i].path);
+        unsynced->files[i].fd = -1; /* whatever close says, the descriptor is gone */
+        if (close(fd) != 0)
+            return sl_fail_errno(err, "cannot close %s", unsynced->files[i].path);
+    }
+    unsynced_fini(unsynced);
+    return SL_OK;
+}
+
 typedef enum sl_status (*fill_function)(const struct ps_snapshot *snapshot, const struct sl_sink *sink,
         const void *what, struct sl_error *err);
 
-/* write_file makes folder/name from what fill puts into the sink, syncs it, and enters it into the manifest. */
+/* write_file makes folder/name from what fill puts into the sink, and enters it into the manifest and among those to be synced. */
 static enum sl_status write_file(const struct ps_snapshot *snapshot, const char *folder, const char *name,
-        fill_function fill, const void *what, struct ps_manifest *manifest, struct sl_error *err)
+        fill_function fill, const void *what, struct ps_manifest *manifest, struct unsynced *unsynced,
+        struct sl_error *err)
 {
     SL_AUTO_FREE char *path = sl_path_join(folder, name);
     SL_AUTO(free_hash) XXH3_state_t *hash = XXH3_createState();
@@ -243,14 +298,12 @@ static enum sl_status write_file(const struct ps_snapshot *snapshot, const char 
     enum sl_status s = fill(snapshot, &sink, what, err);
     if (s == SL_OK)
         s = flush(&writer, err);
-    if (s == SL_OK && fsync(fd) != 0)
-        s = sl_fail_errno(err, "cannot sync %s", path);
     if (s != SL_OK)
         return s;
-    int closing = fd;
-    fd = -1; /* whatever close says, the descriptor is gone */
-    if (close(closing) != 0)
-        return sl_fail_errno(err, "cannot close %s", path);
+    assert(unsynced->count < PS_MANIFEST_FILES_MAX);
+    unsynced->files[unsynced->count].fd = fd;
+    unsynced->files[unsynced->count++].path = SL_TAKE(path);
+    fd = -1;
     XXH128_hash_t digest = XXH3_128bits_digest(hash);
     struct ps_manifest_file *file = &manifest->files[manifest->file_count++];
     (void)snprintf(file->name, sizeof(file->name), "%s", name);
@@ -359,13 +412,18 @@ static enum sl_status fill_bytes(const struct ps_snapshot *snapshot, const struc
 static enum sl_status write_files(
         const struct ps_snapshot *snapshot, const char *folder, struct sl_error *err)
 {
-    struct ps_manifest manifest = snapshot->manifest;
-    enum sl_status s = write_file(snapshot, folder, "model.safetensors", fill_model, NULL, &manifest, err);
+    struct ps_manifest manifest = snapshot->manifest, itself = {0};
+    SL_AUTO(unsynced_fini) struct unsynced unsynced = {.count = 0};
+    enum sl_status s =
+            write_file(snapshot, folder, "model.safetensors", fill_model, NULL, &manifest, &unsynced, err);
     if (s == SL_OK)
-        s = write_file(snapshot, folder, "optimiser.safetensors", fill_optimiser, NULL, &manifest, err);
+        s = write_file(
+                snapshot, folder, "optimiser.safetensors", fill_optimiser, NULL, &manifest, &unsynced, err);
     for (int i = 0; s == SL_OK && i < snapshot->attachment_count; i++)
         s = write_file(snapshot, folder, snapshot->attachments[i].name, fill_bytes, &snapshot->attachments[i],
-                &manifest, err);
+                &manifest, &unsynced, err);
+    if (s == SL_OK)
+        s = sync_all(&unsynced, err);
     if (s != SL_OK)
         return s;
     SL_AUTO_FREE char *text = NULL;
@@ -374,8 +432,9 @@ static enum sl_status write_files(
     if (s != SL_OK)
         return s;
     struct attachment last = {.bytes = text, .size = size};
-    struct ps_manifest itself = {0};
-    s = write_file(snapshot, folder, "manifest.json", fill_bytes, &last, &itself, err);
+    s = write_file(snapshot, folder, "manifest.json", fill_bytes, &last, &itself, &unsynced, err);
+    if (s == SL_OK)
+        s = sync_all(&unsynced, err);
     return s == SL_OK ? sl_file_sync_directory(folder, err) : s;
 }
 

@@ -51,6 +51,22 @@ int fsync(int fd)
     return fails() ? -1 : 0;
 }
 
+/* what the disk is told to begin with; it never does */
+static int64_t handed_end;
+static int handed_pieces, syncs_before;
+
+int sync_file_range(int fd, off_t offset, off_t size, unsigned flags)
+{
+    (void)fd;
+    assert_int_equal(flags, SYNC_FILE_RANGE_WRITE);
+    assert_int_equal(offset, handed_end);
+    handed_end = offset + size;
+    handed_pieces++;
+    syncs_before = syncs;
+    errno = EIO;
+    return -1;
+}
+
 int rename(const char *from, const char *to)
 {
     return fails() ? -1 : (int)syscall(SYS_rename, from, to);
@@ -264,6 +280,35 @@ static void test_round_trip(void **state)
     /* the same step again replaces it */
     save(6);
     assert_int_equal(newest(), 6);
+}
+
+/* A large file goes to the disk while the rest is written; that decides nothing: what the sync says counts, and every file is synced as before. */
+static void test_disk_begins_early(void **state)
+{
+    (void)state;
+    enum { LARGE = 20 << 20 };
+    struct ps_manifest manifest = {.layout_hash = layout->hash,
+            .optimiser = config->optimiser.kind,
+            .training = {.best_value = NAN}};
+    SL_AUTO_FREE char *large = sl_alloc(LARGE, 1);
+    assert_non_null(large);
+    struct ps_attachment attachment = {"config.yaml", large, LARGE};
+    struct ps_snapshot_source source = {layout, &manifest, &attachment, 1};
+    struct ps_snapshot *snapshot = NULL;
+    struct vectors vectors = make_vectors(0);
+    assert_int_equal(ps_snapshot_begin(&snapshot, &source, &err), SL_OK);
+    for (int b = 0; b < layout->block_count; b++)
+        assert_int_equal(put_part(snapshot, b, &vectors, 0), SL_OK);
+    free_vectors(&vectors);
+    syncs = handed_pieces = 0;
+    handed_end = 0;
+    assert_int_equal(ps_snapshot_write(snapshot, dir, &err), SL_OK);
+    assert_int_equal(handed_pieces, 1);
+    assert_int_equal(handed_end, LARGE);
+    assert_int_equal(syncs_before, 0);
+    assert_int_equal(syncs, 4 + 3);
+    assert_int_equal(newest(), 0);
+    ps_snapshot_destroy(snapshot);
 }
 
 /* ---- from blocks of several servers ---- */
@@ -739,6 +784,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_dir, remove_dir)
     const struct CMUnitTest tests[] = {
             TEST(test_round_trip),
+            TEST(test_disk_begins_early),
             TEST(test_any_number_of_servers_makes_the_same_files),
             TEST(test_read_by_blocks),
             TEST(test_blocks_that_do_not_fit),
