@@ -88,8 +88,13 @@ static enum sl_status measure(const struct dp_loaded *loaded, struct wk_dataset 
             .slots = loaded->config->batch.slots,
             .slot_size = loaded->config->batch.slot_size,
             .seed = loaded->config->seed};
-    struct wk_executor_options options = {
-            loaded->config, loaded->layout, loaded->model, dataset, dataset, &plan, threads};
+    struct wk_executor_options options = {.config = loaded->config,
+            .layout = loaded->layout,
+            .model = loaded->model,
+            .train = dataset,
+            .validation = dataset,
+            .plan = &plan,
+            .threads = threads};
     enum sl_status status = wk_executor_create(&executor, &options, err);
     if (status != SL_OK)
         return status;

@@ -13,14 +13,18 @@
 /* DRAINING: a run is given, but the executor is still at the one before, which reads the parameters. */
 enum state { STATE_JOINING, STATE_IDLE, STATE_DRAINING, STATE_PULLING, STATE_COMPUTING, STATE_LEFT };
 
-/* A node whose gradients are on their way: reported once every block is acknowledged. */
+/* Of a block of a node. */
+enum progress { BLOCK_COMPUTED_ON, BLOCK_PUSHED, BLOCK_ACKNOWLEDGED };
+
+/* A node whose gradients are on their way: reported once it is whole and every block is acknowledged. */
 struct pending_node {
     struct sl_node node;
+    bool whole; /* what follows is known */
     struct sl_step_stats stats;
     struct sl_spent spent;
     uint64_t compute_us, hash;
-    int unacknowledged;          /* blocks */
-    unsigned char *acknowledged; /* (block_count,) */
+    int unacknowledged;      /* blocks */
+    unsigned char *progress; /* (block_count,) */
 };
 
 struct wk_core {
@@ -77,7 +81,7 @@ enum sl_status wk_core_create(
 static void drop_pending(struct wk_core *core)
 {
     for (int i = 0; i < core->pending_count; i++)
-        sl_free(core->pending[i].acknowledged);
+        sl_free(core->pending[i].progress);
     core->pending_count = 0;
 }
 
@@ -364,32 +368,86 @@ static enum sl_status send_stats(struct wk_core *core, const struct pending_node
     return sl_outbox_add(&updates->outbox, SL_COORDINATOR, m, err);
 }
 
-/* NODE_DONE of the run → its blocks to their servers; of SCORE and of an audit there is nothing to push, so it is reported at once. Of a run that was replaced → nothing. */
+/* The pending entry of a node, made when its first blocks come. */
+static enum sl_status find_pending(
+        struct wk_core *core, struct sl_node node, struct pending_node **ret_pending, struct sl_error *err)
+{
+    int blocks = core->options.layout->block_count;
+    for (int i = 0; i < core->pending_count; i++) {
+        *ret_pending = &core->pending[i];
+        if (sl_tree_equal(core->pending[i].node, node))
+            return SL_OK;
+    }
+    assert(core->pending_count < PENDING_MAX);
+    struct pending_node new = {
+            .node = node, .unacknowledged = blocks, .progress = sl_alloc((size_t)blocks, 1)};
+    if (new.progress == NULL)
+        return sl_fail(err, SL_NO_MEMORY, "out of memory for a push");
+    *ret_pending = &core->pending[core->pending_count++];
+    **ret_pending = new;
+    return SL_OK;
+}
+
+static enum sl_status push_once(struct wk_core *core, struct pending_node *pending, int b,
+        const struct wk_event *event, struct wk_updates *updates, struct sl_error *err)
+{
+    if (pending->progress[b] != BLOCK_COMPUTED_ON)
+        return SL_OK;
+    pending->progress[b] = BLOCK_PUSHED;
+    return push_block(core, event->node, b, event->gradients, updates, err);
+}
+
+/* BLOCKS_DONE of the run → to their servers, while the rest of their node is computed. Of a run that was replaced → nothing. */
+static enum sl_status on_blocks_done(
+        struct wk_core *core, const struct wk_event *event, struct wk_updates *updates, struct sl_error *err)
+{
+    struct pending_node *pending = NULL;
+    if (core->state != STATE_COMPUTING || event->run != core->run.run)
+        return SL_OK;
+    enum sl_status status = find_pending(core, event->node, &pending, err);
+    for (int i = 0; i < event->block_count && status == SL_OK; i++)
+        status = push_once(core, pending, event->blocks[i], event, updates, err);
+    return status;
+}
+
+/* A node that is whole and acknowledged is reported. */
+static enum sl_status report_if_done(
+        struct wk_core *core, struct pending_node *pending, struct wk_updates *updates, struct sl_error *err)
+{
+    bool early = sl_mutant("worker: reports before all is acknowledged") && pending->whole;
+    if ((!pending->whole && !sl_mutant("worker: reports before all is computed")) ||
+            (pending->unacknowledged > 0 && !early))
+        return SL_OK;
+    struct pending_node done = *pending;
+    sl_free(pending->progress);
+    *pending = core->pending[--core->pending_count];
+    return send_stats(core, &done, updates, err);
+}
+
+/* NODE_DONE of the run → those of its blocks that were not pushed yet to their servers; of SCORE and of an audit there is nothing to push, so it is reported at once. Of a run that was replaced → nothing. */
 static enum sl_status on_node_done(
         struct wk_core *core, const struct wk_event *event, struct wk_updates *updates, struct sl_error *err)
 {
     if (core->state != STATE_COMPUTING || event->run != core->run.run)
         return SL_OK;
     struct pending_node done = {.node = event->node,
+            .whole = true,
             .stats = *event->stats,
             .spent = event->spent,
             .compute_us = event->compute_us,
             .hash = event->hash};
     if (core->run.phase == SL_PHASE_AUDIT || core->run.phase == SL_PHASE_SCORE)
         return send_stats(core, &done, updates, err);
-    int blocks = core->options.layout->block_count;
-    assert(core->pending_count < PENDING_MAX);
-    done.unacknowledged = blocks;
-    done.acknowledged = sl_alloc((size_t)blocks, 1);
-    if (done.acknowledged == NULL)
-        return sl_fail(err, SL_NO_MEMORY, "out of memory for a push");
-    core->pending[core->pending_count++] = done;
-    for (int b = 0; b < blocks; b++) {
-        enum sl_status status = push_block(core, event->node, b, event->gradients, updates, err);
-        if (status != SL_OK)
-            return status;
-    }
-    return SL_OK;
+    struct pending_node *pending = NULL;
+    enum sl_status status = find_pending(core, event->node, &pending, err);
+    if (status != SL_OK)
+        return status;
+    done.unacknowledged = pending->unacknowledged;
+    done.progress = pending->progress;
+    *pending = done;
+    for (int b = 0; b < core->options.layout->block_count && status == SL_OK; b++)
+        status = push_once(core, pending, b, event, updates, err);
+    return status == SL_OK ? report_if_done(core, pending, updates, err) : status;
 }
 
 /* ACK of a pushed block: counted once; the last one of a node reports it. Anything that is not pending → ignored. */
@@ -402,16 +460,11 @@ static enum sl_status on_ack(struct wk_core *core, struct sl_address from, const
         return SL_OK;
     for (int i = 0; i < core->pending_count; i++) {
         struct pending_node *pending = &core->pending[i];
-        if (!sl_tree_equal(pending->node, m->node) || pending->acknowledged[m->block])
+        if (!sl_tree_equal(pending->node, m->node) || pending->progress[m->block] != BLOCK_PUSHED)
             continue;
-        pending->acknowledged[m->block] = 1;
+        pending->progress[m->block] = BLOCK_ACKNOWLEDGED;
         pending->unacknowledged--;
-        if (pending->unacknowledged > 0 && !sl_mutant("worker: reports before all is acknowledged"))
-            return SL_OK;
-        struct pending_node done = *pending;
-        sl_free(pending->acknowledged);
-        *pending = core->pending[--core->pending_count];
-        return send_stats(core, &done, updates, err);
+        return report_if_done(core, pending, updates, err);
     }
     return SL_OK;
 }
@@ -540,6 +593,9 @@ enum sl_status wk_core_step(
         break;
     case WK_EVENT_GONE:
         on_gone(core, event, updates);
+        break;
+    case WK_EVENT_BLOCKS_DONE:
+        status = on_blocks_done(core, event, updates, err);
         break;
     case WK_EVENT_NODE_DONE:
         status = on_node_done(core, event, updates, err);

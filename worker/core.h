@@ -5,6 +5,8 @@
  *                           ▲                                                                                       │
  *                           └───────────────────────────── every node of the run reported ──────────────────────────┘
  *
+ * Blocks of a node are pushed as they become whole, while the rest is still being computed; the node is reported when all of it is computed and acknowledged.
+ *
  * With exchange early a step has two runs: SCORE, whose nodes are reported as soon as their forward pass is done, then TRAIN with the step's coefficients. In between the worker is idle, so that
  * it can be given the slots of another one that was lost.
  *
@@ -23,7 +25,8 @@ enum wk_event_kind {
     WK_EVENT_TICK,
     WK_EVENT_MESSAGE,
     WK_EVENT_GONE,            /* the link to `from` has ended, text says why */
-    WK_EVENT_NODE_DONE,       /* of the last COMPUTE or of one that was cancelled */
+    WK_EVENT_BLOCKS_DONE,     /* of the last COMPUTE or of one that was cancelled */
+    WK_EVENT_NODE_DONE,       /* the same; of its blocks those that BLOCKS_DONE did not bring are whole now */
     WK_EVENT_VALIDATION_DONE, /* the same */
     WK_EVENT_IDLE,            /* nothing is being computed any more: the last run is whole or cancelled */
     WK_EVENT_LEAVE
@@ -32,14 +35,16 @@ enum wk_event_kind {
 struct wk_event {
     enum wk_event_kind kind;
     int64_t now_us;
-    struct sl_address from;            /* MESSAGE, GONE */
-    const struct sl_message *message;  /* MESSAGE: borrowed; frames are retained where needed */
-    uint64_t run;                      /* NODE_DONE, VALIDATION_DONE: of the COMPUTE that asked for it */
-    struct sl_node node;               /* NODE_DONE */
+    struct sl_address from;           /* MESSAGE, GONE */
+    const struct sl_message *message; /* MESSAGE: borrowed; frames are retained where needed */
+    uint64_t run;        /* BLOCKS_DONE, NODE_DONE, VALIDATION_DONE: of the COMPUTE that asked for it */
+    struct sl_node node; /* BLOCKS_DONE, NODE_DONE */
+    const int *blocks;   /* BLOCKS_DONE: (block_count,): those that will not change any more */
+    int block_count;     /* BLOCKS_DONE */
     const struct sl_step_stats *stats; /* NODE_DONE */
     struct sl_spent spent;             /* NODE_DONE: of compute threads */
-    struct sl_buffer
-            *gradients; /* NODE_DONE: sl_layout_gradient_floats; borrowed, retained. Of SCORE: NULL */
+    struct sl_buffer *
+            gradients; /* BLOCKS_DONE, NODE_DONE: sl_layout_gradient_floats; borrowed, retained. Of SCORE: NULL */
     struct sl_buffer *evaluation; /* VALIDATION_DONE: borrowed, retained */
     uint64_t compute_us;          /* NODE_DONE, VALIDATION_DONE */
     uint64_t hash;                /* NODE_DONE of a COMPUTE that asked for it: of the node's sums */

@@ -8,7 +8,9 @@
 #include "common/random.h"
 #include "worker/activations.h"
 #include "worker/dataset/sampler.h"
+#include "worker/finishing.h"
 #include "worker/gradient_pool.h"
+#include "worker/joining.h"
 
 #include <assert.h>
 #include <pthread.h>
@@ -18,10 +20,9 @@
 
 #define CUTS_MAX 64 /* aligned nodes that make up a run: at most two a level */
 
-/* The sums of a node that waits for its sibling. */
+/* What a node has besides gradients, which waits for its sibling's. */
 struct node_sums {
     bool present;
-    struct sl_buffer *gradients; /* of SCORE NULL */
     struct sl_step_stats stats;
     uint64_t compute_us;
     struct sl_spent spent; /* the kinds of compute threads */
@@ -33,6 +34,7 @@ struct compute_thread {
     bool started;
     struct sl_team *team; /* that computes its slots with it, NULL = none */
     struct wk_activations own;
+    struct wk_finishing *finishing;
     struct sl_evaluation *evaluation;
     uint64_t *indices; /* (slot_size,) */
 };
@@ -47,7 +49,8 @@ struct wk_executor {
     struct compute_thread *threads; /* (thread_count,) */
     int thread_count;               /* that claim slots; their teams have options.threads together */
     struct wk_gradient_pool *pool;
-    struct wk_kept *kept; /* NULL: exchange tagged */
+    struct wk_joining *joining; /* of the gradients of slots that are computed */
+    struct wk_kept *kept;       /* NULL: exchange tagged */
     struct wk_sampler *train_order, *validation_order;
     float *class_weights; /* (K,), NULL = all 1 */
     int event_fd;
@@ -88,6 +91,7 @@ static void give_result(struct wk_executor *x, const struct wk_result *result)
                     sl_fail(&link->result.error, SL_NO_MEMORY, "out of memory for the result of a run");
         x->failed = true;
         sl_buffer_release(result->buffer);
+        sl_buffer_release(result->blocks);
     }
     *x->last = link;
     x->last = &link->next;
@@ -113,9 +117,9 @@ static void end_run_if_idle(struct wk_executor *x)
     if (!x->going || x->failed || x->computing > 0 || x->next < x->end)
         return;
     size_t places = sl_tree_places((uint32_t)x->options.config->batch.slots);
-    for (size_t i = 0; x->cancelled && i < places; i++) {
-        sl_buffer_release(x->sums[i].gradients);
-        x->sums[i] = (struct node_sums){0};
+    if (x->cancelled) {
+        memset(x->sums, 0, places * sizeof(*x->sums));
+        wk_joining_clear(x->joining);
     }
     x->going = false;
     struct wk_result result = {.kind = WK_RESULT_IDLE, .run = x->run.run};
@@ -140,50 +144,33 @@ static enum sl_status load_batch(
     return SL_OK;
 }
 
-/* What two workers must agree on: the parts that backward writes, and the statistics field by field (a struct may have gaps). */
-static uint64_t hash_sums(const struct sl_layout *layout, const struct node_sums *sums)
+/* A result of a run that still counts; of one that was cancelled nobody hears. */
+static void give_unless_dropped(struct wk_executor *x, const struct wk_result *result)
 {
-    const float *gradients = sums->gradients->data;
-    const struct sl_step_stats *stats = &sums->stats;
-    struct wk_gradient_range ranges[SL_TAGS];
-    uint64_t hash = 0;
-    for (int i = 0, n = wk_gradient_ranges(layout, ranges); i < n; i++)
-        hash = sl_hash64(gradients + ranges[i].offset, ranges[i].count * sizeof(float), hash);
-    hash = sl_hash64(&stats->count, sizeof(stats->count), hash);
-    hash = sl_hash64(&stats->weight_sum, sizeof(stats->weight_sum), hash);
-    hash = sl_hash64(stats->loss, sizeof(stats->loss), hash);
-    hash = sl_hash64(stats->score, sizeof(stats->score), hash);
-    hash = sl_hash64(stats->coefficient, sizeof(stats->coefficient), hash);
-    return sl_hash64(stats->correct, sizeof(stats->correct), hash);
+    (void)pthread_mutex_lock(&x->lock);
+    if (x->failed || x->cancelled) {
+        sl_buffer_release(result->buffer);
+        sl_buffer_release(result->blocks);
+    } else {
+        give_result(x, result);
+    }
+    (void)pthread_mutex_unlock(&x->lock);
 }
 
-/* A whole node of the run's cut leaves. Called without the lock: hashing reads every byte. */
-static void give_node(struct wk_executor *x, struct sl_node node, struct node_sums *sums)
+/* A whole node of the run's cut leaves. Called without the lock: hashing reads every byte. Owns: takes gradients, of SCORE NULL. */
+static void give_node(
+        struct wk_executor *x, struct sl_node node, const struct node_sums *sums, struct sl_buffer *gradients)
 {
     struct wk_result result = {.kind = WK_RESULT_NODE,
             .run = x->run.run,
             .node = node,
             .stats = sums->stats,
-            .buffer = SL_TAKE(sums->gradients),
+            .buffer = gradients,
             .compute_us = sums->compute_us,
             .spent = sums->spent};
     if (x->run.hash)
-        result.hash = hash_sums(
-                x->options.layout, &(struct node_sums){.gradients = result.buffer, .stats = result.stats});
-    (void)pthread_mutex_lock(&x->lock);
-    if (x->failed || x->cancelled)
-        sl_buffer_release(result.buffer);
-    else
-        give_result(x, &result);
-    (void)pthread_mutex_unlock(&x->lock);
-}
-
-static bool is_cut(const struct wk_executor *x, struct sl_node node)
-{
-    for (int i = 0; i < x->cut_count; i++)
-        if (sl_tree_equal(x->cuts[i], node))
-            return true;
-    return false;
+        result.hash = wk_gradient_hash(x->options.layout, gradients->data, &result.stats);
+    give_unless_dropped(x, &result);
 }
 
 /* Time of all threads that were at it. */
@@ -192,14 +179,13 @@ static uint64_t spent_us(const struct compute_thread *t, int64_t start_us)
     return (uint64_t)(sl_clock_monotonic_us() - start_us) * (uint64_t)sl_team_threads(t->team);
 }
 
-/* Joins one slot's sums upwards, left + right, until the sibling is not there yet or a node of the run's cut is whole. The additions happen outside the lock;
- * whoever finds the sibling present takes it, so each pair is added once. The run cannot change meanwhile: this unit is still being computed. */
-static void deposit(struct compute_thread *t, uint32_t slot, struct node_sums *mine)
+/* Joins what one slot has besides gradients upwards, left + right, until the sibling is not there yet or a node of the run's cut is whole: then its gradients are too, for each slot's are joined before
+ * it comes here. Whoever finds the sibling present takes it, so each pair is added once. The run cannot change meanwhile: this unit is still being computed. */
+static void deposit(struct wk_executor *x, uint32_t slot, struct node_sums *mine)
 {
-    struct wk_executor *x = t->executor;
-    struct sl_node node = {0, slot};
+    struct sl_node node = {0, slot}, cut = wk_joining_cut(x->joining, slot);
     uint32_t slots = x->run.slots;
-    while (!is_cut(x, node)) {
+    while (!sl_tree_equal(node, cut)) {
         struct sl_node sibling = sl_tree_sibling(node);
         if (!sl_tree_node_valid(slots, sibling)) {
             node = sl_tree_parent(node); /* a missing leaf is skipped */
@@ -216,41 +202,41 @@ static void deposit(struct compute_thread *t, uint32_t slot, struct node_sums *m
             return;
         struct node_sums left = node.index % 2 == 0 ? *mine : theirs,
                          right = node.index % 2 == 0 ? theirs : *mine;
-        int64_t start_us = sl_clock_monotonic_us();
-        if (left.gradients != NULL)
-            wk_gradient_add(x->options.layout, t->team, left.gradients->data, right.gradients->data);
         sl_spent_add(&left.spent, &right.spent);
-        left.spent.us[SL_SPENT_JOIN] += spent_us(t, start_us);
-        sl_buffer_release(right.gradients);
         sl_step_stats_add(&left.stats, &right.stats);
         left.compute_us += right.compute_us;
         *mine = left;
         node = sl_tree_parent(node);
     }
-    give_node(x, node, mine);
+    give_node(x, node, mine, wk_joining_take(x->joining, node));
 }
 
-/* statistics slot: what a worker with this slot alone would do by its own scores. The server adds what it gets. */
-static void modulate_slot(
-        const struct wk_executor *x, float *const tags[SL_TAGS], struct sl_step_stats *stats)
+/* Blocks of a node leave before it is whole. Without memory they stay until then. */
+static bool give_blocks(void *context, uint32_t slot, const int *blocks, int count)
 {
-    const struct sl_config *config = x->options.config;
-    const struct sl_layout *layout = x->options.layout;
-    double k[SL_MODALITIES_MAX];
+    struct wk_executor *x = context;
+    struct sl_buffer *copy = sl_buffer_create((size_t)count * sizeof(*blocks));
+    if (copy == NULL)
+        return false;
+    memcpy(copy->data, blocks, (size_t)count * sizeof(*blocks));
+    struct sl_node node = wk_joining_cut(x->joining, slot);
+    struct wk_result result = {.kind = WK_RESULT_BLOCKS,
+            .run = x->run.run,
+            .node = node,
+            .buffer = sl_buffer_retain(wk_joining_peek(x->joining, node)),
+            .blocks = copy,
+            .block_count = count};
+    give_unless_dropped(x, &result);
+    return true;
+}
+
+/* statistics slot: what a worker with this slot alone would do by its own scores. The server adds what it gets. Shapes: ret_k (modality_count,). */
+static void coefficients_of_slot(
+        const struct sl_config *config, struct sl_step_stats *stats, double ret_k[SL_MODALITIES_MAX])
+{
     for (int m = 0; m < config->modality_count; m++) {
-        k[m] = sl_coefficient_of_scores(&config->modulation, stats->score, config->modality_count, m);
-        stats->coefficient[m] = k[m] * stats->count;
-    }
-    bool both = config->modulation.scale == SL_SCALE_GRADIENT;
-    for (int b = 0; b < layout->block_count; b++) {
-        const struct sl_block *block = &layout->blocks[b];
-        if (block->part != SL_PART_EXTRACTOR)
-            continue;
-        for (size_t i = block->offset; i < block->offset + block->count; i++) {
-            tags[SL_TAG_UNIMODAL][i] *= (float)k[block->modality];
-            if (both)
-                tags[SL_TAG_FUSED][i] *= (float)k[block->modality];
-        }
+        ret_k[m] = sl_coefficient_of_scores(&config->modulation, stats->score, config->modality_count, m);
+        stats->coefficient[m] = ret_k[m] * stats->count;
     }
 }
 
@@ -293,22 +279,34 @@ static enum sl_status score_slot(
     sums.stats = t->own.stats;
     wk_kept_put(x->kept, key_of(run, slot), &t->own);
     sums.compute_us = spent_us(t, start_us);
-    deposit(t, slot, &sums);
+    deposit(x, slot, &sums);
     return SL_OK;
 }
 
-static void backward_slot(const struct wk_executor *x, const struct wk_action *run,
-        const struct wk_activations *forward, float *gradients, struct sl_step_stats *stats)
+/* The backward pass, in whose course blocks are joined and leave. Owns: takes *gradients. */
+static void backward_slot(struct compute_thread *t, const struct wk_action *run, uint32_t slot,
+        const struct wk_activations *forward, struct sl_buffer **gradients, struct node_sums *sums)
 {
+    const struct wk_executor *x = t->executor;
     const struct wk_model *model = x->options.model;
-    float *const tags[SL_TAGS] = {gradients, gradients + x->options.layout->count};
+    bool by_slot = x->options.config->modulation.statistics == SL_STATISTICS_SLOT;
+    float *at = (*gradients)->data, *const tags[SL_TAGS] = {at, at + x->options.layout->count};
+    double k[SL_MODALITIES_MAX];
+    int64_t start_us = sl_clock_monotonic_us();
+    if (by_slot)
+        coefficients_of_slot(x->options.config, &sums->stats, k);
+    wk_joining_enter(x->joining, slot, gradients);
+    wk_finishing_begin(t->finishing, slot, at, by_slot ? k : NULL, run->phase == SL_PHASE_TRAIN);
+    wk_workspace_use_team(forward->workspace, t->team); /* it may be of another thread's forward pass */
+    wk_workspace_tell(forward->workspace, wk_finishing_range, t->finishing);
     if (x->kept != NULL)
-        wk_model_backward_early(
-                model, x->params, forward->batch, forward->workspace, run->coefficient, gradients);
+        wk_model_backward_early(model, x->params, forward->batch, forward->workspace, run->coefficient, at);
     else
         wk_model_backward(model, x->params, forward->batch, forward->workspace, tags);
-    if (x->options.config->modulation.statistics == SL_STATISTICS_SLOT)
-        modulate_slot(x, tags, stats);
+    uint64_t join_us = wk_finishing_us(t->finishing) * (uint64_t)sl_team_threads(t->team),
+             all_us = spent_us(t, start_us);
+    sums->spent.us[SL_SPENT_JOIN] += join_us;
+    sums->spent.us[SL_SPENT_BACKWARD] += all_us > join_us ? all_us - join_us : 0;
 }
 
 static enum sl_status train_slot(
@@ -320,22 +318,20 @@ static enum sl_status train_slot(
     bool kept = x->kept != NULL && wk_kept_take(x->kept, key_of(run, slot), &before);
     const struct wk_activations *forward = kept ? &before : &t->own;
     struct node_sums sums = {.present = true};
+    struct sl_buffer *gradients = NULL;
     enum sl_status status = kept ? SL_OK : forward_slot(t, run, count, &sums.spent, err);
     if (status == SL_OK)
-        status = wk_gradient_pool_take(x->pool, t->team, &sums.gradients, err);
+        status = wk_gradient_pool_take(x->pool, t->team, &gradients, err);
     if (status == SL_OK) {
         sums.stats = forward->stats;
-        wk_workspace_use_team(forward->workspace, t->team); /* it may be of another thread's forward pass */
-        int64_t backward_us = sl_clock_monotonic_us();
-        backward_slot(x, run, forward, sums.gradients->data, &sums.stats);
-        sums.spent.us[SL_SPENT_BACKWARD] += spent_us(t, backward_us);
+        backward_slot(t, run, slot, forward, &gradients, &sums);
     }
     if (kept)
         wk_kept_return(x->kept, &before);
     if (status != SL_OK)
         return status;
     sums.compute_us = spent_us(t, start_us);
-    deposit(t, slot, &sums);
+    deposit(x, slot, &sums);
     return SL_OK;
 }
 
@@ -343,9 +339,10 @@ static enum sl_status train_slot(
 static enum sl_status skip_node(struct wk_executor *x, uint32_t cut, struct sl_error *err)
 {
     struct node_sums sums = {.present = true};
-    enum sl_status status = wk_gradient_pool_take(x->pool, NULL, &sums.gradients, err);
+    struct sl_buffer *zeros = NULL;
+    enum sl_status status = wk_gradient_pool_take(x->pool, NULL, &zeros, err);
     if (status == SL_OK)
-        give_node(x, x->cuts[cut], &sums);
+        give_node(x, x->cuts[cut], &sums, zeros);
     return status;
 }
 
@@ -515,6 +512,16 @@ static enum sl_status start_thread(struct wk_executor *x, int index, struct sl_e
         status = wk_activations_init(&t->own, x->options.model, config, largest_team(x), err);
     if (status == SL_OK)
         status = sl_evaluation_create(&t->evaluation, config->modality_count + 1, config->label_count, err);
+    if (status == SL_OK)
+        status = wk_finishing_create(&t->finishing,
+                &(struct wk_finishing_options){.config = config,
+                        .layout = x->options.layout,
+                        .joining = x->joining,
+                        .team = t->team,
+                        .give_floats = x->options.give_floats > 0 ? x->options.give_floats : SL_BLOCK_FLOATS,
+                        .give = give_blocks,
+                        .context = x},
+                err);
     if (status != SL_OK)
         return status;
     int failed = pthread_create(&t->handle, NULL, thread_main, t);
@@ -539,6 +546,8 @@ static enum sl_status prepare(struct wk_executor *x, struct sl_error *err)
     enum sl_status status = balance(x, err);
     if (status == SL_OK)
         status = wk_gradient_pool_create(&x->pool, x->options.layout, err);
+    if (status == SL_OK)
+        status = wk_joining_create(&x->joining, x->options.layout, (uint32_t)config->batch.slots, err);
     if (status == SL_OK && config->modulation.exchange == SL_EXCHANGE_EARLY)
         status = wk_kept_create(&x->kept, x->options.model, config, largest_team(x),
                 (size_t)config->cluster.activations_mb << 20, err);
@@ -590,6 +599,7 @@ static void stop_threads(struct wk_executor *x)
             (void)pthread_join(t->handle, NULL);
         wk_activations_fini(&t->own);
         sl_team_destroy(t->team);
+        wk_finishing_destroy(t->finishing);
         sl_evaluation_destroy(t->evaluation);
         sl_free(t->indices);
     }
@@ -602,10 +612,8 @@ void wk_executor_destroy(struct wk_executor *x)
     stop_threads(x);
     struct wk_result result;
     while (wk_executor_take(x, &result) == SL_OK)
-        sl_buffer_release(result.buffer);
-    size_t nodes = sl_tree_places((uint32_t)x->options.config->batch.slots);
-    for (size_t i = 0; x->sums != NULL && i < nodes; i++)
-        sl_buffer_release(x->sums[i].gradients);
+        wk_result_fini(&result);
+    wk_joining_destroy(x->joining);
     wk_gradient_pool_destroy(x->pool);
     wk_kept_destroy(x->kept);
     wk_sampler_destroy(x->train_order);
@@ -648,6 +656,7 @@ void wk_executor_submit(struct wk_executor *x, const struct wk_action *run, cons
         x->cuts[x->cut_count++] = node;
         at = sl_tree_end(run->slots, node);
     }
+    wk_joining_begin(x->joining, run->slots, x->cuts, x->cut_count);
     if (run->phase == SL_PHASE_SKIP) {
         x->next = 0;
         x->end = (uint32_t)x->cut_count;
@@ -694,4 +703,10 @@ enum sl_status wk_executor_take(struct wk_executor *x, struct wk_result *ret_res
     if (link != &x->reserve)
         sl_free(link);
     return SL_OK;
+}
+
+void wk_result_fini(struct wk_result *result)
+{
+    sl_buffer_release(SL_TAKE(result->buffer));
+    sl_buffer_release(SL_TAKE(result->blocks));
 }

@@ -7,7 +7,7 @@
  *
  * Each thread computes whole slots; the slots of an aligned node are added in the order of the reduction tree, whichever thread finishes first. Where the model is large
  * (or cluster.threads_per_slot says so), threads compute a slot together: worker/model/kernels.h says how that gives the same bits. So the results do not depend on the number of
- * threads. Memory: about as many gradient buffers as slots are computed at a time, and log2(slots) more.
+ * threads. A block of a node is given out as soon as the last of the node's slots has passed the block's layers in its backward pass (finishing.h, joining.h). Memory: about as many gradient buffers as slots are computed at a time, and log2(slots) more.
  *
  * With exchange early, a run of SCORE is the forward pass alone; its activations are kept as far as cluster.activations_mb allows (activations.h), and a run of TRAIN of the same step on the same
  * parameters goes on from there, or does the forward pass again.
@@ -32,10 +32,12 @@ struct wk_executor_options {
     struct wk_dataset *train, *validation; /* validation may be NULL */
     const struct sl_plan_options *plan;    /* of the training set; borrowed for create */
     int threads;                           /* all of them, those that help others counted */
+    size_t give_floats; /* blocks leave before their node is whole in groups of so many floats; 0 = SL_BLOCK_FLOATS */
 };
 
 enum wk_result_kind {
-    WK_RESULT_NODE,       /* the sums of an aligned node of the run */
+    WK_RESULT_BLOCKS,     /* of TRAIN: some blocks of a node that is not whole yet */
+    WK_RESULT_NODE,       /* the sums of an aligned node of the run; BLOCKS may have brought a part of them */
     WK_RESULT_EVALUATION, /* of a whole validation */
     WK_RESULT_IDLE,       /* nothing is being computed any more */
     WK_RESULT_FAILED      /* status and error say why; told once, nothing comes after it */
@@ -45,16 +47,21 @@ struct wk_result {
     enum wk_result_kind kind;
     enum sl_status status;      /* FAILED */
     uint64_t run;               /* of the action that asked for it */
-    struct sl_node node;        /* NODE */
+    struct sl_node node;        /* BLOCKS, NODE */
     struct sl_step_stats stats; /* NODE */
     struct sl_buffer *
-            buffer; /* NODE: gradients, sl_layout_gradient_floats, of SCORE NULL; EVALUATION: its sums. Owned by the taker. */
+            buffer; /* BLOCKS, NODE: gradients, sl_layout_gradient_floats, of SCORE NULL; EVALUATION: its sums. Owned by the taker. */
+    struct sl_buffer
+            *blocks; /* BLOCKS: int (block_count,): those that will not change. Owned by the taker. */
+    int block_count;
     uint64_t compute_us;   /* of all threads together */
     struct sl_spent spent; /* NODE: the kinds of compute threads */
     uint64_t
             hash; /* NODE of a run that asked for it: XXH3-64 of what backward writes and of the statistics */
     struct sl_error error; /* FAILED */
 };
+
+void wk_result_fini(struct wk_result *result); /* releases what the taker owns */
 
 /* wk_executor_create starts the threads. Owns: *ret_executor. */
 SL_MUST_USE enum sl_status wk_executor_create(

@@ -2,6 +2,7 @@
 #include "worker/gradient_pool.h"
 
 #include "common/memory.h"
+#include "common/random.h"
 #include "common/shared_heap.h"
 #include "common/tree.h"
 
@@ -97,33 +98,28 @@ static struct entry *take_entry(struct wk_gradient_pool *pool)
     return entry;
 }
 
-/* A run of numbers, done in parts: cleared, or x added. */
-struct run_of_numbers {
-    float *sum;
-    const float *x; /* NULL = cleared */
+/* A run of numbers that is cleared in parts. */
+struct clearing {
+    float *at;
     size_t count;
 };
 
 #define PART ((size_t)1 << 20) /* floats: much more than what waking a thread costs */
 
-static void do_part(void *context, int part, int member)
+static void clear_part(void *context, int part, int member)
 {
     (void)member;
-    const struct run_of_numbers *run = context;
-    size_t begin = (size_t)part * PART, left = run->count - begin, count = left < PART ? left : PART;
-    if (run->x == NULL)
-        memset(run->sum + begin, 0, count * sizeof(float));
-    else
-        sl_vector_add(run->sum + begin, run->x + begin, count);
+    const struct clearing *run = context;
+    size_t begin = (size_t)part * PART, left = run->count - begin;
+    memset(run->at + begin, 0, (left < PART ? left : PART) * sizeof(float));
 }
 
-static void do_ranges(const struct sl_layout *layout, struct sl_team *team, float *sum, const float *x)
+static void clear(const struct sl_layout *layout, struct sl_team *team, float *gradients)
 {
     struct wk_gradient_range ranges[SL_TAGS];
     for (int i = 0, n = wk_gradient_ranges(layout, ranges); i < n; i++) {
-        size_t at = ranges[i].offset, count = ranges[i].count;
-        struct run_of_numbers run = {sum + at, x == NULL ? NULL : x + at, count};
-        sl_team_run(team, (int)((count + PART - 1) / PART), do_part, &run);
+        struct clearing run = {gradients + ranges[i].offset, ranges[i].count};
+        sl_team_run(team, (int)((run.count + PART - 1) / PART), clear_part, &run);
     }
 }
 
@@ -136,7 +132,7 @@ enum sl_status wk_gradient_pool_take(struct wk_gradient_pool *pool, struct sl_te
     if (entry == NULL)
         return sl_fail(err, SL_NO_MEMORY,
                 "out of memory for a gradient of %zu bytes: use fewer threads or a smaller model", size);
-    do_ranges(layout, team, entry->data, NULL);
+    clear(layout, team, entry->data);
     struct sl_buffer *buffer = sl_buffer_adopt(entry->data, size, give_back, entry);
     if (buffer == NULL) {
         give_back(entry);
@@ -146,9 +142,14 @@ enum sl_status wk_gradient_pool_take(struct wk_gradient_pool *pool, struct sl_te
     return SL_OK;
 }
 
-void wk_gradient_add(const struct sl_layout *layout, struct sl_team *team, float *sum, const float *x)
+void wk_gradient_add_block(const struct sl_layout *layout, int block, float *sum, const float *x)
 {
-    do_ranges(layout, team, sum, x);
+    const struct sl_block *b = &layout->blocks[block];
+    for (int tag = 0; tag < SL_TAGS; tag++) {
+        size_t at = sl_layout_gradient_at(layout, tag, b->offset);
+        if (b->tagged[tag])
+            sl_vector_add(sum + at, x + at, b->count);
+    }
 }
 
 int wk_gradient_ranges(const struct sl_layout *layout, struct wk_gradient_range ret_ranges[SL_TAGS])
@@ -161,4 +162,20 @@ int wk_gradient_ranges(const struct sl_layout *layout, struct wk_gradient_range 
     ret_ranges[SL_TAG_FUSED] =
             (struct wk_gradient_range){layout->count + layout->head_end, layout->count - layout->head_end};
     return SL_TAGS;
+}
+
+/* Field by field: a struct may have gaps. */
+uint64_t wk_gradient_hash(
+        const struct sl_layout *layout, const float *gradients, const struct sl_step_stats *stats)
+{
+    struct wk_gradient_range ranges[SL_TAGS];
+    uint64_t hash = 0;
+    for (int i = 0, n = wk_gradient_ranges(layout, ranges); i < n; i++)
+        hash = sl_hash64(gradients + ranges[i].offset, ranges[i].count * sizeof(float), hash);
+    hash = sl_hash64(&stats->count, sizeof(stats->count), hash);
+    hash = sl_hash64(&stats->weight_sum, sizeof(stats->weight_sum), hash);
+    hash = sl_hash64(stats->loss, sizeof(stats->loss), hash);
+    hash = sl_hash64(stats->score, sizeof(stats->score), hash);
+    hash = sl_hash64(stats->coefficient, sizeof(stats->coefficient), hash);
+    return sl_hash64(stats->correct, sizeof(stats->correct), hash);
 }

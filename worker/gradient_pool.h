@@ -4,6 +4,7 @@
 #include "common/buffer.h"
 #include "common/error.h"
 #include "common/layout.h"
+#include "common/stats.h"
 #include "common/team.h"
 
 struct wk_gradient_pool;
@@ -28,5 +29,9 @@ struct wk_gradient_range {
 /* wk_gradient_ranges gives how many there are. */
 int wk_gradient_ranges(const struct sl_layout *layout, struct wk_gradient_range ret_ranges[SL_TAGS]);
 
-/* wk_gradient_add adds the parts that backward writes: sum += x. Shapes: (sl_layout_gradient_floats,). */
-void wk_gradient_add(const struct sl_layout *layout, struct sl_team *team, float *sum, const float *x);
+/* wk_gradient_add_block adds the gradients that exist for a block: sum += x. Shapes: (sl_layout_gradient_floats,). */
+void wk_gradient_add_block(const struct sl_layout *layout, int block, float *sum, const float *x);
+
+/* wk_gradient_hash is over what two workers must agree on of a node: the parts that backward writes, and the statistics. Shapes: (sl_layout_gradient_floats,). */
+uint64_t wk_gradient_hash(
+        const struct sl_layout *layout, const float *gradients, const struct sl_step_stats *stats);

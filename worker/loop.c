@@ -353,6 +353,13 @@ static enum sl_status take_result(struct worker *w, const struct wk_result *resu
         event.kind = WK_EVENT_VALIDATION_DONE;
         event.evaluation = result->buffer;
         break;
+    case WK_RESULT_BLOCKS:
+        event.kind = WK_EVENT_BLOCKS_DONE;
+        event.node = result->node;
+        event.gradients = result->buffer;
+        event.blocks = result->blocks->data;
+        event.block_count = result->block_count;
+        break;
     case WK_RESULT_NODE:
         event.kind = WK_EVENT_NODE_DONE;
         event.node = result->node;
@@ -371,7 +378,7 @@ static enum sl_status take_results(struct worker *w, struct sl_error *err)
     enum sl_status status = SL_OK;
     while (status == SL_OK && !w->finished && wk_executor_take(w->executor, &result) == SL_OK) {
         status = take_result(w, &result, err);
-        sl_buffer_release(result.buffer);
+        wk_result_fini(&result);
     }
     return status;
 }

@@ -60,7 +60,10 @@ static enum sl_status wait_for(struct runner *r, struct wk_result *ret_result, s
             return sl_fail(err, result.status, "%s", result.error.text);
         if (result.kind == WK_RESULT_IDLE)
             return SL_OK;
-        *ret_result = result;
+        if (result.kind == WK_RESULT_BLOCKS) /* the node brings them all */
+            wk_result_fini(&result);
+        else
+            *ret_result = result;
     }
 }
 

@@ -34,6 +34,7 @@ static const char *const names[] = {
         "worker: any parameters are good enough",
         "worker: parameters change while it computes",
         "worker: reports before all is acknowledged",
+        "worker: reports before all is computed",
 };
 
 static const char *chosen;

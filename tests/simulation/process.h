@@ -31,6 +31,7 @@ struct sim_job {
     uint64_t mark;
     struct wk_action run;
     uint32_t at;          /* slot or unit where the next result begins */
+    int blocks;           /* of that node that have not left yet, the first ones */
     uint64_t params_hash; /* that nobody may change meanwhile */
     int64_t base;         /* version of the oldest block */
 };

@@ -28,10 +28,17 @@ static uint32_t next_end(const struct sim_job *job)
     return job->run.phase == SL_PHASE_VALIDATE ? job->run.end : sl_tree_end(job->run.slots, next_node(job));
 }
 
+/* A node is computed piece by piece, and a piece of its blocks leaves after each, the last ones first. */
+static int64_t pieces_of(const struct sim_world *w, const struct sim_job *job)
+{
+    return job->run.phase == SL_PHASE_TRAIN ? 1 + (int64_t)(w->plan->seed + job->at) % 3 : 1;
+}
+
 static void compute_on(struct sim_world *w, struct sim_process *p)
 {
     int64_t each = w->plan->slot_us / 2 + sim_between(&w->dice, 0, w->plan->slot_us);
-    int64_t takes = each * (next_end(&p->job) - p->job.at), slow = p->slow_until_us - w->now_us;
+    int64_t takes = each * (next_end(&p->job) - p->job.at) / pieces_of(w, &p->job),
+            slow = p->slow_until_us - w->now_us;
     if (slow > 0) /* as long as that lasts */
         takes += 29 * takes < slow ? 29 * takes : slow;
     /* the executor outlives incarnations: its results come to whatever core is there then */
@@ -57,6 +64,7 @@ static void submit(struct sim_world *w, struct sim_process *p, const struct wk_a
     }
     p->job = (struct sim_job){
             .active = true, .id = p->job.id + 1, .run = *run, .at = run->begin, .mark = p->mark};
+    p->job.blocks = w->model->layout->block_count;
     p->job.params_hash = hash_all(w, p);
     check_kept(w, p);
     p->job.base = sim_check_base(w, p);
@@ -75,22 +83,54 @@ static void submit(struct sim_world *w, struct sim_process *p, const struct wk_a
     compute_on(w, p);
 }
 
-/* Sums of a node, with their origin behind them; of a forward pass the statistics alone. */
+/* Sums of the next node, with their origin behind them; of a forward pass the statistics alone (NULL). The same bits whenever they are asked for. */
+static struct sl_buffer *node_sums(struct sim_world *w, struct sim_process *p, struct sl_step_stats *stats)
+{
+    struct sim_job *job = &p->job;
+    size_t size = sl_layout_gradient_floats(w->model->layout) * sizeof(float);
+    bool scoring = job->run.phase == SL_PHASE_SCORE;
+    struct sl_buffer *buffer = scoring ? NULL : sl_buffer_create(size + sizeof(struct sim_origin));
+    assert(scoring || buffer != NULL);
+    if (job->run.phase != SL_PHASE_SKIP)
+        sim_model_node(w->model, p->params, job->run.step, next_node(job), job->run.coefficient,
+                scoring ? NULL : buffer->data, stats);
+    struct sim_origin origin = {job->mark, job->base, job->run.step};
+    if (!scoring)
+        memcpy((char *)buffer->data + size, &origin, sizeof(origin));
+    return buffer;
+}
+
+/* The next piece of the node's blocks; false: the rest, which may be nothing, goes with the node. */
+static bool give_blocks(struct sim_world *w, struct sim_process *p)
+{
+    struct sim_job *job = &p->job;
+    int blocks = w->model->layout->block_count, piece = blocks / (int)pieces_of(w, job);
+    if (piece == blocks || job->blocks < piece)
+        return false;
+    struct sl_step_stats stats = {0};
+    struct sl_buffer *buffer = node_sums(w, p, &stats);
+    SL_AUTO_FREE int *list = sl_alloc((size_t)piece, sizeof(*list));
+    assert(list != NULL);
+    for (int i = 0; i < piece; i++)
+        list[i] = --job->blocks;
+    struct wk_event event = {.kind = WK_EVENT_BLOCKS_DONE,
+            .run = job->run.run,
+            .node = next_node(job),
+            .blocks = list,
+            .block_count = piece,
+            .gradients = buffer};
+    step_worker(w, p, &event);
+    sl_buffer_release(buffer);
+    return true;
+}
+
 static void give_node(struct sim_world *w, struct sim_process *p)
 {
     struct sim_job *job = &p->job;
     struct sl_node node = next_node(job);
     size_t size = sl_layout_gradient_floats(w->model->layout) * sizeof(float);
-    bool scoring = job->run.phase == SL_PHASE_SCORE;
-    struct sl_buffer *buffer = scoring ? NULL : sl_buffer_create(size + sizeof(struct sim_origin));
     struct sl_step_stats stats = {0};
-    assert(scoring || buffer != NULL);
-    if (job->run.phase != SL_PHASE_SKIP)
-        sim_model_node(w->model, p->params, job->run.step, node, job->run.coefficient,
-                scoring ? NULL : buffer->data, &stats);
-    struct sim_origin origin = {job->mark, job->base, job->run.step};
-    if (!scoring)
-        memcpy((char *)buffer->data + size, &origin, sizeof(origin));
+    struct sl_buffer *buffer = node_sums(w, p, &stats);
     struct wk_event event = {.kind = WK_EVENT_NODE_DONE,
             .run = job->run.run,
             .node = node,
@@ -100,6 +140,7 @@ static void give_node(struct sim_world *w, struct sim_process *p)
     if (job->run.hash)
         event.hash = sl_hash64(&stats.weight_sum, sizeof(stats.weight_sum), sl_hash64(buffer->data, size, 0));
     job->at = sl_tree_end(job->run.slots, node);
+    job->blocks = w->model->layout->block_count;
     step_worker(w, p, &event);
     sl_buffer_release(buffer);
 }
@@ -146,7 +187,7 @@ void sim_worker_computed(struct sim_world *w, struct sim_process *p, uint32_t id
     else if (!job->cancelled || sim_chance(&w->dice, 500000)) {
         if (job->run.phase == SL_PHASE_VALIDATE)
             give_validation(w, p);
-        else
+        else if (!give_blocks(w, p))
             give_node(w, p);
     }
     if (!job->cancelled && job->at < job->run.end) {

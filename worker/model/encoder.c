@@ -44,10 +44,13 @@ enum sl_status wk_encoder_init(struct wk_encoder *encoder, const struct sl_layou
                         .first = linear_at(layout, prefix, l, "intermediate.dense"),
                         .second = linear_at(layout, prefix, l, "output.dense")},
         };
-        if (pre)
+        encoder->layer[l].begin = encoder->layer[l].qkv.weight;
+        if (pre) {
             encoder->node[l] = norm_at(layout, prefix, l, "layernorm_before");
-        else
+            encoder->layer[l].begin = encoder->node[l].gamma;
+        } else {
             encoder->node[l + 1] = norm_at(layout, prefix, l, "output.LayerNorm");
+        }
     }
     return SL_OK;
 }
@@ -396,6 +399,7 @@ float *wk_encoder_backward(const struct wk_run *run, const struct wk_tags *tags,
     for (int l = last - 1; l >= 0; l--) {
         feed_forward_backward(run, tags, encoder, state, l);
         node_backward(run, tags, encoder, state, l);
+        wk_run_reached(run, encoder->layer[l].begin);
     }
     if (encoder->pre_norm && wk_dropout_on(run, &encoder->dropout))
         (void)undrop(run, encoder, tags->count, state->g, state->g, state->mask_embedding, state->rows);

@@ -23,6 +23,7 @@
 #include "worker/model/ffn.h"
 
 struct wk_encoder_layer {
+    size_t begin; /* of its parameters, which follow each other */
     struct wk_linear_at qkv, out;
     struct wk_norm_at mid;
     struct wk_ffn ffn;

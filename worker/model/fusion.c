@@ -421,8 +421,10 @@ void wk_fusion_backward(const struct wk_run *run, float *grads, const struct wk_
         through_norm(run, grads, state->g[m], state->g[m], x, state->mean[m], state->rstd[m], fusion->norm[m],
                 rows_of(run, m), d, false);
     }
-    for (int l = fusion->layers - 1; l >= 0; l--)
+    for (int l = fusion->layers - 1; l >= 0; l--) {
         layer_backward(run, &tags, fusion, state, l);
+        wk_run_reached(run, fusion->stream[l * fusion->modalities].norm_query.gamma);
+    }
     for (int m = 0; m < fusion->modalities; m++) {
         const float *dx =
                 undrop(run, fusion, state->g[m], state->g[m], state->mask_projection[m], rows_of(run, m));

@@ -18,6 +18,8 @@ struct wk_model {
     struct wk_extractor extractor[SL_MODALITIES_MAX];
     struct wk_linear_at head[SL_MODALITIES_MAX];
     struct wk_fusion fusion;
+    size_t end
+            [SL_MODALITIES_MAX]; /* of each extractor's parameters; it begins where the one before it ends */
 };
 
 struct wk_workspace {
@@ -27,6 +29,8 @@ struct wk_workspace {
     int tags;             /* that backward has room for, 0 when not training */
     int threads;          /* that there is scratch for */
     struct sl_team *team; /* NULL = the caller alone */
+    void (*whole)(void *context, size_t begin, size_t end); /* told of finished gradients; NULL = nobody */
+    void *whole_context;
     void *kept_memory, *scratch_memory;
     size_t size;                  /* bytes */
     struct wk_mode mode;          /* of the last forward; backward repeats it */
@@ -59,6 +63,9 @@ enum sl_status wk_model_create(struct wk_model **ret_model, const struct sl_conf
         status = wk_extractor_init(&model->extractor[m], config, m, layout, err);
         max_items[m] = model->extractor[m].max_items;
     }
+    for (int b = 0; b < layout->block_count; b++)
+        if (layout->blocks[b].part == SL_PART_EXTRACTOR) /* in order: the last one stays */
+            model->end[layout->blocks[b].modality] = layout->blocks[b].offset + layout->blocks[b].count;
     if (status == SL_OK)
         status = wk_fusion_init(&model->fusion, config, layout, max_items, err);
     if (status != SL_OK) {
@@ -159,6 +166,13 @@ void wk_workspace_use_team(struct wk_workspace *workspace, struct sl_team *team)
 {
     assert(sl_team_threads(team) <= workspace->threads);
     workspace->team = team;
+}
+
+void wk_workspace_tell(
+        struct wk_workspace *workspace, void (*whole)(void *context, size_t begin, size_t end), void *context)
+{
+    workspace->whole = whole;
+    workspace->whole_context = context;
 }
 
 void wk_workspace_destroy(struct wk_workspace *workspace)
@@ -267,11 +281,14 @@ static void head_backward(const struct wk_run *run, const struct wk_model *model
 /* A key's bias adds the same to all scores of a query, which softmax takes out again: its gradient is zero.
  * What the sums leave there is rounding, and AdamW would divide it by its own size and make a random walk of
  * it. */
-static void clear_key_biases(const struct sl_layout *layout, float *const grads[SL_TAGS])
+static void clear_key_biases(
+        const struct sl_layout *layout, float *const grads[SL_TAGS], size_t begin, size_t end)
 {
     static const char suffix[] = ".key.bias";
     for (int p = 0; p < layout->param_count; p++) {
         const struct sl_param *param = &layout->params[p];
+        if (param->offset < begin || param->offset >= end)
+            continue;
         size_t length = strlen(param->name);
         if (length < sizeof(suffix) || strcmp(param->name + length - (sizeof(suffix) - 1), suffix) != 0)
             continue;
@@ -279,6 +296,21 @@ static void clear_key_biases(const struct sl_layout *layout, float *const grads[
             memset(grads[SL_TAG_UNIMODAL] + param->offset, 0, param->count * sizeof(float));
         memset(grads[SL_TAG_FUSED] + param->offset, 0, param->count * sizeof(float));
     }
+}
+
+/* A backward pass, for whoever is told of what it has finished. */
+struct backward {
+    const struct wk_workspace *ws;
+    float *const *grads; /* (SL_TAGS,) */
+};
+
+/* Layers come whole, so that no parameter is cut in two. */
+static void finish_range(void *context, size_t begin, size_t end)
+{
+    const struct backward *pass = context;
+    clear_key_biases(pass->ws->model->layout, pass->grads, begin, end);
+    if (pass->ws->whole != NULL)
+        pass->ws->whole(pass->ws->whole_context, begin, end);
 }
 
 /* Heads and fusion: the gradients of the extractors' outputs by tag. */
@@ -292,8 +324,20 @@ static void backward_to_features(const struct wk_run *run, const struct wk_model
         dfused[m] = ws->dfeatures[m] + (size_t)run->batch->inputs[m].rows * model->extractor[m].d;
         head_backward(run, model, ws, m, grads[SL_TAG_UNIMODAL], ws->dfeatures[m]);
     }
+    run->walk->end = model->layout->head_end;
+    wk_run_reached(run, 0);
+    run->walk->end = model->layout->count;
     wk_fusion_backward(run, grads[SL_TAG_FUSED], &model->fusion, &ws->fusion, dfused,
             ws->dlogits[model->modalities], features);
+    wk_run_reached(run, model->layout->extractor_end);
+}
+
+static void extractor_backward(const struct wk_run *run, const struct wk_tags *tags,
+        const struct wk_model *model, struct wk_workspace *ws, int m, const float *dx)
+{
+    run->walk->end = model->end[m];
+    wk_extractor_backward(run, tags, &model->extractor[m], &ws->extractor[m], dx);
+    wk_run_reached(run, m == 0 ? model->layout->head_end : model->end[m - 1]);
 }
 
 void wk_model_backward(const struct wk_model *model, const float *params, const struct wk_batch *batch,
@@ -304,11 +348,11 @@ void wk_model_backward(const struct wk_model *model, const float *params, const 
     wk_blas_single();
     struct wk_run run = run_of(workspace, params, batch, &workspace->mode);
     struct wk_tags tags = {.count = SL_TAGS, .grads = {grads[SL_TAG_UNIMODAL], grads[SL_TAG_FUSED]}};
+    struct backward pass = {workspace, grads};
+    run.walk = &(struct wk_walk){.whole = finish_range, .context = &pass};
     backward_to_features(&run, model, workspace, grads);
-    for (int m = 0; m < model->modalities; m++)
-        wk_extractor_backward(
-                &run, &tags, &model->extractor[m], &workspace->extractor[m], workspace->dfeatures[m]);
-    clear_key_biases(model->layout, grads);
+    for (int m = model->modalities - 1; m >= 0; m--)
+        extractor_backward(&run, &tags, model, workspace, m, workspace->dfeatures[m]);
 }
 
 void wk_model_backward_early(const struct wk_model *model, const float *params, const struct wk_batch *batch,
@@ -319,14 +363,15 @@ void wk_model_backward_early(const struct wk_model *model, const float *params, 
     wk_blas_single();
     struct wk_run run = run_of(workspace, params, batch, &workspace->mode);
     struct wk_tags tags = {.count = 1, .grads = {grads}};
+    struct backward pass = {workspace, both};
+    run.walk = &(struct wk_walk){.whole = finish_range, .context = &pass};
     backward_to_features(&run, model, workspace, both);
-    for (int m = 0; m < model->modalities; m++) {
+    for (int m = model->modalities - 1; m >= 0; m--) {
         size_t count = (size_t)batch->inputs[m].rows * model->extractor[m].d;
         float *unimodal = workspace->dfeatures[m], *fused = unimodal + count;
         run.v->axpy(fused, unimodal, (float)coefficients[m], count);
-        wk_extractor_backward(&run, &tags, &model->extractor[m], &workspace->extractor[m], fused);
+        extractor_backward(&run, &tags, model, workspace, m, fused);
     }
-    clear_key_biases(model->layout, both);
 }
 
 double wk_model_flops(const struct wk_model *model, const struct wk_batch *batch, int tags)

@@ -46,6 +46,10 @@ SL_MUST_USE enum sl_status wk_workspace_create_for(struct wk_workspace **ret_wor
 /* wk_workspace_use_team lets a team work on every batch from now on: on its products and the heads of its attention. The bits are those of one thread. NULL = the
  * caller alone, as at first. Borrows team, which has no more threads than the workspace was created for (asserted). */
 void wk_workspace_use_team(struct wk_workspace *workspace, struct sl_team *team);
+/* wk_workspace_tell lets the next backward passes say which gradients are whole while they go on: whole(context, begin, end) is called by the thread of the pass when nothing more will be added to
+ * [begin, end) of the flat vectors. The ranges of a pass cover [0, count), each number once: heads, fusion, then the extractors from the last one's last layer to the first one's embeddings. NULL = nobody, as at first. */
+void wk_workspace_tell(struct wk_workspace *workspace, void (*whole)(void *context, size_t begin, size_t end),
+        void *context);
 void wk_workspace_destroy(struct wk_workspace *workspace);
 size_t wk_workspace_size(const struct wk_workspace *workspace); /* bytes */
 

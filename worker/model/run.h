@@ -15,6 +15,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* How far a backward pass has come. It walks through one part of the flat vector (heads, an extractor, the fusion) after the other, from the end of the part to its begin. */
+struct wk_walk {
+    /* Nothing more is added to [begin, end) of the gradients, of whatever tags. */
+    void (*whole)(void *context, size_t begin, size_t end);
+    void *context;
+    size_t end; /* all that lies behind it within the part was told of */
+};
+
 struct wk_run {
     const struct wk_vector *v;
     const float *params; /* flat, as sl_layout orders it */
@@ -22,7 +30,18 @@ struct wk_run {
     bool training;
     uint64_t seed, step;  /* keys of dropout */
     struct sl_team *team; /* that works on it; NULL = the caller alone. The bits do not depend on it */
+    struct wk_walk *walk; /* of a backward pass */
 };
+
+/* wk_run_reached says that a backward pass is done with everything from `begin` to the end of the part. Units: floats. */
+static inline void wk_run_reached(const struct wk_run *run, size_t begin)
+{
+    struct wk_walk *walk = run->walk;
+    if (begin >= walk->end)
+        return;
+    walk->whole(walk->context, begin, walk->end);
+    walk->end = begin;
+}
 
 /* Where gradients go: grads[t] is a flat vector like params, into which tag t's gradients are added. */
 struct wk_tags {

@@ -317,6 +317,61 @@ static void test_teams(void **state)
 }
 
 /* Without training: no dropout, less memory, the same numbers as a training workspace that is not training. */
+/* What a backward pass said of its gradients: how often each number was in a range, the numbers as they were then, and the ranges in their order. */
+struct told {
+    struct setup *s;
+    unsigned char *times; /* (count,) */
+    float *values;        /* (SL_TAGS, count) */
+    size_t begin[256], end[256];
+    int ranges;
+};
+
+static void hear(void *context, size_t begin, size_t end)
+{
+    struct told *told = context;
+    size_t count = told->s->layout->count;
+    assert_true(begin < end && end <= count && told->ranges < 256);
+    for (size_t i = begin; i < end; i++)
+        told->times[i]++;
+    for (size_t tag = 0; tag < SL_TAGS; tag++)
+        memcpy(told->values + tag * count + begin, told->s->grads[tag] + begin,
+                (end - begin) * sizeof(float));
+    told->begin[told->ranges] = begin;
+    told->end[told->ranges++] = end;
+}
+
+/* Every number is told of once, after the last addition to it: heads, fusion, then extractors, the last layers first. */
+static void test_finished_gradients_are_told(void **state)
+{
+    (void)state;
+    struct setup s;
+    begin(&s, 0.1F, 3, true);
+    const struct sl_layout *layout = s.layout;
+    struct told told = {.s = &s, .times = sl_alloc(layout->count, 1)};
+    told.values = sl_alloc(SL_TAGS * layout->count, sizeof(float));
+    assert_true(told.times != NULL && told.values != NULL);
+    (void)forward(&s);
+    wk_workspace_tell(s.workspace, hear, &told);
+    backward(&s);
+    for (size_t i = 0; i < layout->count; i++)
+        assert_int_equal(told.times[i], 1);
+    for (size_t tag = 0; tag < SL_TAGS; tag++)
+        assert_memory_equal(told.values + tag * layout->count, s.grads[tag], layout->count * sizeof(float));
+    assert_true(told.begin[0] == 0 && told.end[0] == layout->head_end);
+    assert_true(told.end[1] == layout->count && told.begin[1] >= layout->extractor_end);
+    assert_true(told.ranges >= 2 + 2 + layout->modality_count); /* layers apart */
+    int at = 1;
+    while (told.begin[at] > layout->extractor_end)
+        at++;
+    for (at++; at < told.ranges; at++)
+        assert_true(told.end[at] == (told.begin[at - 1] == layout->extractor_end ? layout->extractor_end
+                                                                                 : told.begin[at - 1]));
+    assert_true(told.begin[told.ranges - 1] == layout->head_end);
+    sl_free(told.times);
+    sl_free(told.values);
+    end(&s);
+}
+
 static void test_inference(void **state)
 {
     (void)state;
@@ -491,6 +546,7 @@ int main(void)
             cmocka_unit_test(test_bits),
             cmocka_unit_test(test_threads),
             cmocka_unit_test(test_teams),
+            cmocka_unit_test(test_finished_gradients_are_told),
             cmocka_unit_test(test_inference),
             cmocka_unit_test(test_unlabelled),
             cmocka_unit_test(test_branch_without_weight),

@@ -399,6 +399,76 @@ static void test_a_step(void **state)
     close_world(&w);
 }
 
+static const char *blocks_done(
+        struct world *w, uint64_t run, uint32_t level, uint32_t index, const int *blocks, int count)
+{
+    struct sl_buffer *buffer = sl_buffer_create(SL_TAGS * w->layout->count * sizeof(float));
+    assert_non_null(buffer);
+    const char *line = step(w, (struct wk_event){.kind = WK_EVENT_BLOCKS_DONE,
+                                       .run = run,
+                                       .node = {level, index},
+                                       .blocks = blocks,
+                                       .block_count = count,
+                                       .gradients = buffer});
+    sl_buffer_release(buffer);
+    return line;
+}
+
+/* Each block is pushed once, when it is whole; the node is reported when it is whole too and all its blocks are acknowledged, whichever comes first. */
+static void test_blocks_leave_before_their_node_is_whole(void **state)
+{
+    (void)state;
+    for (int late = 0; late < 2; late++) {
+        struct world w = new_world();
+        int last = w.layout->block_count - 1, first[] = {last, 1}, rest[64];
+        assert_true(last <= 64);
+        (void)join(&w);
+        (void)assign(&w, 0, 2, 4);
+        expect("", blocks_done(&w, w.run, 1, 1, first, 2)); /* nothing is computed yet */
+        (void)params(&w, 0, 1.0F);
+        char line[64];
+        (void)snprintf(line, sizeof(line), "push 1.1 of block %d at 0; push 1.1 of block 1 at 0", last);
+        expect(line, blocks_done(&w, w.run, 1, 1, first, 2));
+        expect("", blocks_done(&w, w.run, 1, 1, first, 2));
+        expect("", receive(&w, ack(0, 1, 1, 2))); /* it was not pushed */
+        expect("", receive(&w, ack(0, 1, 1, 1)));
+        if (late == 0)
+            (void)node_done(&w, 1, 1);
+        else {
+            int count = 0;
+            for (int b = 0; b < last; b++)
+                if (b != 1)
+                    rest[count++] = b;
+            (void)blocks_done(&w, w.run, 1, 1, rest, count);
+        }
+        assert_int_equal(w.updates.outbox.count, w.layout->block_count - 2);
+        for (int i = 0; i < w.updates.outbox.count; i++)
+            assert_true(w.updates.outbox.items[i].message->block != 1);
+        expect(late == 0 ? "stats 1.1 at 0" : "", acks(&w, 0, 1, 1));
+        if (late == 1)
+            expect("stats 1.1 at 0", node_done(&w, 1, 1));
+        assert_string_equal(wk_core_doing(w.core), "idle");
+        close_world(&w);
+    }
+}
+
+static void test_blocks_of_a_run_that_was_replaced(void **state)
+{
+    (void)state;
+    struct world w = new_world();
+    int block = 0;
+    (void)join(&w);
+    (void)assign(&w, 0, 0, 2);
+    (void)params(&w, 0, 1.0F);
+    uint64_t replaced = w.run;
+    expect("cancel", assign(&w, 0, 4, 6));
+    expect("", blocks_done(&w, replaced, 1, 0, &block, 1));
+    expect("train 4-6 at 0", idle(&w));
+    expect("", blocks_done(&w, replaced, 1, 0, &block, 1));
+    expect("push 1.2 of block 0 at 0", blocks_done(&w, w.run, 1, 2, &block, 1));
+    close_world(&w);
+}
+
 static void test_acknowledgements_count_once(void **state)
 {
     (void)state;
@@ -711,6 +781,8 @@ int main(void)
             cmocka_unit_test(test_nobody_answers),
             cmocka_unit_test(test_whoever_is_gone_it_begins_anew),
             cmocka_unit_test(test_a_step),
+            cmocka_unit_test(test_blocks_leave_before_their_node_is_whole),
+            cmocka_unit_test(test_blocks_of_a_run_that_was_replaced),
             cmocka_unit_test(test_acknowledgements_count_once),
             cmocka_unit_test(test_parameters_that_do_not_count),
             cmocka_unit_test(test_runs_are_replaced),

@@ -115,7 +115,13 @@ static struct wk_executor_options fixture_options(int threads, struct sl_plan_op
             .slots = config->batch.slots,
             .slot_size = config->batch.slot_size,
             .seed = config->seed};
-    return (struct wk_executor_options){config, layout, model, train, validation, plan, threads};
+    return (struct wk_executor_options){.config = config,
+            .layout = layout,
+            .model = model,
+            .train = train,
+            .validation = validation,
+            .plan = plan,
+            .threads = threads};
 }
 
 static struct wk_executor *start(int threads)
@@ -201,7 +207,180 @@ static void assert_same_stats(const struct sl_step_stats *got, const struct sl_s
     assert_memory_equal(got->correct, want->correct, sizeof(got->correct));
 }
 
+/* ---- blocks that leave before their node ---- */
+
+#define BLOCKS_MAX 64
+
+/* What came of one node before it was whole. */
+struct early {
+    int order[BLOCKS_MAX], count;
+    float *values; /* (SL_TAGS * layout->count,) as they were when they came */
+};
+
+static void note_early(struct early *early, const struct wk_result *result)
+{
+    const int *blocks = result->blocks->data;
+    const float *gradients = result->buffer->data;
+    assert_true(result->block_count > 0);
+    for (int i = 0; i < result->block_count; i++) {
+        const struct sl_block *block = &layout->blocks[blocks[i]];
+        for (int k = 0; k < early->count; k++)
+            assert_int_not_equal(early->order[k], blocks[i]);
+        early->order[early->count++] = blocks[i];
+        for (int tag = 0; tag < SL_TAGS; tag++) {
+            size_t at = sl_layout_gradient_at(layout, tag, block->offset);
+            if (block->tagged[tag])
+                memcpy(early->values + at, gradients + at, block->count * sizeof(float));
+        }
+    }
+}
+
+/* A run whose blocks leave one by one: those of each node, by its first slot, are the node's own when it is whole. Returns how many came before their node. */
+static int run_early(struct wk_executor *executor, struct wk_action action, struct early early[FIXTURE_SLOTS],
+        struct wk_result results[FIXTURE_SLOTS])
+{
+    int before = 0;
+    wk_executor_submit(executor, &action, params);
+    memset(results, 0, FIXTURE_SLOTS * sizeof(*results));
+    for (;;) {
+        struct wk_result result = take(executor);
+        if (result.status != SL_OK)
+            fail_msg("%s", result.error.text);
+        if (result.kind == WK_RESULT_IDLE)
+            return before;
+        struct early *of = &early[sl_tree_begin(result.node)];
+        if (result.kind == WK_RESULT_BLOCKS) {
+            assert_null(results[sl_tree_begin(result.node)].buffer);
+            note_early(of, &result);
+            before += result.block_count;
+            wk_result_fini(&result);
+            continue;
+        }
+        assert_int_equal(result.kind, WK_RESULT_NODE);
+        const float *whole = result.buffer->data;
+        for (int i = 0; i < of->count; i++) {
+            const struct sl_block *block = &layout->blocks[of->order[i]];
+            for (int tag = 0; tag < SL_TAGS; tag++) {
+                size_t at = sl_layout_gradient_at(layout, tag, block->offset);
+                if (block->tagged[tag])
+                    assert_memory_equal(of->values + at, whole + at, block->count * sizeof(float));
+            }
+        }
+        results[sl_tree_begin(result.node)] = result;
+    }
+}
+
+static void begin_early(struct early early[FIXTURE_SLOTS])
+{
+    for (int i = 0; i < FIXTURE_SLOTS; i++) {
+        early[i] = (struct early){.values = sl_alloc(SL_TAGS * layout->count, sizeof(float))};
+        assert_non_null(early[i].values);
+    }
+}
+
+static void end_early(struct early early[FIXTURE_SLOTS])
+{
+    for (int i = 0; i < FIXTURE_SLOTS; i++)
+        sl_free(early[i].values);
+}
+
+static struct wk_executor *start_giving(int threads, size_t give_floats)
+{
+    struct wk_executor *executor = NULL;
+    struct sl_plan_options plan;
+    struct wk_executor_options options = fixture_options(threads, &plan);
+    options.give_floats = give_floats;
+    assert_ok(wk_executor_create(&executor, &options, &err));
+    return executor;
+}
+
 /* ---- tests ---- */
+
+/* The last layers' blocks come first, each once, and as they are in the end; and nothing comes twice or early of audits and of slots that are skipped. */
+static void test_blocks_leave_before_their_node(void **state)
+{
+    (void)state;
+    assert_true(layout->block_count <= BLOCKS_MAX);
+    for (int threads = 1; threads <= THREADS_MAX; threads++) {
+        for (int round = 0; round < 4; round++) {
+            struct wk_result want[FIXTURE_SLOTS], got[FIXTURE_SLOTS];
+            struct early early[FIXTURE_SLOTS];
+            begin_early(early);
+            config->cluster.threads_per_slot = round % 3;
+            config->modulation.statistics = round == 3 ? SL_STATISTICS_SLOT : SL_STATISTICS_STEP;
+            struct wk_executor *plain = start(1), *giving = start_giving(threads, 1);
+            config->cluster.threads_per_slot = 0;
+            (void)run(plain, slots(0, 1, 6), want);
+            int before = run_early(giving, slots(0, 1, 6), early, got);
+            assert_int_equal(before, 3 * layout->block_count);
+            for (int i = 0; i < FIXTURE_SLOTS; i++) {
+                assert_int_equal(want[i].buffer == NULL, got[i].buffer == NULL);
+                if (want[i].buffer == NULL)
+                    continue;
+                assert_same_sums(got[i].buffer->data, want[i].buffer->data);
+                assert_same_stats(&got[i].stats, &want[i].stats);
+            }
+            for (int k = 0; threads == 1 && k < early[1].count; k++) {
+                const struct sl_block *block = &layout->blocks[early[1].order[k]];
+                assert_int_equal(block->part == SL_PART_HEAD, k < config->modality_count);
+                assert_int_equal(block->offset == layout->head_end, k + 1 == early[1].count);
+            }
+            drop(got);
+            for (int phase = 0; phase < 2; phase++) {
+                struct wk_action action = slots(0, 1, 6);
+                action.phase = phase == 0 ? SL_PHASE_AUDIT : SL_PHASE_SKIP;
+                for (int i = 0; i < FIXTURE_SLOTS; i++)
+                    early[i].count = 0;
+                assert_int_equal(run_early(giving, action, early, got), 0);
+                drop(got);
+            }
+            drop(want);
+            end_early(early);
+            config->modulation.statistics = SL_STATISTICS_STEP;
+            wk_executor_destroy(plain);
+            wk_executor_destroy(giving);
+        }
+    }
+}
+
+/* Cancelled in the middle of backward passes: IDLE comes once, nothing after it, and the next run has the bits as ever. */
+static void test_cancelled_while_blocks_leave(void **state)
+{
+    (void)state;
+    struct wk_result want[FIXTURE_SLOTS], got[FIXTURE_SLOTS];
+    struct wk_executor *plain = start(1);
+    (void)run(plain, slots(0, 0, 7), want);
+    for (int threads = 1; threads <= THREADS_MAX; threads++) {
+        struct wk_executor *executor = start_giving(threads, 1);
+        for (int round = 0; round < 10; round++) {
+            struct early early[FIXTURE_SLOTS];
+            struct wk_action action = slots(0, 0, 7);
+            wk_executor_submit(executor, &action, params);
+            struct wk_result result;
+            for (int i = 0; i < round % 4; i++) {
+                result = take(executor);
+                bool idle = result.kind == WK_RESULT_IDLE;
+                wk_result_fini(&result);
+                if (idle)
+                    fail_msg("a run ended after %d results", i);
+            }
+            wk_executor_cancel(executor);
+            do {
+                result = take(executor);
+                wk_result_fini(&result);
+            } while (result.kind != WK_RESULT_IDLE);
+            assert_int_equal(wk_executor_take(executor, &result), SL_AGAIN);
+            begin_early(early);
+            (void)run_early(executor, slots(0, 0, 7), early, got);
+            assert_same_sums(got[0].buffer->data, want[0].buffer->data);
+            drop(got);
+            end_early(early);
+        }
+        wk_executor_destroy(executor);
+    }
+    drop(want);
+    wk_executor_destroy(plain);
+}
 
 static void test_any_number_of_threads_gives_the_same_bits(void **state)
 {
@@ -249,7 +428,8 @@ static void test_a_run_gives_its_aligned_nodes(void **state)
     struct wk_result half[FIXTURE_SLOTS];
     (void)run(executor, slots(0, 2, 3), single);
     (void)run(executor, slots(0, 3, 4), half);
-    wk_gradient_add(layout, NULL, single[2].buffer->data, half[3].buffer->data);
+    for (int b = 0; b < layout->block_count; b++)
+        wk_gradient_add_block(layout, b, single[2].buffer->data, half[3].buffer->data);
     assert_same_sums(single[2].buffer->data, part[2].buffer->data);
     drop(half);
     drop(single);
@@ -614,6 +794,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
             cmocka_unit_test(test_any_number_of_threads_gives_the_same_bits),
             cmocka_unit_test(test_a_run_gives_its_aligned_nodes),
+            cmocka_unit_test(test_blocks_leave_before_their_node),
+            cmocka_unit_test(test_cancelled_while_blocks_leave),
             cmocka_unit_test(test_slots_modulated_by_their_own_scores),
             cmocka_unit_test(test_validation),
             cmocka_unit_test(test_class_weights_are_balanced),

@@ -75,7 +75,8 @@ static void test_addition_of_both_tags(void **state)
         sum[i] = (float)i;
         x[i] = 0.5F;
     }
-    wk_gradient_add(layout, NULL, sum, x);
+    for (int b = 0; b < layout->block_count; b++)
+        wk_gradient_add_block(layout, b, sum, x);
     for (size_t i = 0; i < SL_TAGS * layout->count; i++)
         assert_true(sum[i] == (written(i) ? (float)i + 0.5F : (float)i));
     sl_buffer_release(left);

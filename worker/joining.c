@@ -1,0 +1,157 @@
+/* Sums of slots, block by block: see joining.h. The additions happen outside the lock. */
+#include "worker/joining.h"
+
+#include "common/memory.h"
+#include "worker/gradient_pool.h"
+
+#include <pthread.h>
+#include <string.h>
+
+/* What a slot's backward pass fills, and later the sums of the nodes that begin with the slot. */
+struct entry {
+    struct sl_buffer *gradients; /* NULL = not begun, or added to a left sibling whole */
+    int blocks;                  /* that were not added to a left sibling */
+};
+
+struct wk_joining {
+    const struct sl_layout *layout;
+    uint32_t max_slots, slots;
+    const struct sl_node *cuts;
+    int cut_count;
+    pthread_mutex_t lock;
+    struct entry *entries;  /* (max_slots,) */
+    unsigned char *waiting; /* (places, block_count): the block is whole there, its sibling's is not */
+};
+
+enum sl_status wk_joining_create(struct wk_joining **ret_joining, const struct sl_layout *layout,
+        uint32_t max_slots, struct sl_error *err)
+{
+    struct wk_joining *j = sl_alloc(1, sizeof(*j));
+    if (j == NULL)
+        return sl_fail(err, SL_NO_MEMORY, "out of memory for joining gradients");
+    j->layout = layout;
+    j->max_slots = max_slots;
+    (void)pthread_mutex_init(&j->lock, NULL);
+    j->entries = sl_alloc(max_slots, sizeof(*j->entries));
+    j->waiting = sl_alloc(sl_tree_places(max_slots), (size_t)layout->block_count);
+    if (j->entries == NULL || j->waiting == NULL) {
+        wk_joining_destroy(j);
+        return sl_fail(err, SL_NO_MEMORY, "out of memory for joining the gradients of %u slots", max_slots);
+    }
+    *ret_joining = j;
+    return SL_OK;
+}
+
+void wk_joining_destroy(struct wk_joining *j)
+{
+    if (j == NULL)
+        return;
+    if (j->entries != NULL && j->waiting != NULL)
+        wk_joining_clear(j);
+    sl_free(j->entries);
+    sl_free(j->waiting);
+    (void)pthread_mutex_destroy(&j->lock);
+    sl_free(j);
+}
+
+void wk_joining_begin(struct wk_joining *j, uint32_t slots, const struct sl_node *cuts, int cut_count)
+{
+    j->slots = slots;
+    j->cuts = cuts;
+    j->cut_count = cut_count;
+}
+
+void wk_joining_clear(struct wk_joining *j)
+{
+    for (uint32_t s = 0; s < j->max_slots; s++) {
+        sl_buffer_release(j->entries[s].gradients);
+        j->entries[s] = (struct entry){0};
+    }
+    memset(j->waiting, 0, (size_t)sl_tree_places(j->max_slots) * (size_t)j->layout->block_count);
+}
+
+void wk_joining_enter(struct wk_joining *j, uint32_t slot, struct sl_buffer **gradients)
+{
+    (void)pthread_mutex_lock(&j->lock);
+    j->entries[slot] = (struct entry){SL_TAKE(*gradients), j->layout->block_count};
+    (void)pthread_mutex_unlock(&j->lock);
+}
+
+static bool is_cut(const struct wk_joining *j, struct sl_node node)
+{
+    for (int i = 0; i < j->cut_count; i++)
+        if (sl_tree_equal(j->cuts[i], node))
+            return true;
+    return false;
+}
+
+struct sl_node wk_joining_cut(const struct wk_joining *j, uint32_t slot)
+{
+    struct sl_node node = {0, slot};
+    while (!is_cut(j, node))
+        node = sl_tree_parent(node);
+    return node;
+}
+
+static unsigned char *place(struct wk_joining *j, struct sl_node node, int block)
+{
+    return &j->waiting[(size_t)sl_tree_place(j->slots, node) * (size_t)j->layout->block_count +
+                       (size_t)block];
+}
+
+/* Whether the sibling's block is there: then both are taken; else this one waits. */
+static bool meet(struct wk_joining *j, struct sl_node node, struct sl_node sibling, int block)
+{
+    (void)pthread_mutex_lock(&j->lock);
+    unsigned char *theirs = place(j, sibling, block);
+    bool there = *theirs != 0;
+    *theirs = 0;
+    if (!there)
+        *place(j, node, block) = 1;
+    (void)pthread_mutex_unlock(&j->lock);
+    return there;
+}
+
+/* Left + right, into left. Nobody else looks at either block meanwhile. */
+static void add_pair(struct wk_joining *j, struct sl_node parent, struct sl_node right, int block)
+{
+    struct entry *from = &j->entries[sl_tree_begin(right)];
+    struct sl_buffer *sum = wk_joining_peek(j, parent), *x = wk_joining_peek(j, right), *done = NULL;
+    wk_gradient_add_block(j->layout, block, sum->data, x->data);
+    (void)pthread_mutex_lock(&j->lock);
+    if (--from->blocks == 0)
+        done = SL_TAKE(from->gradients);
+    (void)pthread_mutex_unlock(&j->lock);
+    sl_buffer_release(done);
+}
+
+bool wk_joining_add(struct wk_joining *j, uint32_t slot, int block)
+{
+    struct sl_node node = {0, slot};
+    while (!is_cut(j, node)) {
+        struct sl_node sibling = sl_tree_sibling(node), parent = sl_tree_parent(node);
+        if (sl_tree_node_valid(j->slots, sibling)) { /* a missing leaf is skipped */
+            if (!meet(j, node, sibling, block))
+                return false;
+            add_pair(j, parent, node.index % 2 == 0 ? sibling : node, block);
+        }
+        node = parent;
+    }
+    return true;
+}
+
+struct sl_buffer *wk_joining_peek(struct wk_joining *j, struct sl_node node)
+{
+    (void)pthread_mutex_lock(&j->lock);
+    struct sl_buffer *gradients = j->entries[sl_tree_begin(node)].gradients;
+    (void)pthread_mutex_unlock(&j->lock);
+    return gradients;
+}
+
+struct sl_buffer *wk_joining_take(struct wk_joining *j, struct sl_node cut)
+{
+    (void)pthread_mutex_lock(&j->lock);
+    struct sl_buffer *gradients = SL_TAKE(j->entries[sl_tree_begin(cut)].gradients);
+    (void)pthread_mutex_unlock(&j->lock);
+    return gradients;
+}
