@@ -11,7 +11,7 @@
     X(JOIN, "join", "adding slots of a node")                                                                \
     X(COMPUTE, "compute", "from a run's begin to its last slot")                                             \
     X(PUSH, "push", "after the last slot, until servers have all gradients")                                 \
-    X(PULL, "pull", "waiting for parameters")                                                                \
+    X(PULL, "pull", "waiting for parameters: forward passes begin with the first ones")                      \
     X(WAIT, "wait", "without work: waiting for others")
 
 enum sl_spent_kind {

@@ -40,6 +40,7 @@ struct ps_server {
     uint64_t cluster, dropped;
     int *own;   /* (own_count,): our blocks in order */
     int *place; /* (block_count,): index in own, -1 = another server's */
+    int *order; /* (own_count,): indices in own, as a forward pass reads the blocks */
     int own_count;
     unsigned char *loaded; /* (own_count,) */
     int to_load;
@@ -72,14 +73,32 @@ int ps_server_open_max(const struct sl_config *config)
 
 /* ---- create ---- */
 
+/* A forward pass goes through each extractor and its head, then through the fusion. */
+static int stage_of(const struct ps_server *s, int own)
+{
+    const struct sl_block *block = &s->options.layout->blocks[s->own[own]];
+    return block->part == SL_PART_FUSION ? 2 * SL_MODALITIES_MAX
+                                         : 2 * block->modality + (block->part == SL_PART_HEAD);
+}
+
+static void plan_order(struct ps_server *s)
+{
+    int at = 0;
+    for (int stage = 0; stage <= 2 * SL_MODALITIES_MAX; stage++)
+        for (int i = 0; i < s->own_count; i++)
+            if (stage_of(s, i) == stage)
+                s->order[at++] = i;
+}
+
 static enum sl_status plan_blocks(struct ps_server *s, struct sl_error *err)
 {
     size_t blocks = (size_t)s->options.layout->block_count;
     s->own = sl_alloc(blocks, sizeof(*s->own));
     s->place = sl_alloc(blocks, sizeof(*s->place));
+    s->order = sl_alloc(blocks, sizeof(*s->order));
     s->loaded = sl_alloc(blocks, 1);
     SL_AUTO_FREE int *owners = sl_alloc(blocks, sizeof(*owners));
-    if (s->own == NULL || s->place == NULL || s->loaded == NULL || owners == NULL)
+    if (s->own == NULL || s->place == NULL || s->order == NULL || s->loaded == NULL || owners == NULL)
         return sl_fail(err, SL_NO_MEMORY, "out of memory for the server's %zu blocks", blocks);
     sl_placement_make(s->options.layout, (int)s->options.hello.servers, owners);
     for (int b = 0; b < (int)blocks; b++) {
@@ -89,6 +108,7 @@ static enum sl_status plan_blocks(struct ps_server *s, struct sl_error *err)
             s->own[s->own_count++] = b;
     }
     s->to_load = s->own_count;
+    plan_order(s);
     return SL_OK;
 }
 
@@ -128,6 +148,7 @@ void ps_server_destroy(struct ps_server *s)
     }
     sl_free(s->own);
     sl_free(s->place);
+    sl_free(s->order);
     sl_free(s->loaded);
     sl_free(s->waiting);
     sl_free(s);
@@ -377,22 +398,25 @@ static enum sl_status on_push(
 
 /* ---- pull ---- */
 
+static enum sl_status send_block(struct ps_server *s, struct sl_address to, int block, struct sl_error *err)
+{
+    struct sl_message *m = message_to_send(s, SL_MESSAGE_PARAMS);
+    if (m != NULL) {
+        struct sl_buffer *params = ps_table_share(s->options.table, block);
+        m->block = (uint32_t)block;
+        sl_message_add_frame(m, params, params->data, s->options.layout->blocks[block].count * sizeof(float));
+        sl_buffer_release(params);
+    }
+    return send(s, to, m, err);
+}
+
+/* All own blocks, those that are needed first before the others. */
 static enum sl_status send_params(struct ps_server *s, struct sl_address to, struct sl_error *err)
 {
-    for (int i = 0; i < s->own_count; i++) {
-        struct sl_message *m = message_to_send(s, SL_MESSAGE_PARAMS);
-        if (m != NULL) {
-            struct sl_buffer *params = ps_table_share(s->options.table, s->own[i]);
-            m->block = (uint32_t)s->own[i];
-            sl_message_add_frame(
-                    m, params, params->data, s->options.layout->blocks[s->own[i]].count * sizeof(float));
-            sl_buffer_release(params);
-        }
-        enum sl_status status = send(s, to, m, err);
-        if (status != SL_OK)
-            return status;
-    }
-    return SL_OK;
+    enum sl_status status = SL_OK;
+    for (int i = 0; i < s->own_count && status == SL_OK; i++)
+        status = send_block(s, to, s->own[s->order[i]], err);
+    return status;
 }
 
 static int find_waiting(const struct ps_server *s, struct sl_address from)

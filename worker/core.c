@@ -203,19 +203,19 @@ static enum sl_status on_welcome(
 
 /* ---- a run: pull, compute ---- */
 
-static void compute(struct wk_core *core, struct wk_updates *updates)
+static void compute(struct wk_core *core, bool arriving, struct wk_updates *updates)
 {
     assert(!core->busy);
-    core->state = STATE_COMPUTING;
+    core->state = arriving ? STATE_PULLING : STATE_COMPUTING;
     core->busy = true;
     updates->action = core->run;
     updates->action.kind = WK_ACTION_COMPUTE;
+    updates->action.arriving = arriving;
     updates->action.parameters = core->options.incarnation + core->pulls;
 }
 
 static enum sl_status pull(struct wk_core *core, struct wk_updates *updates, struct sl_error *err)
 {
-    core->state = STATE_PULLING;
     if (!sl_mutant("worker: activations outlive their parameters"))
         core->pulls++;
     core->version = -1;
@@ -233,21 +233,22 @@ static enum sl_status pull(struct wk_core *core, struct wk_updates *updates, str
     return SL_OK;
 }
 
-/* Parameters are written while they are pulled, so nothing may be computed on them meanwhile. */
+/* Parameters are written while they are pulled, so the run before must have let go of them; this one reads each block when it is there. */
 static enum sl_status begin_run(struct wk_core *core, struct wk_updates *updates, struct sl_error *err)
 {
     if (core->busy && !sl_mutant("worker: parameters change while it computes")) {
-        if (core->state == STATE_COMPUTING)
+        if (core->state == STATE_COMPUTING || core->state == STATE_PULLING)
             updates->action = (struct wk_action){.kind = WK_ACTION_CANCEL};
         core->state = STATE_DRAINING;
         return SL_OK;
     }
     if (core->version >= 0 && sl_mutant("worker: any parameters are good enough"))
         core->version = core->run.version;
-    if (core->version < core->run.version)
-        return pull(core, updates, err);
-    compute(core, updates);
-    return SL_OK;
+    bool arriving = core->version < core->run.version;
+    enum sl_status status = arriving ? pull(core, updates, err) : SL_OK;
+    if (status == SL_OK)
+        compute(core, arriving, updates);
+    return status;
 }
 
 /* Whether the data has these slots of the step, or these units of validation. */
@@ -290,14 +291,17 @@ static enum sl_status on_assign(
     return begin_run(core, updates, err);
 }
 
-/* PARAMS that are being pulled: copy the block; the last one starts the computation. An older version, a block out of range, of another server, twice, or
+/* PARAMS that are being pulled: copy the block, which the run may read from now on. An older version, a block out of range, of another server, twice, or
  * of another size → ignored: nothing that a late answer carries can be right. */
 static void on_params(
         struct wk_core *core, struct sl_address from, const struct sl_message *m, struct wk_updates *updates)
 {
     const struct sl_layout *layout = core->options.layout;
-    if (core->state != STATE_PULLING || m->version < core->run.version ||
-            m->block >= (uint32_t)layout->block_count || core->block_here[m->block] ||
+    bool pulling = core->state == STATE_PULLING ||
+                   (core->state == STATE_DRAINING &&
+                           sl_mutant("worker: parameters change while a run that was cancelled reads them")),
+         old = m->version < core->run.version && !sl_mutant("worker: blocks of any version are taken");
+    if (!pulling || old || m->block >= (uint32_t)layout->block_count || core->block_here[m->block] ||
             !sl_address_equal(from, server_address(core, core->owners[m->block])))
         return;
     const struct sl_block *block = &layout->blocks[m->block];
@@ -306,11 +310,12 @@ static void on_params(
     memcpy(core->params + block->offset, m->frames[0].data, m->frames[0].size);
     core->block_here[m->block] = 1;
     core->blocks_missing--;
+    updates->arrived = (int)m->block;
     if (m->version < core->pulled)
         core->pulled = m->version;
     if (core->blocks_missing == 0) {
         core->version = core->pulled;
-        compute(core, updates);
+        core->state = STATE_COMPUTING;
     }
 }
 
@@ -349,6 +354,13 @@ static void end_run_if_reported(struct wk_core *core)
         core->state = STATE_IDLE;
 }
 
+/* Compute threads know how long they waited for parameters: that was no computing. */
+static void take_waiting(struct wk_core *core, uint64_t waited_us)
+{
+    uint64_t *compute_us = &core->spent.us[SL_SPENT_COMPUTE];
+    *compute_us -= waited_us < *compute_us ? waited_us : *compute_us;
+}
+
 static enum sl_status send_stats(struct wk_core *core, const struct pending_node *done,
         struct wk_updates *updates, struct sl_error *err)
 {
@@ -358,6 +370,7 @@ static enum sl_status send_stats(struct wk_core *core, const struct pending_node
         m->node = done->node;
         m->stats = done->stats;
         m->spent = done->spent;
+        take_waiting(core, m->spent.us[SL_SPENT_PULL]);
         sl_spent_add(&m->spent, &core->spent);
         core->spent = (struct sl_spent){0};
         m->compute_us = done->compute_us;
@@ -562,11 +575,9 @@ static void account(struct wk_core *core, int64_t now_us)
                           : 0;
     bool training = core->run.phase != SL_PHASE_VALIDATE;
     core->spent_until_us = now_us;
-    if (core->state == STATE_PULLING && training)
-        core->spent.us[SL_SPENT_PULL] += us;
-    else if (core->state == STATE_IDLE && training)
+    if (core->state == STATE_IDLE && training)
         core->spent.us[SL_SPENT_WAIT] += us;
-    else if (core->state == STATE_COMPUTING && training)
+    else if ((core->state == STATE_COMPUTING || core->state == STATE_PULLING) && training)
         core->spent.us[core->busy ? SL_SPENT_COMPUTE : SL_SPENT_PUSH] += us;
 }
 
@@ -575,6 +586,7 @@ enum sl_status wk_core_step(
 {
     sl_outbox_clear(&updates->outbox);
     updates->action = (struct wk_action){.kind = WK_ACTION_NONE};
+    updates->arrived = -1;
     enum sl_status status = SL_OK;
     if (core->state == STATE_LEFT)
         return SL_OK;

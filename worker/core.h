@@ -5,6 +5,7 @@
  *                           ▲                                                                                       │
  *                           └───────────────────────────── every node of the run reported ──────────────────────────┘
  *
+ * A run is given to the executor when its parameters are asked for: batches are read, and layers computed, as blocks of parameters come.
  * Blocks of a node are pushed as they become whole, while the rest is still being computed; the node is reported when all of it is computed and acknowledged.
  *
  * With exchange early a step has two runs: SCORE, whose nodes are reported as soon as their forward pass is done, then TRAIN with the step's coefficients. In between the worker is idle, so that
@@ -55,7 +56,7 @@ struct wk_event {
 enum wk_action_kind {
     WK_ACTION_NONE,
     WK_ACTION_CONNECT, /* open links to servers[1 …]; rank 0 is reached through the coordinator */
-    WK_ACTION_COMPUTE, /* run the slots or units [begin, end) of the step on the parameters as they are now; only after IDLE */
+    WK_ACTION_COMPUTE, /* run the slots or units [begin, end) of the step on the parameters as they are now, or as they come (arriving); only after IDLE */
     WK_ACTION_CANCEL, /* skip what is not begun of the last COMPUTE; IDLE comes when nothing is being computed */
     WK_ACTION_FINISH, /* leave with this status and text; AGAIN: make a new core and join again */
 };
@@ -66,6 +67,7 @@ struct wk_action {
     enum sl_phase phase;
     int64_t step, version; /* version: at least this one is wanted */
     uint32_t slots, begin, end;
+    bool arriving; /* COMPUTE: a block of params may be read when `arrived` has named it; results come only when all have */
     bool hash;           /* COMPUTE: of each node's sums too, to be compared with another worker's */
     uint64_t parameters; /* COMPUTE: names the values of params: as long as it is the same, so are they */
     double coefficient
@@ -79,6 +81,7 @@ struct wk_action {
 struct wk_updates {
     struct sl_outbox outbox;
     struct wk_action action; /* at most one a step of the core */
+    int arrived;             /* this block of params is there for the last COMPUTE; -1 = none came */
     int64_t wake_us;         /* when TICK is due */
 };
 

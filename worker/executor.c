@@ -7,6 +7,7 @@
 #include "common/memory.h"
 #include "common/random.h"
 #include "worker/activations.h"
+#include "worker/arrivals.h"
 #include "worker/dataset/sampler.h"
 #include "worker/finishing.h"
 #include "worker/gradient_pool.h"
@@ -20,14 +21,6 @@
 
 #define CUTS_MAX 64 /* aligned nodes that make up a run: at most two a level */
 
-/* What a node has besides gradients, which waits for its sibling's. */
-struct node_sums {
-    bool present;
-    struct sl_step_stats stats;
-    uint64_t compute_us;
-    struct sl_spent spent; /* the kinds of compute threads */
-};
-
 struct compute_thread {
     struct wk_executor *executor;
     pthread_t handle;
@@ -36,7 +29,8 @@ struct compute_thread {
     struct wk_activations own;
     struct wk_finishing *finishing;
     struct sl_evaluation *evaluation;
-    uint64_t *indices; /* (slot_size,) */
+    uint64_t *indices;  /* (slot_size,) */
+    uint64_t waited_us; /* of the unit that it is at: for parameters, by the clock */
 };
 
 struct result_link {
@@ -50,7 +44,8 @@ struct wk_executor {
     int thread_count;               /* that claim slots; their teams have options.threads together */
     struct wk_gradient_pool *pool;
     struct wk_joining *joining; /* of the gradients of slots that are computed */
-    struct wk_kept *kept;       /* NULL: exchange tagged */
+    struct wk_arrivals *arrivals;
+    struct wk_kept *kept; /* NULL: exchange tagged */
     struct wk_sampler *train_order, *validation_order;
     float *class_weights; /* (K,), NULL = all 1 */
     int event_fd;
@@ -67,7 +62,6 @@ struct wk_executor {
     uint64_t busy_us;
     struct sl_node cuts[CUTS_MAX];
     int cut_count;
-    struct node_sums *sums; /* (2 << levels,), heap order of the slot tree */
     struct sl_evaluation *evaluation;
     uint64_t validation_us;
     struct result_link *first, **last;
@@ -106,6 +100,7 @@ static void fail_run(struct wk_executor *x, enum sl_status status, const struct 
     if (x->failed)
         return;
     x->failed = true;
+    wk_arrivals_give_up(x->arrivals);
     struct wk_result result = {
             .kind = WK_RESULT_FAILED, .status = status, .run = x->run.run, .error = *error};
     give_result(x, &result);
@@ -116,14 +111,26 @@ static void end_run_if_idle(struct wk_executor *x)
 {
     if (!x->going || x->failed || x->computing > 0 || x->next < x->end)
         return;
-    size_t places = sl_tree_places((uint32_t)x->options.config->batch.slots);
-    if (x->cancelled) {
-        memset(x->sums, 0, places * sizeof(*x->sums));
+    if (x->cancelled)
         wk_joining_clear(x->joining);
-    }
     x->going = false;
     struct wk_result result = {.kind = WK_RESULT_IDLE, .run = x->run.run};
     give_result(x, &result);
+}
+
+/* ---- parameters that are still coming ---- */
+
+/* Before a forward pass reads [begin, end). */
+static void await_parameters(void *context, size_t begin, size_t end)
+{
+    struct compute_thread *t = context;
+    t->waited_us += wk_arrivals_wait(t->executor->arrivals, begin, end);
+}
+
+/* After a forward pass: AGAIN if the run was given up before all parameters were there, so that the pass means nothing. */
+static enum sl_status check_parameters(const struct wk_executor *x)
+{
+    return wk_arrivals_whole(x->arrivals) ? SL_OK : SL_AGAIN;
 }
 
 /* ---- one slot of training ---- */
@@ -158,8 +165,8 @@ static void give_unless_dropped(struct wk_executor *x, const struct wk_result *r
 }
 
 /* A whole node of the run's cut leaves. Called without the lock: hashing reads every byte. Owns: takes gradients, of SCORE NULL. */
-static void give_node(
-        struct wk_executor *x, struct sl_node node, const struct node_sums *sums, struct sl_buffer *gradients)
+static void give_node(struct wk_executor *x, struct sl_node node, const struct wk_node_sums *sums,
+        struct sl_buffer *gradients)
 {
     struct wk_result result = {.kind = WK_RESULT_NODE,
             .run = x->run.run,
@@ -179,36 +186,19 @@ static uint64_t spent_us(const struct compute_thread *t, int64_t start_us)
     return (uint64_t)(sl_clock_monotonic_us() - start_us) * (uint64_t)sl_team_threads(t->team);
 }
 
-/* Joins what one slot has besides gradients upwards, left + right, until the sibling is not there yet or a node of the run's cut is whole: then its gradients are too, for each slot's are joined before
- * it comes here. Whoever finds the sibling present takes it, so each pair is added once. The run cannot change meanwhile: this unit is still being computed. */
-static void deposit(struct wk_executor *x, uint32_t slot, struct node_sums *mine)
+/* The same without waiting for parameters, of what began after the unit did and before any waiting. */
+static uint64_t computed_us(const struct compute_thread *t, int64_t start_us)
 {
-    struct sl_node node = {0, slot}, cut = wk_joining_cut(x->joining, slot);
-    uint32_t slots = x->run.slots;
-    while (!sl_tree_equal(node, cut)) {
-        struct sl_node sibling = sl_tree_sibling(node);
-        if (!sl_tree_node_valid(slots, sibling)) {
-            node = sl_tree_parent(node); /* a missing leaf is skipped */
-            continue;
-        }
-        struct node_sums *waiting = &x->sums[sl_tree_place(slots, sibling)];
-        (void)pthread_mutex_lock(&x->lock);
-        struct node_sums theirs = *waiting;
-        *waiting = (struct node_sums){0};
-        if (!theirs.present)
-            x->sums[sl_tree_place(slots, node)] = *mine;
-        (void)pthread_mutex_unlock(&x->lock);
-        if (!theirs.present)
-            return;
-        struct node_sums left = node.index % 2 == 0 ? *mine : theirs,
-                         right = node.index % 2 == 0 ? theirs : *mine;
-        sl_spent_add(&left.spent, &right.spent);
-        sl_step_stats_add(&left.stats, &right.stats);
-        left.compute_us += right.compute_us;
-        *mine = left;
-        node = sl_tree_parent(node);
-    }
-    give_node(x, node, mine, wk_joining_take(x->joining, node));
+    uint64_t waited_us = t->waited_us * (uint64_t)sl_team_threads(t->team), all_us = spent_us(t, start_us);
+    return all_us > waited_us ? all_us - waited_us : 0;
+}
+
+/* A slot is done: the last one of a node gives it. */
+static void deposit(struct wk_executor *x, uint32_t slot, struct wk_node_sums *sums)
+{
+    struct sl_node cut = wk_joining_cut(x->joining, slot);
+    if (wk_joining_deposit(x->joining, slot, sums))
+        give_node(x, cut, sums, wk_joining_take(x->joining, cut));
 }
 
 /* Blocks of a node leave before it is whole. Without memory they stay until then. */
@@ -240,7 +230,7 @@ static void coefficients_of_slot(
     }
 }
 
-/* Reads the slot's samples and runs the forward pass in the thread's own activations. */
+/* Reads the slot's samples and runs the forward pass in the thread's own activations, as parameters come. Errors: AGAIN as check_parameters. */
 static enum sl_status forward_slot(struct compute_thread *t, const struct wk_action *run, int count,
         struct sl_spent *spent, struct sl_error *err)
 {
@@ -255,10 +245,13 @@ static enum sl_status forward_slot(struct compute_thread *t, const struct wk_act
             .step = (uint64_t)run->step,
             .class_weights = x->class_weights};
     wk_workspace_use_team(t->own.workspace, t->team);
+    wk_workspace_await(t->own.workspace, await_parameters, t);
     wk_model_forward(x->options.model, x->params, t->own.batch, &mode, t->own.workspace, &t->own.stats);
     spent->us[SL_SPENT_DATA] += (uint64_t)(loaded_us - start_us) * (uint64_t)sl_team_threads(t->team);
-    spent->us[SL_SPENT_FORWARD] += spent_us(t, loaded_us);
-    return SL_OK;
+    spent->us[SL_SPENT_FORWARD] += computed_us(t, loaded_us);
+    uint32_t slots = run->end - run->begin, threads = (uint32_t)x->thread_count;
+    spent->us[SL_SPENT_PULL] += t->waited_us / (slots < threads ? slots : threads);
+    return check_parameters(x);
 }
 
 static struct wk_activations_key key_of(const struct wk_action *run, uint32_t slot)
@@ -272,20 +265,20 @@ static enum sl_status score_slot(
 {
     struct wk_executor *x = t->executor;
     int64_t start_us = sl_clock_monotonic_us();
-    struct node_sums sums = {.present = true};
+    struct wk_node_sums sums = {0};
     enum sl_status status = forward_slot(t, run, count, &sums.spent, err);
     if (status != SL_OK)
         return status;
     sums.stats = t->own.stats;
     wk_kept_put(x->kept, key_of(run, slot), &t->own);
-    sums.compute_us = spent_us(t, start_us);
+    sums.compute_us = computed_us(t, start_us);
     deposit(x, slot, &sums);
     return SL_OK;
 }
 
 /* The backward pass, in whose course blocks are joined and leave. Owns: takes *gradients. */
 static void backward_slot(struct compute_thread *t, const struct wk_action *run, uint32_t slot,
-        const struct wk_activations *forward, struct sl_buffer **gradients, struct node_sums *sums)
+        const struct wk_activations *forward, struct sl_buffer **gradients, struct wk_node_sums *sums)
 {
     const struct wk_executor *x = t->executor;
     const struct wk_model *model = x->options.model;
@@ -317,7 +310,7 @@ static enum sl_status train_slot(
     struct wk_activations before;
     bool kept = x->kept != NULL && wk_kept_take(x->kept, key_of(run, slot), &before);
     const struct wk_activations *forward = kept ? &before : &t->own;
-    struct node_sums sums = {.present = true};
+    struct wk_node_sums sums = {0};
     struct sl_buffer *gradients = NULL;
     enum sl_status status = kept ? SL_OK : forward_slot(t, run, count, &sums.spent, err);
     if (status == SL_OK)
@@ -330,15 +323,19 @@ static enum sl_status train_slot(
         wk_kept_return(x->kept, &before);
     if (status != SL_OK)
         return status;
-    sums.compute_us = spent_us(t, start_us);
+    sums.compute_us = computed_us(t, start_us);
     deposit(x, slot, &sums);
     return SL_OK;
 }
 
 /* A node of slots whose samples nobody can read: zeros, no samples. */
-static enum sl_status skip_node(struct wk_executor *x, uint32_t cut, struct sl_error *err)
+static enum sl_status skip_node(struct compute_thread *t, uint32_t cut, struct sl_error *err)
 {
-    struct node_sums sums = {.present = true};
+    struct wk_executor *x = t->executor;
+    await_parameters(t, 0, x->options.layout->count); /* no result of a run comes before they are here */
+    if (check_parameters(x) != SL_OK)
+        return SL_AGAIN;
+    struct wk_node_sums sums = {0};
     struct sl_buffer *zeros = NULL;
     enum sl_status status = wk_gradient_pool_take(x->pool, NULL, &zeros, err);
     if (status == SL_OK)
@@ -381,7 +378,10 @@ static enum sl_status validate_unit(struct compute_thread *t, int count, struct 
     struct wk_mode mode = {.training = false};
     sl_evaluation_clear(t->evaluation);
     wk_workspace_use_team(t->own.workspace, t->team);
+    wk_workspace_await(t->own.workspace, await_parameters, t);
     wk_model_forward(x->options.model, x->params, t->own.batch, &mode, t->own.workspace, &stats);
+    if (check_parameters(x) != SL_OK)
+        return SL_AGAIN;
     for (int i = 0; i < count; i++) {
         for (int b = 0; b < branches && t->own.batch->labels[i] != WK_LABEL_NONE; b++) {
             const float *logits = wk_model_logits(t->own.workspace, b) + (size_t)i * (size_t)classes;
@@ -391,7 +391,7 @@ static enum sl_status validate_unit(struct compute_thread *t, int count, struct 
         }
     }
     (void)pthread_mutex_lock(&x->lock);
-    x->validation_us += spent_us(t, start_us);
+    x->validation_us += computed_us(t, start_us);
     status = sl_evaluation_merge(x->evaluation, t->evaluation, err);
     x->unmerged--;
     if (status == SL_OK && x->unmerged == 0 && !x->failed && !x->cancelled)
@@ -422,14 +422,14 @@ static bool claim(struct compute_thread *t, uint32_t *ret_unit, int *ret_count)
     return claimed;
 }
 
-/* The run stays as it is while a unit of it is computed: only then may it be read without the lock. */
+/* The run stays as it is while a unit of it is computed: only then may it be read without the lock. Errors: AGAIN for a unit that is dropped. */
 static enum sl_status compute(struct compute_thread *t, uint32_t unit, int count, struct sl_error *err)
 {
     switch (t->executor->run.phase) {
     case SL_PHASE_VALIDATE:
         return validate_unit(t, count, err);
     case SL_PHASE_SKIP:
-        return skip_node(t->executor, unit, err);
+        return skip_node(t, unit, err);
     case SL_PHASE_SCORE:
         return score_slot(t, &t->executor->run, unit, count, err);
     default:
@@ -446,11 +446,12 @@ static void *thread_main(void *argument)
     while (claim(t, &unit, &count)) {
         struct sl_error error = {0};
         int64_t start_us = sl_clock_monotonic_us();
+        t->waited_us = 0;
         enum sl_status status = compute(t, unit, count, &error);
         (void)pthread_mutex_lock(&x->lock);
-        x->busy_us += spent_us(t, start_us);
+        x->busy_us += computed_us(t, start_us);
         x->computing--;
-        if (status != SL_OK)
+        if (status != SL_OK && status != SL_AGAIN)
             fail_run(x, status, &error);
         end_run_if_idle(x);
         (void)pthread_mutex_unlock(&x->lock);
@@ -534,18 +535,18 @@ static enum sl_status start_thread(struct wk_executor *x, int index, struct sl_e
 static enum sl_status prepare(struct wk_executor *x, struct sl_error *err)
 {
     const struct sl_config *config = x->options.config;
-    size_t nodes = sl_tree_places((uint32_t)config->batch.slots);
-    x->sums = sl_alloc(nodes, sizeof(*x->sums));
     x->thread_count = claiming_threads(x);
     x->threads = sl_alloc((size_t)x->thread_count, sizeof(*x->threads));
     x->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    if (x->sums == NULL || x->threads == NULL)
+    if (x->threads == NULL)
         return sl_fail(err, SL_NO_MEMORY, "out of memory for the compute threads");
     if (x->event_fd < 0)
         return sl_fail_errno(err, "cannot make an eventfd");
     enum sl_status status = balance(x, err);
     if (status == SL_OK)
         status = wk_gradient_pool_create(&x->pool, x->options.layout, err);
+    if (status == SL_OK)
+        status = wk_arrivals_create(&x->arrivals, x->options.layout, err);
     if (status == SL_OK)
         status = wk_joining_create(&x->joining, x->options.layout, (uint32_t)config->batch.slots, err);
     if (status == SL_OK && config->modulation.exchange == SL_EXCHANGE_EARLY)
@@ -592,6 +593,8 @@ static void stop_threads(struct wk_executor *x)
     (void)pthread_mutex_lock(&x->lock);
     x->leaving = true;
     (void)pthread_cond_broadcast(&x->work);
+    if (x->arrivals != NULL)
+        wk_arrivals_give_up(x->arrivals);
     (void)pthread_mutex_unlock(&x->lock);
     for (int i = 0; x->threads != NULL && i < x->thread_count; i++) {
         struct compute_thread *t = &x->threads[i];
@@ -614,13 +617,13 @@ void wk_executor_destroy(struct wk_executor *x)
     while (wk_executor_take(x, &result) == SL_OK)
         wk_result_fini(&result);
     wk_joining_destroy(x->joining);
+    wk_arrivals_destroy(x->arrivals);
     wk_gradient_pool_destroy(x->pool);
     wk_kept_destroy(x->kept);
     wk_sampler_destroy(x->train_order);
     wk_sampler_destroy(x->validation_order);
     sl_evaluation_destroy(x->evaluation);
     sl_free(x->class_weights);
-    sl_free(x->sums);
     sl_free(x->threads);
     if (x->event_fd >= 0)
         (void)close(x->event_fd);
@@ -657,6 +660,7 @@ void wk_executor_submit(struct wk_executor *x, const struct wk_action *run, cons
         at = sl_tree_end(run->slots, node);
     }
     wk_joining_begin(x->joining, run->slots, x->cuts, x->cut_count);
+    wk_arrivals_begin(x->arrivals, run->arriving);
     if (run->phase == SL_PHASE_SKIP) {
         x->next = 0;
         x->end = (uint32_t)x->cut_count;
@@ -665,11 +669,17 @@ void wk_executor_submit(struct wk_executor *x, const struct wk_action *run, cons
     (void)pthread_mutex_unlock(&x->lock);
 }
 
+void wk_executor_arrived(struct wk_executor *x, int block)
+{
+    wk_arrivals_add(x->arrivals, block);
+}
+
 void wk_executor_cancel(struct wk_executor *x)
 {
     (void)pthread_mutex_lock(&x->lock);
     if (x->going) {
         x->cancelled = true;
+        wk_arrivals_give_up(x->arrivals);
         x->next = x->end;
         end_run_if_idle(x);
     }

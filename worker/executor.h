@@ -54,8 +54,9 @@ struct wk_result {
     struct sl_buffer
             *blocks; /* BLOCKS: int (block_count,): those that will not change. Owned by the taker. */
     int block_count;
-    uint64_t compute_us;   /* of all threads together */
-    struct sl_spent spent; /* NODE: the kinds of compute threads */
+    uint64_t compute_us; /* of all threads together */
+    struct sl_spent
+            spent; /* NODE: the kinds of compute threads; and how long they waited for parameters, by the clock */
     uint64_t
             hash; /* NODE of a run that asked for it: XXH3-64 of what backward writes and of the statistics */
     struct sl_error error; /* FAILED */
@@ -72,15 +73,19 @@ void wk_executor_destroy(struct wk_executor *executor);
 /* wk_executor_fd can be read when there may be results. */
 int wk_executor_fd(const struct wk_executor *executor);
 
-/* wk_executor_submit starts a WK_ACTION_COMPUTE. None may be going on: IDLE was taken since the last one (asserted). params must not change until IDLE.
+/* wk_executor_submit starts a WK_ACTION_COMPUTE. None may be going on: IDLE was taken since the last one (asserted). params must not change until IDLE, but for blocks of a run whose parameters are `arriving`: each of them
+ * until wk_executor_arrived says that it is there. Batches are read meanwhile, and a forward pass waits before each layer for what that reads.
  * TRAIN and AUDIT compute alike; SKIP gives zeros for its nodes without reading data. */
 void wk_executor_submit(struct wk_executor *executor, const struct wk_action *run, const float *params);
 
-/* wk_executor_cancel skips what is not begun of the run; what is being computed is dropped when it is done, and then IDLE comes. Nothing going on: nothing happens. */
+/* wk_executor_arrived: this block of the parameters of the run that is going on is there. Each once; all must come, or the run be cancelled. */
+void wk_executor_arrived(struct wk_executor *executor, int block);
+
+/* wk_executor_cancel skips what is not begun of the run; what is being computed or waits for parameters is dropped when it is done, and then IDLE comes. Nothing going on: nothing happens. */
 void wk_executor_cancel(struct wk_executor *executor);
 
 /* wk_executor_take gives the next result. Errors: AGAIN. */
 SL_MUST_USE enum sl_status wk_executor_take(struct wk_executor *executor, struct wk_result *ret_result);
 
-/* wk_executor_busy_us is what all threads together have spent on computing, ever. */
+/* wk_executor_busy_us is what all threads together have spent on computing, ever, without waiting for parameters. */
 uint64_t wk_executor_busy_us(struct wk_executor *executor);

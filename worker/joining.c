@@ -13,6 +13,11 @@ struct entry {
     int blocks;                  /* that were not added to a left sibling */
 };
 
+struct waiting {
+    bool present;
+    struct wk_node_sums sums;
+};
+
 struct wk_joining {
     const struct sl_layout *layout;
     uint32_t max_slots, slots;
@@ -21,6 +26,7 @@ struct wk_joining {
     pthread_mutex_t lock;
     struct entry *entries;  /* (max_slots,) */
     unsigned char *waiting; /* (places, block_count): the block is whole there, its sibling's is not */
+    struct waiting *done;   /* (places,): all slots there are done, those of the sibling are not */
 };
 
 enum sl_status wk_joining_create(struct wk_joining **ret_joining, const struct sl_layout *layout,
@@ -34,7 +40,8 @@ enum sl_status wk_joining_create(struct wk_joining **ret_joining, const struct s
     (void)pthread_mutex_init(&j->lock, NULL);
     j->entries = sl_alloc(max_slots, sizeof(*j->entries));
     j->waiting = sl_alloc(sl_tree_places(max_slots), (size_t)layout->block_count);
-    if (j->entries == NULL || j->waiting == NULL) {
+    j->done = sl_alloc(sl_tree_places(max_slots), sizeof(*j->done));
+    if (j->entries == NULL || j->waiting == NULL || j->done == NULL) {
         wk_joining_destroy(j);
         return sl_fail(err, SL_NO_MEMORY, "out of memory for joining the gradients of %u slots", max_slots);
     }
@@ -46,10 +53,11 @@ void wk_joining_destroy(struct wk_joining *j)
 {
     if (j == NULL)
         return;
-    if (j->entries != NULL && j->waiting != NULL)
+    if (j->entries != NULL && j->waiting != NULL && j->done != NULL)
         wk_joining_clear(j);
     sl_free(j->entries);
     sl_free(j->waiting);
+    sl_free(j->done);
     (void)pthread_mutex_destroy(&j->lock);
     sl_free(j);
 }
@@ -68,6 +76,7 @@ void wk_joining_clear(struct wk_joining *j)
         j->entries[s] = (struct entry){0};
     }
     memset(j->waiting, 0, (size_t)sl_tree_places(j->max_slots) * (size_t)j->layout->block_count);
+    memset(j->done, 0, (size_t)sl_tree_places(j->max_slots) * sizeof(*j->done));
 }
 
 void wk_joining_enter(struct wk_joining *j, uint32_t slot, struct sl_buffer **gradients)
@@ -136,6 +145,37 @@ bool wk_joining_add(struct wk_joining *j, uint32_t slot, int block)
             add_pair(j, parent, node.index % 2 == 0 ? sibling : node, block);
         }
         node = parent;
+    }
+    return true;
+}
+
+static void add_sums(struct wk_node_sums *left, const struct wk_node_sums *right)
+{
+    sl_spent_add(&left->spent, &right->spent);
+    sl_step_stats_add(&left->stats, &right->stats);
+    left->compute_us += right->compute_us;
+}
+
+bool wk_joining_deposit(struct wk_joining *j, uint32_t slot, struct wk_node_sums *sums)
+{
+    struct sl_node node = {0, slot};
+    for (; !is_cut(j, node); node = sl_tree_parent(node)) {
+        struct sl_node sibling = sl_tree_sibling(node);
+        if (!sl_tree_node_valid(j->slots, sibling))
+            continue;
+        struct waiting *other = &j->done[sl_tree_place(j->slots, sibling)];
+        (void)pthread_mutex_lock(&j->lock);
+        struct waiting theirs = *other;
+        *other = (struct waiting){0};
+        if (!theirs.present)
+            j->done[sl_tree_place(j->slots, node)] = (struct waiting){true, *sums};
+        (void)pthread_mutex_unlock(&j->lock);
+        if (!theirs.present)
+            return false;
+        struct wk_node_sums left = node.index % 2 == 0 ? *sums : theirs.sums,
+                            right = node.index % 2 == 0 ? theirs.sums : *sums;
+        add_sums(&left, &right);
+        *sums = left;
     }
     return true;
 }

@@ -13,9 +13,18 @@
 #include "common/buffer.h"
 #include "common/error.h"
 #include "common/layout.h"
+#include "common/spent.h"
+#include "common/stats.h"
 #include "common/tree.h"
 
 struct wk_joining;
+
+/* What a node has besides gradients. */
+struct wk_node_sums {
+    struct sl_step_stats stats;
+    uint64_t compute_us;
+    struct sl_spent spent; /* the kinds of compute threads, and PULL */
+};
 
 /* wk_joining_create is for steps of up to max_slots slots. layout outlives it. Owns: *ret_joining. Errors: NO_MEMORY. */
 SL_MUST_USE enum sl_status wk_joining_create(struct wk_joining **ret_joining, const struct sl_layout *layout,
@@ -31,6 +40,9 @@ void wk_joining_clear(struct wk_joining *joining);
 void wk_joining_enter(struct wk_joining *joining, uint32_t slot, struct sl_buffer **gradients);
 /* wk_joining_add joins a block that the slot's backward pass is done with, as far up as its siblings are there. True: the block of the cut that the slot belongs to is whole. Each block once. */
 bool wk_joining_add(struct wk_joining *joining, uint32_t slot, int block);
+
+/* wk_joining_deposit joins what a slot has besides gradients, whose blocks have all been added. True: all slots of the cut are done, *sums are the cut's; else *sums wait inside. */
+bool wk_joining_deposit(struct wk_joining *joining, uint32_t slot, struct wk_node_sums *sums);
 
 /* wk_joining_cut is the node of the run's cut that a slot belongs to. */
 struct sl_node wk_joining_cut(const struct wk_joining *joining, uint32_t slot);

@@ -219,6 +219,8 @@ static enum sl_status carry_out(struct worker *w, struct sl_error *err)
     sl_outbox_clear(outbox);
     if (status != SL_OK)
         return status;
+    if (w->updates.arrived >= 0)
+        wk_executor_arrived(w->executor, w->updates.arrived);
     switch (action->kind) {
     case WK_ACTION_COMPUTE:
         w->busy = true;

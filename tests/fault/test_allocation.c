@@ -231,6 +231,11 @@ static enum sl_status worker_life(struct sl_error *err)
                     done = {.kind = WK_EVENT_NODE_DONE,
                             .node = {1, 0},
                             .stats = &stats,
+                            .gradients = &gradients},
+                    blocks = {.kind = WK_EVENT_BLOCKS_DONE,
+                            .node = {1, 0},
+                            .blocks = &(int){0},
+                            .block_count = 1,
                             .gradients = &gradients};
     enum sl_status status = wk_core_create(&core, &options, set.params, err);
     if (status == SL_OK)
@@ -241,9 +246,12 @@ static enum sl_status worker_life(struct sl_error *err)
         if (of_block && set.owners[from_server[i]->block] == 1)
             event.from = (struct sl_address){SL_ROLE_SERVER, 101};
         status = wk_core_step(core, &event, &updates, err);
-        if (status == SL_OK && updates.action.kind == WK_ACTION_COMPUTE) {
-            done.run = updates.action.run;
-            status = wk_core_step(core, &done, &updates, err);
+        if (status == SL_OK && updates.action.kind == WK_ACTION_COMPUTE)
+            done.run = blocks.run = updates.action.run;
+        if (status == SL_OK && updates.arrived == set.layout->block_count - 1) {
+            status = wk_core_step(core, &blocks, &updates, err);
+            if (status == SL_OK)
+                status = wk_core_step(core, &done, &updates, err);
         }
     }
     assert_true(status != SL_OK || strcmp(wk_core_doing(core), "idle") == 0);

@@ -58,6 +58,7 @@ struct world {
     struct wk_updates worker_updates;
     struct wk_action job;
     uint32_t job_at;
+    int job_missing; /* blocks of its parameters that have not come */
     int64_t now_us, seen_step;
     uint64_t cluster;
     bool restore, over;
@@ -348,10 +349,16 @@ static void work(struct world *w, struct wk_event *event)
         must(w->job.kind != WK_ACTION_COMPUTE);
         w->job = *action;
         w->job_at = action->begin;
+        w->job_missing = action->arriving ? w->layout->block_count : 0;
     } else if (action->kind == WK_ACTION_FINISH) {
         w->job.kind = WK_ACTION_NONE;
     } else if (action->kind == WK_ACTION_CANCEL) {
         w->job_at = w->job.end;
+        w->job_missing = 0;
+    }
+    if (w->worker_updates.arrived >= 0) { /* only for a run that waits for it */
+        must(w->job.kind == WK_ACTION_COMPUTE && w->job_missing > 0);
+        w->job_missing--;
     }
     sl_outbox_clear(&w->worker_updates.outbox);
 }
@@ -360,7 +367,7 @@ static void work(struct world *w, struct wk_event *event)
 static void compute(struct world *w)
 {
     struct wk_event event = {.kind = WK_EVENT_IDLE};
-    if (w->job.kind != WK_ACTION_COMPUTE)
+    if (w->job.kind != WK_ACTION_COMPUTE || w->job_missing > 0)
         return;
     if (w->job_at >= w->job.end) {
         w->job.kind = WK_ACTION_NONE;

@@ -32,6 +32,8 @@ static const char *const names[] = {
         "coordinator: the staleness bound is off by one",
         "worker: activations outlive their parameters",
         "worker: any parameters are good enough",
+        "worker: blocks of any version are taken",
+        "worker: parameters change while a run that was cancelled reads them",
         "worker: parameters change while it computes",
         "worker: reports before all is acknowledged",
         "worker: reports before all is computed",

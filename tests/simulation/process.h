@@ -27,6 +27,7 @@ struct sim_window {
 /* What a worker's executor is at. It outlives the core, not the process. */
 struct sim_job {
     bool active, cancelled;
+    int missing; /* blocks of parameters that have not come */
     uint32_t id;
     uint64_t mark;
     struct wk_action run;

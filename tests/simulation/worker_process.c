@@ -56,19 +56,13 @@ static void check_kept(struct sim_world *w, struct sim_process *p)
         p->kept = (struct sim_kept){run->parameters, p->job.params_hash};
 }
 
-static void submit(struct sim_world *w, struct sim_process *p, const struct wk_action *run)
+/* All parameters are there: what they are, and how long it takes. */
+static void begin_computing(struct sim_world *w, struct sim_process *p)
 {
-    if (p->job.active) {
-        sim_fail(w, "worker %d was given a run while its executor was at another one", p->index);
-        return;
-    }
-    p->job = (struct sim_job){
-            .active = true, .id = p->job.id + 1, .run = *run, .at = run->begin, .mark = p->mark};
-    p->job.blocks = w->model->layout->block_count;
+    const struct wk_action *run = &p->job.run;
     p->job.params_hash = hash_all(w, p);
     check_kept(w, p);
     p->job.base = sim_check_base(w, p);
-    w->totals.audits += run->phase == SL_PHASE_AUDIT;
     SIM_TRACE(w, p,
             "computes [%u, %u) of step %" PRId64 " phase %d on version %" PRId64 " (wanted %" PRId64 ")",
             run->begin, run->end, run->step, (int)run->phase, p->job.base, run->version);
@@ -81,6 +75,42 @@ static void submit(struct sim_world *w, struct sim_process *p, const struct wk_a
         sim_fail(w, "worker %d computes on version %" PRId64 " where at least %" PRId64 " was wanted",
                 p->index, p->job.base, run->version);
     compute_on(w, p);
+}
+
+static void submit(struct sim_world *w, struct sim_process *p, const struct wk_action *run)
+{
+    if (p->job.active) {
+        sim_fail(w, "worker %d was given a run while its executor was at another one", p->index);
+        return;
+    }
+    p->job = (struct sim_job){
+            .active = true, .id = p->job.id + 1, .run = *run, .at = run->begin, .mark = p->mark};
+    p->job.blocks = w->model->layout->block_count;
+    p->job.missing = run->arriving ? w->model->layout->block_count : 0;
+    w->totals.audits += run->phase == SL_PHASE_AUDIT;
+    if (p->job.missing == 0)
+        begin_computing(w, p);
+}
+
+/* The forward pass gets on as blocks come; the simulated one begins with the last. */
+static void arrived(struct sim_world *w, struct sim_process *p, int block)
+{
+    if (!p->job.active || p->job.cancelled || p->job.missing == 0) {
+        sim_fail(w, "worker %d is told of block %d that no run of it waits for", p->index, block);
+        return;
+    }
+    if (--p->job.missing == 0)
+        begin_computing(w, p);
+}
+
+/* Whoever waits for parameters is woken, and computes on what is there: for nobody, but nobody may write it meanwhile. */
+static void cancel(struct sim_world *w, struct sim_process *p)
+{
+    if (p->job.active && !p->job.cancelled && p->job.missing > 0) {
+        p->job.params_hash = hash_all(w, p);
+        compute_on(w, p);
+    }
+    p->job.cancelled = true;
 }
 
 /* Sums of the next node, with their origin behind them; of a forward pass the statistics alone (NULL). The same bits whenever they are asked for. */
@@ -184,7 +214,7 @@ void sim_worker_computed(struct sim_world *w, struct sim_process *p, uint32_t id
     bool heard = p->core != NULL && p->up && !p->leaving;
     if (!heard)
         job->cancelled = true; /* the loop cancels when its core has finished */
-    else if (!job->cancelled || sim_chance(&w->dice, 500000)) {
+    else if (!job->cancelled || (job->missing == 0 && sim_chance(&w->dice, 500000))) {
         if (job->run.phase == SL_PHASE_VALIDATE)
             give_validation(w, p);
         else if (!give_blocks(w, p))
@@ -236,11 +266,13 @@ static void take_updates(struct sim_world *w, struct sim_process *p)
     outbox->count = 0;
     if (action.kind == WK_ACTION_COMPUTE)
         submit(w, p, &action);
+    if (p->worker_updates.arrived >= 0)
+        arrived(w, p, p->worker_updates.arrived);
     if (action.kind == WK_ACTION_CANCEL)
-        p->job.cancelled = true;
+        cancel(w, p);
     if (action.kind == WK_ACTION_FINISH) {
         SIM_TRACE(w, p, "finishes with %s: %s", sl_status_name(action.status), action.text);
-        p->job.cancelled = true;
+        cancel(w, p);
         p->leaving = true;
         p->leave_status = action.status;
     }

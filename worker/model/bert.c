@@ -46,6 +46,7 @@ const float *wk_bert_forward(
     const struct wk_batch_input *input = &run->batch->inputs[bert->modality];
     size_t d = bert->encoder.d;
     const float *p = run->params;
+    wk_run_need(run, bert->word, bert->encoder.layer[0].begin);
     for (size_t r = 0; r < (size_t)input->rows; r++) {
         float *row = state->encoder.node[0].sum + r * d;
         memcpy(row, p + bert->word + (size_t)input->tokens[r] * d, d * sizeof(*row));

@@ -232,6 +232,12 @@ static void feed_forward(
     }
 }
 
+/* A layer ends with the norm of the node behind it. */
+static void need_layer(const struct wk_run *run, const struct wk_encoder *encoder, int l)
+{
+    wk_run_need(run, encoder->layer[l].begin, encoder->node[l + 1].beta + encoder->d);
+}
+
 const float *wk_encoder_forward(const struct wk_run *run, const struct wk_encoder *encoder,
         struct wk_encoder_state *state, const int *offset, int segments, const int *item_offset)
 {
@@ -241,6 +247,7 @@ const float *wk_encoder_forward(const struct wk_run *run, const struct wk_encode
     state->item_offset = item_offset;
     state->segments = segments;
     state->rows = rows;
+    need_layer(run, encoder, 0); /* its first norm may be the embeddings' */
     const uint8_t *mask = wk_dropout_draw(run, &encoder->dropout, state->mask_embedding, 0, WK_SITE_EMBEDDING,
             item_offset, encoder->per_item, d);
     float scale = wk_dropout_scale(encoder->dropout.p);
@@ -252,6 +259,7 @@ const float *wk_encoder_forward(const struct wk_run *run, const struct wk_encode
         run->v->drop(first->h, first->h, mask, scale, rows, d);
     for (int l = 0; l < encoder->layers; l++) {
         struct wk_attention a;
+        need_layer(run, encoder, l);
         project_qkv(run, encoder, state, l);
         a = view(encoder, state, l);
         wk_attention_forward(run, state->node[l].context, state->node[l].probs, &a);

@@ -43,6 +43,7 @@ const float *wk_features_forward(
     const struct wk_batch_input *input = &run->batch->inputs[features->modality];
     size_t d = features->ffn.out, rows = (size_t)input->rows;
     const float *p = run->params;
+    wk_run_need(run, features->ffn.first.weight, features->norm.beta + d);
     wk_ffn_forward(run, &features->ffn, state->sum, state->u, input->values, rows, state->scratch);
     run->v->bias(state->sum, d, p + features->ffn.second.bias, rows, d);
     const uint8_t *mask =

@@ -298,17 +298,28 @@ static void stream_forward(
             NULL, rows, d);
 }
 
+/* Where the parameters of a layer begin; those behind the last one are the norms'. */
+static size_t layer_begin(const struct wk_fusion *fusion, int l)
+{
+    return l < fusion->layers ? fusion->stream[l * fusion->modalities].norm_query.gamma
+                              : fusion->norm[0].gamma;
+}
+
 void wk_fusion_forward(const struct wk_run *run, const struct wk_fusion *fusion,
         struct wk_fusion_state *state, float *logits, const float *const features[])
 {
     size_t d = fusion->d, side_by_side = d * (size_t)fusion->modalities;
+    wk_run_need(run, fusion->project[0].weight, layer_begin(fusion, 0));
     for (int m = 0; m < fusion->modalities; m++) {
         count_context(run->batch, fusion->modalities, m, state->context_offset[m]);
         project(run, fusion, state, m, features[m]);
     }
-    for (int l = 0; l < fusion->layers; l++)
+    for (int l = 0; l < fusion->layers; l++) {
+        wk_run_need(run, layer_begin(fusion, l), layer_begin(fusion, l + 1));
         for (int m = 0; m < fusion->modalities; m++)
             stream_forward(run, fusion, state, l, m);
+    }
+    wk_run_need(run, fusion->norm[0].gamma, fusion->head.bias + fusion->classes);
     for (int m = 0; m < fusion->modalities; m++) {
         const float *x = state->node[fusion->layers * fusion->modalities + m].x;
         run->v->norm(state->normed[m], state->mean[m], state->rstd[m], x, run->params + fusion->norm[m].gamma,
@@ -423,7 +434,7 @@ void wk_fusion_backward(const struct wk_run *run, float *grads, const struct wk_
     }
     for (int l = fusion->layers - 1; l >= 0; l--) {
         layer_backward(run, &tags, fusion, state, l);
-        wk_run_reached(run, fusion->stream[l * fusion->modalities].norm_query.gamma);
+        wk_run_reached(run, layer_begin(fusion, l));
     }
     for (int m = 0; m < fusion->modalities; m++) {
         const float *dx =

@@ -31,6 +31,8 @@ struct wk_workspace {
     struct sl_team *team; /* NULL = the caller alone */
     void (*whole)(void *context, size_t begin, size_t end); /* told of finished gradients; NULL = nobody */
     void *whole_context;
+    void (*need)(void *context, size_t begin, size_t end); /* waits for parameters; NULL = they are there */
+    void *need_context;
     void *kept_memory, *scratch_memory;
     size_t size;                  /* bytes */
     struct wk_mode mode;          /* of the last forward; backward repeats it */
@@ -175,6 +177,13 @@ void wk_workspace_tell(
     workspace->whole_context = context;
 }
 
+void wk_workspace_await(
+        struct wk_workspace *workspace, void (*need)(void *context, size_t begin, size_t end), void *context)
+{
+    workspace->need = need;
+    workspace->need_context = context;
+}
+
 void wk_workspace_destroy(struct wk_workspace *workspace)
 {
     if (workspace == NULL)
@@ -210,6 +219,7 @@ static void head_forward(
     const struct wk_extractor *extractor = &model->extractor[m];
     const int *offset = run->batch->inputs[m].offset;
     const float *x = ws->extractor[m].output;
+    wk_run_need(run, model->head[m].weight, model->head[m].bias + model->classes);
     if (extractor->pool_first)
         wk_pool_first(run, ws->pooled[m], x, offset, extractor->d);
     else
@@ -245,6 +255,8 @@ void wk_model_forward(const struct wk_model *model, const float *params, const s
     const float *features[SL_MODALITIES_MAX] = {NULL};
     wk_blas_single();
     struct wk_run run = run_of(workspace, params, batch, mode);
+    run.need = workspace->need;
+    run.need_context = workspace->need_context;
     workspace->mode = *mode;
     workspace->batch = batch;
     for (int m = 0; m < model->modalities; m++) {
@@ -254,6 +266,7 @@ void wk_model_forward(const struct wk_model *model, const float *params, const s
     }
     wk_fusion_forward(
             &run, &model->fusion, &workspace->fusion, workspace->logits[model->modalities], features);
+    wk_run_need(&run, 0, model->layout->count); /* backward reads them in another order */
     losses(model, workspace, batch, ret_stats);
 }
 

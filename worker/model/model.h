@@ -50,6 +50,10 @@ void wk_workspace_use_team(struct wk_workspace *workspace, struct sl_team *team)
  * [begin, end) of the flat vectors. The ranges of a pass cover [0, count), each number once: heads, fusion, then the extractors from the last one's last layer to the first one's embeddings. NULL = nobody, as at first. */
 void wk_workspace_tell(struct wk_workspace *workspace, void (*whole)(void *context, size_t begin, size_t end),
         void *context);
+/* wk_workspace_await lets the next forward passes begin before all parameters are there: need(context, begin, end) is called by the thread of the pass before it reads [begin, end) of them, and returns
+ * when it may: extractors in order, each with its head behind it, then the fusion; in the end all of [0, count). NULL = they are there, as at first. */
+void wk_workspace_await(
+        struct wk_workspace *workspace, void (*need)(void *context, size_t begin, size_t end), void *context);
 void wk_workspace_destroy(struct wk_workspace *workspace);
 size_t wk_workspace_size(const struct wk_workspace *workspace); /* bytes */
 

@@ -31,7 +31,17 @@ struct wk_run {
     uint64_t seed, step;  /* keys of dropout */
     struct sl_team *team; /* that works on it; NULL = the caller alone. The bits do not depend on it */
     struct wk_walk *walk; /* of a backward pass */
+    /* Of a forward pass whose parameters are still coming: returns when [begin, end) of them may be read. NULL = all are there. */
+    void (*need)(void *context, size_t begin, size_t end);
+    void *need_context;
 };
+
+/* wk_run_need comes before a forward pass reads parameters [begin, end). */
+static inline void wk_run_need(const struct wk_run *run, size_t begin, size_t end)
+{
+    if (run->need != NULL && begin < end)
+        run->need(run->need_context, begin, end);
+}
 
 /* wk_run_reached says that a backward pass is done with everything from `begin` to the end of the part. Units: floats. */
 static inline void wk_run_reached(const struct wk_run *run, size_t begin)

@@ -88,6 +88,7 @@ const float *wk_vit_forward(const struct wk_run *run, const struct wk_vit *vit, 
 {
     const struct wk_batch_input *input = &run->batch->inputs[vit->modality];
     size_t d = vit->encoder.d;
+    wk_run_need(run, vit->temporal, vit->encoder.layer[0].begin);
     embed(run, vit, state, input);
     const float *cls = wk_encoder_forward(
             run, &vit->encoder, &state->encoder, state->offset, input->rows, input->offset);

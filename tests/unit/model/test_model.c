@@ -372,6 +372,51 @@ static void test_finished_gradients_are_told(void **state)
     end(&s);
 }
 
+/* Parameters that are not a number until they are asked for. */
+struct asked {
+    const float *real; /* (count,) */
+    float *params;     /* (count,) what the pass reads */
+    size_t last;       /* begin of the last range */
+};
+
+static void bring(void *context, size_t begin, size_t end)
+{
+    struct asked *asked = context;
+    memcpy(asked->params + begin, asked->real + begin, (end - begin) * sizeof(float));
+    asked->last = begin;
+}
+
+/* A forward pass asks for every parameter before it reads it: else something would not be a number, or other bits. */
+static void test_parameters_are_asked_for(void **state)
+{
+    (void)state;
+    struct setup s;
+    begin(&s, 0.1F, 3, true);
+    size_t count = s.layout->count;
+    struct sl_step_stats want = forward(&s);
+    backward(&s);
+    float *real = sl_alloc(count, sizeof(float)), *grads = sl_alloc(SL_TAGS * count, sizeof(float));
+    assert_true(real != NULL && grads != NULL);
+    memcpy(real, s.params, count * sizeof(float));
+    for (size_t tag = 0; tag < SL_TAGS; tag++) {
+        memcpy(grads + tag * count, s.grads[tag], count * sizeof(float));
+        memset(s.grads[tag], 0, count * sizeof(float));
+    }
+    for (size_t i = 0; i < count; i++)
+        s.params[i] = 0.0F / 0.0F;
+    struct asked asked = {.real = real, .params = s.params};
+    wk_workspace_await(s.workspace, bring, &asked);
+    struct sl_step_stats got = forward(&s);
+    assert_memory_equal(got.loss, want.loss, sizeof(want.loss));
+    assert_int_equal(asked.last, 0); /* all of them in the end */
+    backward(&s);
+    for (size_t tag = 0; tag < SL_TAGS; tag++)
+        assert_memory_equal(s.grads[tag], grads + tag * count, count * sizeof(float));
+    sl_free(real);
+    sl_free(grads);
+    end(&s);
+}
+
 static void test_inference(void **state)
 {
     (void)state;
@@ -547,6 +592,7 @@ int main(void)
             cmocka_unit_test(test_threads),
             cmocka_unit_test(test_teams),
             cmocka_unit_test(test_finished_gradients_are_told),
+            cmocka_unit_test(test_parameters_are_asked_for),
             cmocka_unit_test(test_inference),
             cmocka_unit_test(test_unlabelled),
             cmocka_unit_test(test_branch_without_weight),

@@ -97,8 +97,8 @@ static const char *trace(struct world *w)
     const char *gap = w->text.size > 0 ? "; " : "";
     static const char *const phases[SL_PHASE_COUNT] = {"train", "validate", "skip", "audit", "score"};
     if (action->kind == WK_ACTION_COMPUTE) {
-        sl_text_printf(&w->text, "%s%s %u-%u at %d", gap, phases[action->phase], action->begin, action->end,
-                (int)action->step);
+        sl_text_printf(&w->text, "%s%s %u-%u at %d%s", gap, phases[action->phase], action->begin, action->end,
+                (int)action->step, action->arriving ? " meanwhile" : "");
         w->run = action->run;
     }
     if (action->kind == WK_ACTION_CANCEL)
@@ -182,12 +182,15 @@ static struct sl_message *block_of(struct world *w, int block, int64_t at, float
     return m;
 }
 
-/* All blocks of a version; the line of the last one. */
-static const char *params(struct world *w, int64_t at, float value)
+/* All blocks of a version, of each of which the run is told. */
+static void params(struct world *w, int64_t at, float value)
 {
-    for (int b = 0; b + 1 < w->layout->block_count; b++)
+    for (int b = 0; b < w->layout->block_count; b++) {
+        assert_string_equal(wk_core_doing(w->core), "pulling");
         expect("", receive(w, block_of(w, b, at, value)));
-    return receive(w, block_of(w, w->layout->block_count - 1, at, value));
+        assert_int_equal(w->updates.arrived, b);
+    }
+    assert_string_equal(wk_core_doing(w->core), "computing");
 }
 
 static struct sl_message *welcome_of(int servers)
@@ -372,8 +375,9 @@ static void test_a_step(void **state)
     (void)state;
     struct world w = new_world();
     (void)join(&w);
-    expect("pull 0", assign(&w, 0, 2, 7));
-    expect("train 2-7 at 0", params(&w, 0, 1.5F));
+    expect("pull 0; train 2-7 at 0 meanwhile", assign(&w, 0, 2, 7));
+    expect("", node_done(&w, 2, 1)); /* no result counts before all parameters are here */
+    params(&w, 0, 1.5F);
     assert_true(w.params[0] == 1.5F && w.params[w.layout->count - 1] == 1.5F);
     (void)node_done(&w, 2, 1);
     assert_int_equal(w.updates.outbox.count, w.layout->block_count);
@@ -395,7 +399,7 @@ static void test_a_step(void **state)
     expect("stats 1.1 at 0", acks(&w, 0, 1, 1));
     assert_string_equal(wk_core_doing(w.core), "idle");
     expect("", assign(&w, 1, 0, 3)); /* the run was whole, but the executor has not said so */
-    expect("pull 1", idle(&w));
+    expect("pull 1; train 0-3 at 1 meanwhile", idle(&w));
     close_world(&w);
 }
 
@@ -425,7 +429,7 @@ static void test_blocks_leave_before_their_node_is_whole(void **state)
         (void)join(&w);
         (void)assign(&w, 0, 2, 4);
         expect("", blocks_done(&w, w.run, 1, 1, first, 2)); /* nothing is computed yet */
-        (void)params(&w, 0, 1.0F);
+        params(&w, 0, 1.0F);
         char line[64];
         (void)snprintf(line, sizeof(line), "push 1.1 of block %d at 0; push 1.1 of block 1 at 0", last);
         expect(line, blocks_done(&w, w.run, 1, 1, first, 2));
@@ -459,7 +463,7 @@ static void test_blocks_of_a_run_that_was_replaced(void **state)
     int block = 0;
     (void)join(&w);
     (void)assign(&w, 0, 0, 2);
-    (void)params(&w, 0, 1.0F);
+    params(&w, 0, 1.0F);
     uint64_t replaced = w.run;
     expect("cancel", assign(&w, 0, 4, 6));
     expect("", blocks_done(&w, replaced, 1, 0, &block, 1));
@@ -476,7 +480,7 @@ static void test_acknowledgements_count_once(void **state)
     (void)join(&w);
     (void)assign(&w, 0, 0, 2);
     expect("", receive(&w, ack(0, 0, 0, 0))); /* nothing was pushed */
-    (void)params(&w, 0, 1.0F);
+    params(&w, 0, 1.0F);
     (void)node_done(&w, 0, 1);
     (void)node_done(&w, 0, 0);
     for (int i = 0; i < w.layout->block_count; i++)
@@ -514,8 +518,11 @@ static void test_parameters_that_do_not_count(void **state)
     assert_true(w.params[0] == 1.0F);
     for (int b = 1; b + 1 < w.layout->block_count; b++)
         expect("", receive(&w, block_of(&w, b, 0, 1.0F)));
-    expect("train 0-7 at 0", receive(&w, block_of(&w, w.layout->block_count - 1, 0, 1.0F)));
+    assert_string_equal(wk_core_doing(w.core), "pulling");
+    expect("", receive(&w, block_of(&w, w.layout->block_count - 1, 0, 1.0F)));
+    assert_string_equal(wk_core_doing(w.core), "computing");
     expect("", receive(&w, block_of(&w, 0, 0, 9.0F))); /* while it computes */
+    assert_int_equal(w.updates.arrived, -1);
     assert_true(w.params[0] == 1.0F);
     close_world(&w);
 }
@@ -527,7 +534,7 @@ static void test_runs_are_replaced(void **state)
     struct world w = new_world();
     (void)join(&w);
     (void)assign(&w, 0, 0, 2);
-    expect("train 0-2 at 0", params(&w, 0, 1.0F));
+    params(&w, 0, 1.0F);
     (void)node_done(&w, 0, 0);
     uint64_t before = w.run;
     expect("cancel", assign(&w, 0, 4, 5));
@@ -539,11 +546,16 @@ static void test_runs_are_replaced(void **state)
     expect("", idle(&w));
     (void)node_done(&w, 0, 5);
     expect("stats 0.5 at 0", acks(&w, 0, 0, 5));
-    expect("pull 1", assign(&w, 1, 0, 1));
+    (void)idle(&w);
+    expect("pull 1; train 0-1 at 1 meanwhile", assign(&w, 1, 0, 1));
     expect("", receive(&w, block_of(&w, 0, 1, 1.0F)));
-    expect("pull 2", assign(&w, 2, 0, 7));             /* while it pulls */
+    expect("cancel", assign(&w, 2, 0, 7)); /* while it pulls: some layer may be reading what came */
+    expect("", receive(&w, block_of(&w, 1, 1, 7.0F)));
+    assert_true(w.updates.arrived == -1 && w.params[w.layout->blocks[1].offset] == 1.0F);
+    expect("pull 2; train 0-7 at 2 meanwhile", idle(&w));
     expect("", receive(&w, block_of(&w, 1, 1, 1.0F))); /* of the pull before, older than this one wants */
-    expect("train 0-7 at 2", params(&w, 2, 2.0F));
+    assert_int_equal(w.updates.arrived, -1);
+    params(&w, 2, 2.0F);
     close_world(&w);
 }
 
@@ -553,7 +565,7 @@ static void test_an_executor_that_is_busy_from_before_is_waited_for(void **state
     struct world w = world_of(1, true);
     (void)join(&w);
     expect("", assign(&w, 0, 0, 7));
-    expect("pull 0", idle(&w));
+    expect("pull 0; train 0-7 at 0 meanwhile", idle(&w));
     close_world(&w);
 }
 
@@ -566,7 +578,7 @@ static void test_a_newer_version_than_asked_for_is_fine(void **state)
     expect("", receive(&w, block_of(&w, 0, 4, 1.0F)));
     for (int b = 1; b + 1 < w.layout->block_count; b++)
         expect("", receive(&w, block_of(&w, b, 3, 1.0F)));
-    expect("train 0-1 at 0", receive(&w, block_of(&w, w.layout->block_count - 1, 5, 1.0F)));
+    expect("", receive(&w, block_of(&w, w.layout->block_count - 1, 5, 1.0F)));
     (void)node_done(&w, 0, 0);
     expect("stats 0.0 at 0", acks(&w, 0, 0, 0));
     assert_int_equal(w.updates.outbox.items[0].message->version, 3); /* the oldest of its blocks */
@@ -579,7 +591,7 @@ static void test_a_newer_version_than_asked_for_is_fine(void **state)
     (void)idle(&w);
     m = assignment(SL_PHASE_TRAIN, 4, 7, 1, 2);
     m->version = 4;
-    expect("pull 4", receive(&w, m));
+    expect("pull 4; train 1-2 at 4 meanwhile", receive(&w, m));
     close_world(&w);
 }
 
@@ -591,13 +603,13 @@ static void test_several_servers(void **state)
     while (w.owners[own] != 1)
         own++;
     (void)join(&w);
-    expect("pull 0; pull 0", assign(&w, 0, 0, 7));
+    expect("pull 0; pull 0; train 0-7 at 0 meanwhile", assign(&w, 0, 0, 7));
     assert_true(sl_address_equal(w.updates.outbox.items[0].to, SL_COORDINATOR));
     assert_int_equal(w.updates.outbox.items[1].to.id, 101);
     struct sl_message *m = block_of(&w, own, 0, 9.0F);
     expect("", step(&w, (struct wk_event){.kind = WK_EVENT_MESSAGE, .from = SL_COORDINATOR, .message = m}));
     sl_message_destroy(m); /* from who does not own it */
-    expect("train 0-7 at 0", params(&w, 0, 1.0F));
+    params(&w, 0, 1.0F);
     (void)node_done(&w, 3, 0);
     for (int b = 0; b < w.layout->block_count; b++)
         assert_int_equal(w.updates.outbox.items[b].to.id, w.owners[b] == 0 ? 0 : 101);
@@ -614,7 +626,7 @@ static void test_an_audit_sends_its_hash_alone(void **state)
     struct world w = new_world();
     (void)join(&w);
     (void)receive(&w, assignment(SL_PHASE_AUDIT, 0, 7, 0, 2));
-    expect("audit 0-2 at 0", params(&w, 0, 1.0F));
+    params(&w, 0, 1.0F);
     expect("stats 1.0 at 0", node_done(&w, 1, 0));
     assert_int_equal(w.updates.outbox.items[0].message->hash, 77);
     assert_int_equal(w.updates.outbox.items[0].message->phase, SL_PHASE_AUDIT);
@@ -627,8 +639,8 @@ static void test_validation(void **state)
     (void)state;
     struct world w = new_world();
     (void)join(&w);
-    expect("pull 2", receive(&w, assignment(SL_PHASE_VALIDATE, 2, 3, 1, 3)));
-    expect("validate 1-3 at 2", params(&w, 2, 1.0F));
+    expect("pull 2; validate 1-3 at 2 meanwhile", receive(&w, assignment(SL_PHASE_VALIDATE, 2, 3, 1, 3)));
+    params(&w, 2, 1.0F);
     expect("validated 1-3", validation_done(&w));
     assert_int_equal(w.updates.outbox.items[0].message->frames[0].size, 80);
     expect("", assign(&w, 2, 0, 7)); /* until the executor is free */
@@ -679,7 +691,7 @@ static void test_refused_stopped_leaving(void **state)
     w = new_world();
     (void)join(&w);
     (void)assign(&w, 0, 0, 7);
-    (void)params(&w, 0, 1.0F);
+    params(&w, 0, 1.0F);
     expect("bye; finish stopped", step(&w, (struct wk_event){.kind = WK_EVENT_LEAVE, .text = "SIGTERM"}));
     assert_string_equal(w.updates.outbox.items[0].message->text, "SIGTERM");
     expect("", node_done(&w, 2, 0)); /* what was under way is of no use any more */
@@ -702,7 +714,7 @@ static void test_what_is_not_for_workers_is_ignored(void **state)
                                     .kind = WK_EVENT_MESSAGE, .from = {SL_ROLE_SERVER, 9}, .message = m}));
         sl_message_destroy(m);
     }
-    expect("pull 0", assign(&w, 0, 0, 1));
+    expect("pull 0; train 0-1 at 0 meanwhile", assign(&w, 0, 0, 1));
     close_world(&w);
 }
 
@@ -714,10 +726,10 @@ static void test_scores_come_before_gradients(void **state)
     (void)join(&w);
     struct sl_message *scoring = assignment(SL_PHASE_SCORE, 0, 7, 0, 4);
     scoring->hash = 1; /* which no coordinator asks for: there are no sums to hash */
-    expect("pull 0", receive(&w, scoring));
-    expect("score 0-4 at 0", params(&w, 0, 0.5F));
+    expect("pull 0; score 0-4 at 0 meanwhile", receive(&w, scoring));
     assert_false(w.updates.action.hash);
     uint64_t parameters = w.updates.action.parameters;
+    params(&w, 0, 0.5F);
     expect("stats 1.0 at 0", node_done(&w, 1, 0));
     expect("stats 1.1 at 0", node_done(&w, 1, 1));
     assert_int_equal(w.updates.outbox.items[0].message->phase, SL_PHASE_SCORE);
@@ -734,8 +746,7 @@ static void test_scores_come_before_gradients(void **state)
     expect("stats 2.0 at 0", acks(&w, 0, 2, 0));
     /* other parameters have another name */
     (void)idle(&w);
-    (void)receive(&w, assignment(SL_PHASE_SCORE, 1, 3, 0, 1));
-    expect("score 0-1 at 1", params(&w, 1, 0.25F));
+    expect("pull 1; score 0-1 at 1 meanwhile", receive(&w, assignment(SL_PHASE_SCORE, 1, 3, 0, 1)));
     assert_true(w.updates.action.parameters != parameters);
     close_world(&w);
 }
@@ -749,16 +760,25 @@ static void test_time_is_accounted_for(void **state)
     w.now_us += 1000;
     (void)assign(&w, 0, 0, 4);
     w.now_us += 200;
-    (void)params(&w, 0, 0.5F);
+    params(&w, 0, 0.5F);
     w.now_us += 30000;
-    (void)node_done(&w, 2, 0);
+    struct sl_buffer *buffer = sl_buffer_create(SL_TAGS * w.layout->count * sizeof(float));
+    struct sl_step_stats stats = {.count = 8, .weight_sum = 2.0};
+    struct wk_event done = {.kind = WK_EVENT_NODE_DONE,
+            .run = w.run,
+            .node = {2, 0},
+            .stats = &stats,
+            .spent.us[SL_SPENT_PULL] = 150, /* its threads waited so long for the first layers */
+            .gradients = buffer};
+    (void)step(&w, done);
+    sl_buffer_release(buffer);
     (void)idle(&w);
     w.now_us += 4000;
     expect("stats 2.0 at 0", acks(&w, 0, 2, 0));
     const uint64_t *us = w.updates.outbox.items[0].message->spent.us;
     assert_in_range(us[SL_SPENT_WAIT], 1000, 1100);
-    assert_in_range(us[SL_SPENT_PULL], 200, 1000);
-    assert_in_range(us[SL_SPENT_COMPUTE], 30000, 30100);
+    assert_int_equal(us[SL_SPENT_PULL], 150);
+    assert_in_range(us[SL_SPENT_COMPUTE], 30050, 31000);
     assert_in_range(us[SL_SPENT_PUSH], 4000, 4900);
     close_world(&w);
 }

@@ -617,6 +617,120 @@ static void test_a_cancelled_validation(void **state)
     wk_executor_destroy(executor);
 }
 
+/* ---- parameters that come while it waits for them ---- */
+
+/* Nothing but NaN, until blocks are copied into it. */
+static float *missing_params(void)
+{
+    float *coming = sl_alloc_aligned(layout->count, sizeof(float));
+    assert_non_null(coming);
+    for (size_t i = 0; i < layout->count; i++)
+        coming[i] = 0.0F / 0.0F;
+    return coming;
+}
+
+static void arrive(struct wk_executor *executor, float *coming, int b)
+{
+    const struct sl_block *block = &layout->blocks[b];
+    memcpy(coming + block->offset, params + block->offset, block->count * sizeof(float));
+    wk_executor_arrived(executor, b);
+}
+
+/* In whatever order they come: the bits are those of parameters that were there from the start, for training and validation. */
+static void test_parameters_that_arrive(void **state)
+{
+    (void)state;
+    struct wk_executor *plain = start(1);
+    struct wk_result want[FIXTURE_SLOTS], validated = validate(plain, 0, 3);
+    (void)run(plain, slots(0, 0, 7), want);
+    for (int threads = 1; threads <= THREADS_MAX; threads++) {
+        struct wk_executor *executor = start(threads);
+        for (int round = 0; round < 8; round++) {
+            float *coming = missing_params();
+            struct wk_action action = slots(0, 0, 7);
+            if (round % 2 == 1)
+                action = (struct wk_action){.phase = SL_PHASE_VALIDATE, .begin = 0, .end = 3};
+            action.arriving = true;
+            wk_executor_submit(executor, &action, coming);
+            for (int i = 0; i < layout->block_count; i++) /* forwards, backwards, in strides that meet all */
+                arrive(executor, coming,
+                        round < 4 ? (round < 2 ? i : layout->block_count - 1 - i)
+                                  : (i + round) % layout->block_count);
+            struct wk_result got = take(executor);
+            assert_int_equal(got.status, SL_OK);
+            if (round % 2 == 1)
+                assert_memory_equal(got.buffer->data, validated.buffer->data, validated.buffer->size);
+            else
+                assert_same_sums(got.buffer->data, want[0].buffer->data);
+            wk_result_fini(&got);
+            take_idle(executor);
+            sl_free(coming);
+        }
+        wk_executor_destroy(executor);
+    }
+    wk_result_fini(&validated);
+    drop(want);
+    wk_executor_destroy(plain);
+}
+
+/* Whoever waits is woken by a cancel, and by the end; nothing comes of what it computed. No result of any phase comes before all parameters. */
+static void test_cancelled_while_parameters_are_missing(void **state)
+{
+    (void)state;
+    struct wk_result want[FIXTURE_SLOTS], got[FIXTURE_SLOTS], result;
+    static const enum sl_phase phases[] = {SL_PHASE_TRAIN, SL_PHASE_VALIDATE, SL_PHASE_SKIP, SL_PHASE_AUDIT};
+    struct wk_executor *plain = start(1);
+    (void)run(plain, slots(0, 0, 7), want);
+    for (int threads = 1; threads <= THREADS_MAX; threads += 3) {
+        struct wk_executor *executor = start(threads);
+        for (int round = 0; round < 24; round++) {
+            float *coming = missing_params();
+            struct wk_action action = slots(0, 0, 7);
+            action.phase = phases[round % 4];
+            action.end = action.phase == SL_PHASE_VALIDATE ? 3 : 7;
+            action.arriving = true;
+            wk_executor_submit(executor, &action, coming);
+            int missing = 1 + round % layout->block_count;
+            for (int b = 0; b < layout->block_count - missing; b++)
+                arrive(executor, coming, b);
+            assert_int_equal(wk_executor_take(executor, &result), SL_AGAIN);
+            wk_executor_cancel(executor);
+            take_idle(executor);
+            sl_free(coming);
+        }
+        (void)run(executor, slots(0, 0, 7), got);
+        assert_same_sums(got[0].buffer->data, want[0].buffer->data);
+        drop(got);
+        struct wk_action action = slots(0, 0, 7);
+        action.arriving = true;
+        wk_executor_submit(executor, &action, params);
+        wk_executor_destroy(executor); /* while they wait */
+    }
+    drop(want);
+    wk_executor_destroy(plain);
+}
+
+/* Waiting is neither computing nor busy. */
+static void test_waiting_for_parameters_is_told(void **state)
+{
+    (void)state;
+    struct wk_executor *executor = start(1);
+    struct wk_action action = slots(0, 0, 1);
+    action.arriving = true;
+    wk_executor_submit(executor, &action, params);
+    struct pollfd nothing = {.fd = wk_executor_fd(executor), .events = POLLIN};
+    assert_int_equal(poll(&nothing, 1, 100), 0); /* it waits, whatever time it is given */
+    for (int b = 0; b < layout->block_count; b++)
+        wk_executor_arrived(executor, b);
+    struct wk_result result = take(executor);
+    assert_true(result.spent.us[SL_SPENT_PULL] >= 50000);
+    assert_true(result.spent.us[SL_SPENT_FORWARD] < result.spent.us[SL_SPENT_PULL]);
+    assert_true(result.compute_us < result.spent.us[SL_SPENT_PULL]);
+    wk_result_fini(&result);
+    take_idle(executor);
+    wk_executor_destroy(executor);
+}
+
 /* ---- audits, hashes, slots that nobody can read ---- */
 
 static void test_hashes_tell_sums_apart(void **state)
@@ -801,6 +915,9 @@ int main(void)
             cmocka_unit_test(test_class_weights_are_balanced),
             cmocka_unit_test(test_cancelled_at_any_moment),
             cmocka_unit_test(test_a_cancelled_validation),
+            cmocka_unit_test(test_parameters_that_arrive),
+            cmocka_unit_test(test_cancelled_while_parameters_are_missing),
+            cmocka_unit_test(test_waiting_for_parameters_is_told),
             cmocka_unit_test(test_hashes_tell_sums_apart),
             cmocka_unit_test(test_skipped_slots_are_zeros),
             cmocka_unit_test(test_gradients_outlive_the_executor),
