@@ -15,6 +15,8 @@ long=(--set epochs=600 --set snapshots.every_steps=100)
 "$shelflife" train "$config" --set snapshots.dir="$dir/run" --servers 2 --workers 3 "${long[@]}" >"$dir/run.log" 2>&1 &
 pid=$!
 children() { pgrep -P $pid; }
+step() { tail -n 1 "$dir/run/metrics.jsonl" | sed -n 's/.*"step":\([0-9]*\),.*/\1/p'; }
+declare -A killed # process → the newest step when it was killed
 wait_for 60 grep -q '"kind":"step"' "$dir/run/metrics.jsonl" || fail "the run does not start: $(cat "$dir/run.log")"
 done=0
 while [ $done -lt "$faults" ] && kill -0 $pid 2>/dev/null; do
@@ -22,13 +24,19 @@ while [ $done -lt "$faults" ] && kill -0 $pid 2>/dev/null; do
     mapfile -t processes < <(children || true)
     [ ${#processes[@]} -gt 0 ] || continue
     victim=${processes[$((RANDOM % ${#processes[@]}))]}
-    what=$(tr '\0' ' ' <"/proc/$victim/cmdline" 2>/dev/null | cut -d' ' -f2 || true)
+    line=$(tr '\0' ' ' <"/proc/$victim/cmdline" 2>/dev/null || true)
+    what=$(cut -d' ' -f2 <<<"$line")
+    who=$(grep -oE -- '--(rank|name) [^ ]+' <<<"$line" || true)
     if [ $((RANDOM % 3)) = 0 ]; then
         kill -STOP "$victim" 2>/dev/null || continue
         sleep 0.$((RANDOM % 8 + 2))
         kill -CONT "$victim" 2>/dev/null || true
         echo "paused a $what"
     else
+        # train gives up who dies four times with hardly a new step in between, and a slow machine makes few
+        now=$(step)
+        [ "${now:-0}" -ge $((${killed[${who:-coordinator}]:--10} + 10)) ] || continue
+        killed[${who:-coordinator}]=$now
         kill -9 "$victim" 2>/dev/null || continue
         echo "killed a $what"
     fi

@@ -79,6 +79,11 @@ for path in sys.argv[1:]:
     print(hashlib.sha256(data[8 + struct.unpack("<Q", data[:8])[0]:]).hexdigest())' "$1/snapshots/latest/model.safetensors" "$1/snapshots/latest/optimiser.safetensors"
 }
 
+# snapshots RUN: the names of its whole snapshots, the oldest first; a writer that was killed leaves a folder step-….tmp-….
+snapshots() {
+    find "$1/snapshots" -maxdepth 1 -name 'step-*' ! -name '*.tmp-*' -printf '%f\n' | sort
+}
+
 # wait_for SECONDS COMMAND…: until it succeeds.
 wait_for() {
     local end=$((SECONDS + $1))

@@ -15,8 +15,8 @@ config=$dir/d/config.yaml
 options=(--set epochs=20 --set cluster.servers=2 --set cluster.status=none --set cluster.resend_ms=300 --set cluster.timeout_ms=3000)
 must "$shelflife" train "$config" --set epochs=20 --set snapshots.dir="$dir/quiet"
 
-proxy() { # name, endpoint
-    python3 "$here/proxy.py" "${2#tcp://}" "$RANDOM" >"$dir/$1.port" 2>"$dir/$1.log" &
+proxy() { # name, file with the endpoint
+    python3 "$here/proxy.py" "$2" "$RANDOM" >"$dir/$1.port" 2>"$dir/$1.log" &
     pids+=($!)
     wait_for 20 test -s "$dir/$1.port" || fail "the proxy does not start: $(cat "$dir/$1.log")"
 }
@@ -25,11 +25,11 @@ RANDOM=${SEED:-1}
 coordinator=$!
 pids+=("$coordinator")
 wait_for 30 test -s "$dir/endpoint" || fail "the server does not start: $(cat "$dir/s0.log")"
-proxy front "$(cat "$dir/endpoint")"
+proxy front "$dir/endpoint"
 front=tcp://127.0.0.1:$(cat "$dir/front.port")
-port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-proxy second "tcp://127.0.0.1:$port"
-"$shelflife" server "$config" --rank 1 --coordinator "$front" --bind "tcp://127.0.0.1:$port" --advertise "tcp://127.0.0.1:$(cat "$dir/second.port")" "${options[@]}" 2>"$dir/s1.log" &
+: >"$dir/s1.endpoint" # the server must know the proxy's port before it has one
+proxy second "$dir/s1.endpoint"
+"$shelflife" server "$config" --rank 1 --coordinator "$front" --bind "tcp://127.0.0.1:0" --advertise "tcp://127.0.0.1:$(cat "$dir/second.port")" "${options[@]}" --ready-fd 3 3>"$dir/s1.endpoint" 2>"$dir/s1.log" &
 pids+=($!)
 for w in 0 1 2; do
     "$shelflife" worker "$config" --coordinator "$front" --threads 1 --name "w$w" "${options[@]}" 2>"$dir/w$w.log" &

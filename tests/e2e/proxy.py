@@ -1,10 +1,10 @@
 """A TCP proxy that delays every connection's bytes by a random time of its own, so that what is sent on different connections arrives in another order, and that cuts a
-connection now and then. Called by latency.sh: proxy.py HOST:PORT SEED, prints the port it listens on."""
+connection now and then. Called by latency.sh: proxy.py FILE SEED, prints the port it listens on. The file holds the endpoint to connect to, or nothing yet: then whoever
+connects is turned away."""
 import asyncio
 import random
 import sys
 
-host, port = sys.argv[1].rsplit(":", 1)
 chance = random.Random(int(sys.argv[2]))
 
 
@@ -33,7 +33,11 @@ async def pump(reader, writer, delay):
 async def serve(reader, writer):
     delay = chance.uniform(0.0, 0.03)
     try:
-        there_reader, there_writer = await asyncio.open_connection(host, int(port))
+        with open(sys.argv[1]) as file:
+            endpoint = file.read().strip().removeprefix("tcp://")
+        if not endpoint:
+            raise OSError("nobody is there yet")
+        there_reader, there_writer = await asyncio.open_connection(*endpoint.rsplit(":", 1))
         await asyncio.gather(pump(reader, there_writer, delay), pump(there_reader, writer, delay))
     except OSError:
         writer.close()

@@ -90,7 +90,8 @@ is_up || give_up "no node is idle"
 # ---- what the jobs do ----
 small_dataset "$dir/d"
 config=$dir/d/config.yaml
-must "$shelflife" train "$config" --set snapshots.dir="$dir/long" --set epochs=100
+long=(--set epochs=400) # not over before Slurm has passed a signal on
+must "$shelflife" train "$config" --set snapshots.dir="$dir/long" "${long[@]}"
 export SHELFLIFE=$shelflife SHELFLIFE_SERVERS=$servers
 submit() { # log, options of sbatch… -- arguments of the script…
     local log=$1 options=()
@@ -126,7 +127,7 @@ refused "epochs" -- "$config" --set epochs=none
 
 # Time is up (USR1), requeue, go on, finish.
 log=$dir/job.log
-job=$(submit "$log" -- "$config" --set snapshots.dir="$dir/run" --set epochs=100)
+job=$(submit "$log" -- "$config" --set snapshots.dir="$dir/run" "${long[@]}")
 wait_for 120 test -e "$dir/run/snapshots/latest" || fail "no snapshot comes: $(cat "$log" "$dir"/slurm/slurm*.log)"
 scancel --batch --signal=USR1 "$job"
 wait_for 60 is_state "$job" PENDING || fail "the job is $(state "$job") after USR1: $(cat "$log")"
@@ -142,12 +143,12 @@ grep -q "role-found source=slurm role=server rank=0" "$log" || fail "no server f
 [ "$(tensors "$dir/long")" = "$(tensors "$dir/run")" ] || fail "requeued, the parameters differ"
 
 # Cancelled in the middle, then submitted again.
-job=$(submit "$dir/cancel.log" -- "$config" --set snapshots.dir="$dir/cancel" --set epochs=100)
+job=$(submit "$dir/cancel.log" -- "$config" --set snapshots.dir="$dir/cancel" "${long[@]}")
 wait_for 120 test -e "$dir/cancel/snapshots/latest" || fail "no snapshot comes: $(cat "$dir/cancel.log")"
 scancel "$job"
 wait_for 60 is_state "$job" CANCELLED || fail "the job is $(state "$job") after scancel: $(cat "$dir/cancel.log")"
 wait_for 60 grep -q "stopping signal=SIGTERM" "$dir/cancel.log" || fail "the server did not hear that it is cancelled: $(cat "$dir/cancel.log")"
 wait_for 60 is_up || fail "the cancelled job does not leave the node: $(tail "$dir/cancel.log")"
-submit "$dir/again.log" --wait -- "$config" --set snapshots.dir="$dir/cancel" --set epochs=100 >/dev/null || fail "it does not go on: $(cat "$dir/again.log")"
+submit "$dir/again.log" --wait -- "$config" --set snapshots.dir="$dir/cancel" "${long[@]}" >/dev/null || fail "it does not go on: $(cat "$dir/again.log")"
 [ "$(tensors "$dir/long")" = "$(tensors "$dir/cancel")" ] || fail "cancelled and resubmitted, the parameters differ"
 echo "slurm holds"

@@ -53,7 +53,7 @@ must "$shelflife" train "$dir/d/config.yaml" --set snapshots.dir="$dir/plain"
 servers=${SHELFLIFE_TEST_SERVERS:-2}
 printf '# the cluster\n127.0.0.1 server %s\n127.0.0.2 worker 2\n' "$servers" >"$dir/hosts"
 cluster_port=$((port + 20)) # the sshd's port is free by chance; what is above it nearly always is
-launch=("$shelflife" ssh config.yaml --hosts "$dir/hosts" --dir "$dir/d" --ssh "ssh -F $dir/ssh_config" --port "$cluster_port" --connect-timeout 5)
+launch=("$shelflife" ssh config.yaml --hosts "$dir/hosts" --dir "$dir/d" --ssh "ssh -F $dir/ssh_config" --port "$cluster_port")
 
 remote() { # the processes that were started over ssh
     pgrep -f -- "shelflife node config.yaml --lifeline .*snapshots.dir=$dir"
@@ -84,7 +84,7 @@ silent_pid=$!
 for host in 127.0.0.3 127.0.0.4 no-such-host.invalid; do
     printf '%s worker\n' "$host" | cat "$dir/hosts" - >"$dir/hosts.bad"
     begin=$SECONDS
-    refuses 1 "host $host cannot be reached" "${launch[@]}" --hosts "$dir/hosts.bad" --set snapshots.dir="$dir/none"
+    refuses 1 "host $host cannot be reached" "${launch[@]}" --connect-timeout 5 --hosts "$dir/hosts.bad" --set snapshots.dir="$dir/none"
     grep -qF "nothing was started" "$dir/err.txt" || fail "$(cat "$dir/err.txt")"
     [ $((SECONDS - begin)) -lt 60 ] || fail "it takes $((SECONDS - begin)) s to find out that $host cannot be reached"
     [ ! -e "$dir/none" ] || fail "a run was begun without $host"

@@ -37,7 +37,10 @@ wait_for 60 is_running || fail "the run does not come up: $(cat "$dir/train.log"
 trains() { "$shelflife" status | grep -q '^training\|^validating\|^saving'; } # finds runs/first by itself
 wait_for 60 trains || fail "status says: $("$shelflife" status 2>&1)"
 wait_for 60 bash -c "'$shelflife' status '$run' | grep -q 'validation after step'" || fail "status shows no validation"
-must "$shelflife" status "$(field endpoint)" --json
+told() { # one worker may have trained alone before the other was up
+    "$shelflife" status "$(field endpoint)" --json >"$dir/out.txt" && [ "$("$python" -c 'import json,sys; print(len(json.load(open(sys.argv[1]))["status"]["workers"]))' "$dir/out.txt")" = 2 ]
+}
+wait_for 60 told || fail "status does not show two workers: $(cat "$dir/out.txt")"
 "$python" - "$dir/out.txt" <<'END' || fail "the JSON: $(cat "$dir/out.txt")"
 import json, sys
 x = json.load(open(sys.argv[1]))

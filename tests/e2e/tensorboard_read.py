@@ -24,12 +24,14 @@ def masked(data):
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
-def records(path):
+def records(path, killed):
     data = open(path, "rb").read()
     at = 0
     while at < len(data):
         head = data[at : at + 8]
-        (length,) = struct.unpack("<Q", head)
+        (length,) = struct.unpack("<Q", head.ljust(8, b"\0"))
+        if killed and at + 16 + length > len(data):
+            return  # kill -9 came in the middle of a write: readers stop there
         assert struct.unpack("<I", data[at + 8 : at + 12])[0] == masked(head), path
         body = data[at + 12 : at + 12 + length]
         assert len(body) == length, "the file is cut off"
@@ -42,7 +44,7 @@ scalars = {}
 files = sorted(glob.glob(run + "/tensorboard/events.out.tfevents.*"))
 assert len(files) == 2, files  # one from each start
 for number, path in enumerate(files):
-    for index, event in enumerate(records(path)):
+    for index, event in enumerate(records(path, killed=number == 0)):
         if index == 0:
             assert event.file_version == "brain.Event:2"
         if event.HasField("session_log"):  # later steps of earlier files are void

@@ -64,13 +64,14 @@ wait $pid || code=$?
 
 # kill -9 of everything: goes on from the last snapshot; the newest one damaged: from the one before, and says so
 start "$dir/kill" --workers 2
-wait_for 60 lines "$dir/kill" 100 || fail "the run does not start: $(cat "$dir/kill.log")"
+ready() { lines "$dir/kill" 100 && [ "$(snapshots "$dir/kill" | wc -l)" -ge 2 ]; } # snapshots are written while training goes on
+wait_for 60 ready || fail "the run does not start: $(cat "$dir/kill.log")"
 server=$(pgrep -P $pid -f 'shelflife server') || fail "no server process"
 kill -9 "$server" $pid
 wait $pid || true
 gone() { ! pgrep -f "snapshots.dir=$dir/kill"; }
 wait_for 30 gone || fail "killing train leaves processes behind: $(pgrep -af "$dir/kill")"
-newest=$(cd "$dir/kill/snapshots" && printf '%s\n' step-* | tail -n 1) # the kill may have come before the link "latest" moved on to it
+newest=$(snapshots "$dir/kill" | tail -n 1) # the kill may have come before the link "latest" moved on to it
 printf '\377' | dd of="$dir/kill/snapshots/$newest/model.safetensors" bs=1 seek=2000 conv=notrunc status=none
 train "$dir/kill" --workers 1 "${long[@]}" || fail "resume after kill -9: $(tail -n 20 "$dir/kill.log")"
 grep -q "snapshot-damaged.*$newest" "$dir/kill.log" || fail "the damaged snapshot $newest is not named: $(head -n 5 "$dir/kill.log")"
