@@ -41,7 +41,7 @@ enum sl_status dp_gemm_limit_work(struct dp_item *item, struct sl_error *err)
     (void)err;
     const struct dp_gemm_limit *limit = item->context;
     const size_t n = DP_GEMM_LIMIT;
-    wk_gemm(WK_PLAIN, WK_TRANSPOSED, limit->c, n, limit->a, n, limit->b, n, n, n, n, false);
+    wk_gemm_blas(WK_PLAIN, WK_TRANSPOSED, limit->c, n, limit->a, n, limit->b, n, n, n, n, false);
     return SL_OK;
 }
 

@@ -1,6 +1,6 @@
 #pragma once
-/* The one door to OpenBLAS's sgemm, so that a benchmark can see every product that a model does: which shapes,
- * how often, how long. Training sets no probe and pays one load per product.
+/* The one door to sgemm: the house's own where the CPU has one (sgemm.h), else OpenBLAS's. Through it a benchmark can see every product that a model does: which
+ * shapes, how often, how long. Training sets no probe and pays one load per product.
  *
  *     wk_gemm(WK_TRANSPOSED, WK_PLAIN, dw, in, dy, out, x, in, out, in, rows, true);      // dw += dyᵀ x
  */
@@ -28,6 +28,10 @@ struct wk_gemm_probe {
  * (m, n), op(a) (m, k), op(b) (k, n). */
 void wk_gemm(bool a_transposed, bool b_transposed, float *c, size_t c_stride, const float *a, size_t a_stride,
         const float *b, size_t b_stride, size_t m, size_t n, size_t k, bool add);
+
+/* wk_gemm_blas is OpenBLAS's, whatever the CPU has: for comparisons. No probe sees it. */
+void wk_gemm_blas(bool a_transposed, bool b_transposed, float *c, size_t c_stride, const float *a,
+        size_t a_stride, const float *b, size_t b_stride, size_t m, size_t n, size_t k, bool add);
 
 /* wk_gemm_observe sets the probe of the whole process; NULL takes it away. Borrows probe until then. Thread:
  * only while no product runs. */

@@ -12,6 +12,8 @@
  * so. Nothing here allocates or fails; NaN stays NaN. Dropout masks are rows of (n + 7) / 8 bytes, bit i % 8
  * of byte i / 8 set where element i is kept; mask NULL keeps all.
  */
+#include "worker/model/sgemm.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
@@ -20,6 +22,9 @@
 
 struct wk_vector {
     const char *name; /* "plain", "avx2", "avx512" */
+
+    /* sgemm: the matrix product for this instruction set; NULL: OpenBLAS's is as good. gemm.h is its caller. */
+    wk_sgemm *sgemm;
 
     /* exp: y = e^x. Relative error at most 2e-7 for x in [-86, 88]; exactly 0 below -86.6; above 88.3 it
      * stays at e^88.3. y may be x. Source: Cody & Waite range reduction, degree-6 polynomial. */

@@ -8,6 +8,7 @@
 #define LANES 8
 #define TABLE wk_vector_avx2
 #define TABLE_NAME "avx2"
+#define TABLE_SGEMM NULL
 
 typedef float vf __attribute__((vector_size(32)));
 typedef int32_t vi __attribute__((vector_size(32)));

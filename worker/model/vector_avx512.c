@@ -8,6 +8,7 @@
 #define LANES 16
 #define TABLE wk_vector_avx512
 #define TABLE_NAME "avx512"
+#define TABLE_SGEMM wk_sgemm_avx512
 
 typedef float vf __attribute__((vector_size(64)));
 typedef int32_t vi __attribute__((vector_size(64)));

@@ -5,6 +5,7 @@
  *     splat(x) fma_(a, b, c) max_(a, b)          as the names say; fma_ may round twice where the CPU has no FMA; max_(a, b) is b if either is NaN
  *     load_part(p, n) store_part(p, v, n)        the first n < LANES lanes, the others 0 or left alone
  *     TABLE, TABLE_NAME                          the name of the table to define and the text in it
+ *     TABLE_SGEMM                                the matrix product that goes with it, or NULL
  * Reductions keep one accumulator per lane and add the lanes in one fixed order at the end. */
 #include <math.h>
 #include <string.h>
@@ -325,6 +326,7 @@ static void axpy(float *restrict y, const float *restrict x, float a, size_t n)
 
 const struct wk_vector TABLE = {
         .name = TABLE_NAME,
+        .sgemm = TABLE_SGEMM,
         .exp = exp_rows,
         .gelu = gelu,
         .gelu_backward = gelu_backward,

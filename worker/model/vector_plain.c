@@ -5,6 +5,7 @@
 #define LANES 4
 #define TABLE wk_vector_plain
 #define TABLE_NAME "plain"
+#define TABLE_SGEMM NULL
 
 typedef float vf __attribute__((vector_size(16)));
 typedef int32_t vi __attribute__((vector_size(16)));
