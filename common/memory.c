@@ -47,6 +47,7 @@ void *sl_alloc(size_t count, size_t size)
     return calloc(count == 0 ? 1 : count, size == 0 ? 1 : size);
 }
 
+#define PAGE ((size_t)4096)
 #define HUGE_PAGE ((size_t)2 << 20)
 
 /* Large memory begins at a huge page and asks for such pages, so that matrix products and streams miss the TLB less; only whole ones, so that it takes no more memory. Where the
@@ -78,6 +79,32 @@ void *sl_alloc_aligned(size_t count, size_t size)
     if (pointer != NULL)
         memset(pointer, 0, bytes);
     return pointer;
+}
+
+void *sl_memory_map(int fd, size_t size, int protection)
+{
+    const int alone = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    size_t reserved = 0;
+    if (__builtin_add_overflow(size, HUGE_PAGE, &reserved)) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    char *start = mmap(NULL, reserved, PROT_NONE, alone, -1, 0);
+    if (start == MAP_FAILED)
+        return NULL;
+    char *at = start + (HUGE_PAGE - (uintptr_t)start % HUGE_PAGE) % HUGE_PAGE;
+    if (mmap(at, size, protection, MAP_FIXED | (fd < 0 ? alone : MAP_SHARED), fd, 0) == MAP_FAILED) {
+        int reason = errno;
+        (void)munmap(start, reserved);
+        errno = reason;
+        return NULL;
+    }
+    size_t end = (size + PAGE - 1) / PAGE * PAGE; /* of the last page, from at */
+    if (at > start)
+        (void)munmap(start, (size_t)(at - start));
+    if (at + end < start + reserved)
+        (void)munmap(at + end, (size_t)(start + reserved - (at + end)));
+    return at;
 }
 
 void *sl_realloc(void *old, size_t count, size_t size)

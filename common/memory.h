@@ -17,6 +17,9 @@
 void *sl_alloc(size_t count, size_t size) __attribute__((malloc));
 /* sl_alloc_aligned is sl_alloc at SL_ALIGNMENT, for tensors; zeroed. What is large lies in huge pages where the system allows it (madvise). Owns: free with sl_free. */
 void *sl_alloc_aligned(size_t count, size_t size) __attribute__((malloc));
+/* sl_memory_map maps size bytes of fd, which others may map too, or with fd = -1 memory of this process alone that takes room as it is touched; at the boundary of a huge page, without which
+ * there are none. protection: as of mmap. NULL and errno when that fails. Owns: munmap it. */
+void *sl_memory_map(int fd, size_t size, int protection);
 /* sl_realloc grows or shrinks an array from sl_alloc (never from sl_alloc_aligned); new bytes are NOT zeroed. NULL leaves old as it was. */
 void *sl_realloc(void *old, size_t count, size_t size);
 /* sl_free frees what the functions of this header gave; NULL is fine. */

@@ -132,10 +132,9 @@ static void *map_sealed(int fd, uint64_t size, int protection)
     if (seals < 0 || (seals & F_SEAL_SHRINK) == 0 || fstat(fd, &stat) != 0 || (uint64_t)stat.st_size < size ||
             fstatfs(fd, &system) != 0 || system.f_type != TMPFS_MAGIC)
         return NULL;
-    void *at = mmap(NULL, size, protection, MAP_SHARED, fd, 0);
-    if (at == MAP_FAILED)
-        return NULL;
-    (void)madvise(at, size, MADV_DONTFORK);
+    void *at = sl_memory_map(fd, size, protection);
+    if (at != NULL)
+        (void)madvise(at, size, MADV_DONTFORK);
     return at;
 }
 

@@ -2,12 +2,14 @@
 /* Memory that other processes of this machine can be shown: one segment of this process, out of which large buffers are given.
  *
  *     s = sl_shared_heap_open(0, err);                   // once, before buffers are made
- *     float *data = sl_shared_alloc(bytes);              // from the segment, or from sl_alloc_aligned where that is closed or full
+ *     float *data = sl_shared_alloc(bytes);              // from the segment, or elsewhere where that is closed or full
  *     sl_shared_free(data);
  *
  * The segment is a memfd: it has no name, nothing of it is left when its last process ends, however that ends. It is sealed in its size, so that who
  * maps it never meets its end (SIGBUS), and takes memory only as far as it is used; every page is asked for before it is given out, so that a full machine is
  * an error here and no signal later. What was given back is kept for the next buffer. The book-keeping lies elsewhere: nobody who sees the segment can touch it.
+ * Where it is closed or full, large buffers lie in a region of this process alone, kept in the same way. Both are in huge pages where the system has them: what
+ * streams through blocks of a mebibyte would spend a third of its time on the pages of smaller ones.
  * Thread: any.
  */
 #include "common/error.h"
@@ -16,7 +18,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SL_SHARED_MIN (64 << 10) /* bytes; smaller ones are not worth it */
+#define SL_SHARED_MIN (64 << 10) /* bytes; smaller ones are not worth it and come from sl_alloc_aligned */
 
 /* sl_shared_heap_open makes the segment of this process, for as long as that lives; a second call does nothing. size_max: bytes that it may hold, 0 = half of the
  * machine's memory. Errors: FAILED when the system has no such memory. */

@@ -121,7 +121,7 @@ static void replace(struct state *state, struct ps_block_state *with, int64_t ve
 /* copy_of gives a buffer of our own with these bytes, NULL = zeros; or NULL. */
 static struct sl_buffer *copy_of(const void *bytes, size_t size)
 {
-    struct sl_buffer *copy = sl_buffer_create(size);
+    struct sl_buffer *copy = bytes == NULL ? sl_buffer_create(size) : sl_buffer_create_unset(size);
     if (copy != NULL && bytes != NULL)
         memcpy(copy->data, bytes, size);
     return copy;

@@ -1,10 +1,11 @@
-/* The segment that is shown to others: pieces are given, kept and joined again; nobody can shrink it or write it from outside; when it is full, other memory is given. */
+/* Large memory. That of this process alone; the segment that is shown to others: pieces are given, kept and joined again; nobody can shrink it or write it from outside; when it is full, other memory is given. */
 #include "common/buffer.h"
 #include "common/memory.h"
 #include "common/shared_heap.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,6 +15,9 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+
+/* of AddressSanitizer, where the tests are built with it */
+extern int __asan_address_is_poisoned(const volatile void *address) __attribute__((weak));
 
 #define MIB ((size_t)1 << 20)
 #define SEGMENT (16 * MIB)
@@ -35,6 +39,109 @@ static void test_closed_gives_ordinary_memory(void **state)
     sl_shared_free(data);
     sl_shared_free(NULL);
 }
+
+/* ---- closed: the region of this process alone ---- */
+
+static void test_own_memory_is_given_again_zeroed(void **state)
+{
+    (void)state;
+    char *data = sl_shared_alloc(MIB, false), *other = sl_shared_alloc(MIB, false);
+    assert_non_null(data);
+    assert_true(other >= data + MIB || data >= other + MIB);
+    assert_int_equal((uintptr_t)data % SL_ALIGNMENT, 0);
+    memset(data, 7, MIB);
+    memset(other, 9, MIB);
+    sl_shared_free(data);
+    char *again = sl_shared_alloc(MIB, true);
+    assert_ptr_equal(again, data);
+    for (size_t i = 0; i < MIB; i++)
+        assert_int_equal(again[i], 0);
+    assert_int_equal(other[0], 9);
+    assert_int_equal(other[MIB - 1], 9);
+    sl_shared_free(again);
+    sl_shared_free(other);
+}
+
+/* A snapshot in another thread holds the old version while updates go on: it stays as it was, and three pieces are enough for ever. */
+struct holding {
+    struct sl_buffer *buffer;
+    int version;
+};
+
+static void *look_and_release(void *argument)
+{
+    struct holding *holding = argument;
+    const unsigned char *bytes = holding->buffer->data;
+    for (size_t i = 0; i < holding->buffer->size; i += 997)
+        assert_int_equal(bytes[i], holding->version);
+    sl_buffer_release(holding->buffer);
+    return NULL;
+}
+
+static struct sl_buffer *version_of(int version)
+{
+    struct sl_buffer *buffer = sl_buffer_create_unset(MIB);
+    assert_non_null(buffer);
+    memset(buffer->data, version, MIB);
+    return buffer;
+}
+
+static void test_versions_come_and_go_in_the_same_places(void **state)
+{
+    (void)state;
+    enum { ROUNDS = 60, PLACES = 3 };
+    const void *places[PLACES] = {NULL};
+    int count = 0;
+    struct sl_buffer *current = version_of(0);
+    for (int round = 0; round < ROUNDS; round++) {
+        struct holding holding = {sl_buffer_retain(current), round};
+        pthread_t thread;
+        assert_int_equal(pthread_create(&thread, NULL, look_and_release, &holding), 0);
+        for (int update = 0; update < 2;
+                update++) { /* the first one must not write what is held, nor does the second one */
+            struct sl_buffer *next = version_of(round + 1);
+            sl_buffer_release(current);
+            current = next;
+            int known = 0;
+            while (known < count && places[known] != current->data)
+                known++;
+            assert_true(known < PLACES);
+            places[known] = current->data;
+            count = known == count ? count + 1 : count;
+        }
+        assert_int_equal(pthread_join(thread, NULL), 0);
+    }
+    sl_buffer_release(current);
+}
+
+static void test_own_without_memory(void **state)
+{
+    (void)state;
+    char *held = sl_shared_alloc(64 * MIB, false); /* all that is free, and more */
+    assert_non_null(held);
+    sl_memory_fail_after(1);
+    assert_null(sl_shared_alloc(MIB, false)); /* neither its books nor other memory */
+    assert_null(sl_buffer_create(MIB));
+    sl_memory_fail_after(0);
+    sl_shared_free(held);
+    assert_null(sl_shared_alloc(SIZE_MAX, false));
+}
+
+static void test_sanitizer_sees_what_is_not_given(void **state)
+{
+    (void)state;
+    if (__asan_address_is_poisoned == NULL)
+        skip();
+    char *data = sl_shared_alloc(MIB - 100, false);
+    assert_false(__asan_address_is_poisoned(data));
+    assert_false(__asan_address_is_poisoned(data + MIB - 101));
+    assert_true(__asan_address_is_poisoned(data + MIB - 100)); /* the rest of its page */
+    assert_true(__asan_address_is_poisoned(data + MIB));       /* the gap before the next one */
+    sl_shared_free(data);
+    assert_true(__asan_address_is_poisoned(data));
+}
+
+/* ---- open ---- */
 
 static void test_open(void **state)
 {
@@ -157,7 +264,11 @@ static void test_sealed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_closed_gives_ordinary_memory),
-            cmocka_unit_test(test_open), cmocka_unit_test(test_what_is_large_lies_in_it),
+            cmocka_unit_test(test_own_memory_is_given_again_zeroed),
+            cmocka_unit_test(test_versions_come_and_go_in_the_same_places),
+            cmocka_unit_test(test_own_without_memory),
+            cmocka_unit_test(test_sanitizer_sees_what_is_not_given), cmocka_unit_test(test_open),
+            cmocka_unit_test(test_what_is_large_lies_in_it),
             cmocka_unit_test(test_freed_memory_is_given_again_zeroed),
             cmocka_unit_test(test_neighbours_are_joined), cmocka_unit_test(test_full_gives_ordinary_memory),
             cmocka_unit_test(test_without_memory_for_its_books), cmocka_unit_test(test_sealed)};
