@@ -109,10 +109,13 @@ void ps_open_step_train(struct ps_open_step *step)
     step->scoring = false;
     step->scored = true;
     step->done = step->todo = 0;
+    memset(step->node_present, 0, sl_tree_places(step->units));
     for (uint32_t u = 0; u < step->units; u++) {
         step->owner[u] = step->skipped[u] ? PS_UNIT_DONE : PS_UNIT_TODO;
         step->done += step->skipped[u];
         step->todo += !step->skipped[u];
+        if (step->skipped[u])
+            ps_open_step_join(step, (struct sl_node){0, u}, &(struct sl_step_stats){0});
     }
 }
 

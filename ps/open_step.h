@@ -36,7 +36,7 @@ struct ps_open_step {
     int64_t version; /* that it makes, once committing */
     /* exchange early */
     bool scoring; /* its units are to be scored, before they can be trained */
-    bool scored;  /* its statistics are whole: those of training are the same again */
+    bool scored;  /* its coefficients are decided; its statistics are joined anew, from what is trained */
     double coefficient[SL_MODALITIES_MAX]; /* decided once, unless scoring */
     uint64_t *scorer;       /* (slots_max,): id of the worker that may still have the activations, 0 = none */
     unsigned char *skipped; /* (slots_max,) 1 = zeros were pushed for it while scoring */
@@ -56,7 +56,8 @@ void ps_open_step_fini(struct ps_open_step *step);
 /* ps_open_step_note_scored notes who scored [begin, end), or skipped it; before the units are closed: those that are done stay their first scorer's. */
 void ps_open_step_note_scored(
         struct ps_open_step *step, uint32_t begin, uint32_t end, uint64_t worker, bool skipped);
-/* ps_open_step_train ends scoring: all units are to do again, but those that were skipped. */
+/* ps_open_step_train ends scoring: all units are to do again, but those that were skipped, and the statistics are empty but for theirs: what counts in a step is
+ * what is trained. */
 void ps_open_step_train(struct ps_open_step *step);
 /* ps_open_step_own_stretch gives the first stretch of free units that this worker scored; false when there is none. */
 bool ps_open_step_own_stretch(

@@ -259,7 +259,6 @@ static void begin_audit(struct ps_open_step *step, const struct ps_worker *worke
     (void)snprintf(step->audit_name, sizeof(step->audit_name), "%.*s", 79, worker->name);
 }
 
-/* A node of the worker's run: its statistics count once, when it is scored (exchange early in bsp) or else when it is pushed. */
 static void note_spent(
         struct ps_open_step *step, const struct ps_worker *worker, const struct sl_spent *spent)
 {
@@ -268,6 +267,8 @@ static void note_spent(
         step->spent[i] += (double)spent->us[i] * 1e-6 / (i < SL_SPENT_THREADS ? threads : 1.0);
 }
 
+/* A node of the worker's run. Where units are scored first (exchange early in bsp), what the scores join to decides the coefficients, and is joined anew from the pushes: a unit that is
+ * skipped after it was scored has no part in the step. */
 static void take_results(struct ps_coordinator *c, struct ps_open_step *step, struct ps_worker *worker,
         const struct sl_message *m)
 {
@@ -279,8 +280,7 @@ static void take_results(struct ps_coordinator *c, struct ps_open_step *step, st
     step->compute_us += m->compute_us;
     if (m->phase != SL_PHASE_SCORE)
         worker->slots += end - begin;
-    if (!step->scored)
-        ps_open_step_join(step, m->node, &m->stats);
+    ps_open_step_join(step, m->node, &m->stats);
     begin_audit(step, worker, m);
 }
 

@@ -4,15 +4,21 @@
 
 #include <math.h>
 
-static struct world early_world(void)
+static struct world blank_early_world(void)
 {
     struct world w = blank_world();
-    struct ps_training training = ps_training_begin();
     w.config->modulation.exchange = SL_EXCHANGE_EARLY;
     w.config->modulation.form = SL_FORM_EXCESS;
     w.config->modulation.alpha = 0.5;
     w.config->modulation.end = -1;
     w.config->optimiser.clip_by = SL_CLIP_BY_MODULATED;
+    return w;
+}
+
+static struct world early_world(void)
+{
+    struct world w = blank_early_world();
+    struct ps_training training = ps_training_begin();
     open_world(&w, &training);
     return w;
 }
@@ -99,7 +105,7 @@ static void test_a_worker_that_goes_while_scoring(void **state)
     close_world(&w);
 }
 
-/* Gone between forward and backward: its scores stand and count once, its slots are computed anew by the other one with the same coefficients. */
+/* Gone between forward and backward: its scores have decided the coefficients, its slots are computed anew by the other one, whose statistics count. */
 static void test_a_worker_that_goes_between_forward_and_backward(void **state)
 {
     (void)state;
@@ -117,7 +123,42 @@ static void test_a_worker_that_goes_between_forward_and_backward(void **state)
     expect("s100<commit 0 to 1", reduced(&w));
     assert_true(sent(&w, 0)->commit.coefficient[0] == k);
     (void)applied(&w);
-    assert_true(fabs(last_action(&w)->record.score[0] - 0.75) < 1e-12);
+    assert_int_equal(last_action(&w)->record.samples, 8);
+    assert_true(fabs(last_action(&w)->record.score[0] - 0.6) < 1e-12);
+    close_world(&w);
+}
+
+/* The only reader of two slots goes after it has scored them: they are skipped, and have no part in the step's losses and weight. The coefficients stay. */
+static void test_slots_that_are_skipped_after_they_were_scored(void **state)
+{
+    (void)state;
+    struct world w = blank_early_world();
+    struct ps_training training = ps_training_begin();
+    w.config->dataset.locality = SL_LOCALITY_SHARDS;
+    w.config->dataset.missing = SL_MISSING_SKIP;
+    w.local = true;
+    open_world(&w, &training);
+    (void)server_hello(&w, 0);
+    memset(w.readable, 0, sizeof(w.readable));
+    (void)hello(&w, 1);
+    memset(w.readable, 1, sizeof(w.readable));
+    (void)hello(&w, 2);
+    (void)loaded(&w, 0);
+    expect("w2<assign train 0-4 of 4 at 0", scored(&w, 2, 2, 0));
+    double k = sent(&w, 0)->coefficient[0];
+    struct sl_message *m = statistics(&w, 1, 0);
+    double weight = m->stats.weight_sum;
+    expect("", from_worker(&w, 2, m));
+    expect("w1<assign skip 2-4 of 4 at 0; lost; warn", gone(&w, 2));
+    m = statistics(&w, 1, 1);
+    m->phase = SL_PHASE_SKIP;
+    m->stats = (struct sl_step_stats){0};
+    expect("", from_worker(&w, 1, m));
+    expect("s100<commit 0 to 1", reduced(&w));
+    assert_true(sent(&w, 0)->commit.coefficient[0] == k);
+    assert_true(sent(&w, 0)->commit.inverse_weight == 1.0 / weight);
+    (void)applied(&w);
+    assert_int_equal(last_action(&w)->record.samples, 4);
     close_world(&w);
 }
 
@@ -205,6 +246,7 @@ int main(void)
             cmocka_unit_test(test_whoever_scored_a_slot_trains_it),
             cmocka_unit_test(test_a_worker_that_goes_while_scoring),
             cmocka_unit_test(test_a_worker_that_goes_between_forward_and_backward),
+            cmocka_unit_test(test_slots_that_are_skipped_after_they_were_scored),
             cmocka_unit_test(test_a_straggler_while_scoring),
             cmocka_unit_test(test_scores_that_do_not_fit),
             cmocka_unit_test(test_foregone_coefficients_are_not_waited_for),
