@@ -17,6 +17,7 @@
 
 #include <getopt.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -169,10 +170,13 @@ static void print_split(const struct wk_index *index, const char *dir, bool veri
             dir, index->count, index->rejects, (double)index->size * 1e-6, index->shard_count,
             index->fingerprint, verified ? ", all checksums right" : "");
     int width = widest_label(index);
-    for (int k = 0; k < index->label_count; k++)
-        printf("  %s%*s %8" PRIu64 " %5.1f %%\n", index->labels[k], width - sl_utf8_columns(index->labels[k]),
-                "", index->label_counts[k],
+    for (int k = 0; k < index->label_count; k++) {
+        printf("  ");
+        dp_print_clean(index->labels[k], INT_MAX);
+        printf("%*s %8" PRIu64 " %5.1f %%\n", width - sl_utf8_columns(index->labels[k]), "",
+                index->label_counts[k],
                 index->count > 0 ? 100.0 * (double)index->label_counts[k] / (double)index->count : 0.0);
+    }
     for (int m = 0; m < index->modality_count; m++)
         print_modality(&index->modalities[m]);
 }
@@ -282,13 +286,6 @@ static struct sl_config *config_of(const struct wk_index *index, const char *dir
     return config;
 }
 
-/* Control characters of a title must not reach the terminal. */
-static void print_clean(const char *text)
-{
-    for (; *text != '\0'; text++)
-        (void)putchar((unsigned char)*text < ' ' || *text == 0x7f ? ' ' : *text);
-}
-
 static enum sl_status print_tokens(const struct wk_sample_input *input,
         const struct sl_modality_config *modality, struct sl_json *json, struct sl_error *err)
 {
@@ -396,9 +393,12 @@ static enum sl_status show_sample(const struct arguments *arguments, const char 
         sl_json_string(&json, "published", published);
         sl_json_string(&json, "title", sample->title);
     } else {
-        printf("%s: sample %s, number %" PRIu64 "\n", dir, sample->id, sample->index);
-        printf("  %-12s %s\n  %-12s %s\n  %-12s ", "label", label, "published", published, "title");
-        print_clean(sample->title);
+        printf("%s: sample ", dir);
+        dp_print_clean(sample->id, INT_MAX);
+        printf(", number %" PRIu64 "\n  %-12s ", sample->index, "label");
+        dp_print_clean(label, INT_MAX);
+        printf("\n  %-12s %s\n  %-12s ", "published", published, "title");
+        dp_print_clean(sample->title, INT_MAX);
         printf("\n");
     }
     enum sl_status status = SL_OK;

@@ -61,11 +61,18 @@ void dp_thumbs_fini(struct dp_thumbs *thumbs)
 
 /* ---- text ---- */
 
-static void print_clean(const char *text, int columns)
+void dp_print_clean(const char *text, int columns)
 {
     size_t size = sl_utf8_cut(text, columns);
-    for (size_t i = 0; i < size; i++)
-        (void)putchar((unsigned char)text[i] < ' ' || text[i] == 0x7f ? ' ' : text[i]);
+    for (size_t at = 0; at < size;) {
+        uint32_t point = 0;
+        size_t length = sl_utf8_next(text + at, size - at, &point);
+        if (length > 0 && sl_utf8_is_text(text + at, length))
+            (void)fwrite(text + at, 1, length, stdout);
+        else
+            (void)putchar('?');
+        at += length > 0 ? length : 1;
+    }
     if (text[size] != '\0')
         (void)fputs("…", stdout);
 }
@@ -74,9 +81,11 @@ static void print_sample(const struct wk_survey *survey, uint32_t number)
 {
     const struct wk_survey_sample *sample = &survey->samples[number];
     printf("      %-10s ", survey->splits[sample->split].name);
-    print_clean(sample->id, 40);
-    printf("  [%s]  ", sample->label >= 0 ? survey->labels[sample->label] : "none");
-    print_clean(sample->title, 70);
+    dp_print_clean(sample->id, 40);
+    printf("  [");
+    dp_print_clean(sample->label >= 0 ? survey->labels[sample->label] : "none", 40);
+    printf("]  ");
+    dp_print_clean(sample->title, 70);
     printf("\n");
 }
 

@@ -31,6 +31,9 @@ SL_MUST_USE enum sl_status dp_thumbs_take(
         struct dp_thumbs *thumbs, const struct wk_sample *sample, struct sl_error *err);
 void dp_thumbs_fini(struct dp_thumbs *thumbs);
 
+/* dp_print_clean writes text to standard output, cut to `columns` with "…"; each control character and broken byte becomes '?'. */
+void dp_print_clean(const char *text, int columns);
+
 /* dp_report_print writes what is alike, for people. Every text of the dataset is cleaned of control characters. */
 void dp_report_print(const struct wk_survey *survey);
 /* dp_report_print_json: one object. Errors: NO_MEMORY. */

@@ -39,6 +39,13 @@ refuses 3 "12 of 12 held-out samples (100.00 %) are like one of $dir/leaky/train
     "$shelflife" inspect "$dir/leaky" --max-leaks 0.5
 refuses 2 "--max-leaks 2: expected a number from 0 to 1" "$shelflife" inspect "$dir/leaky" --max-leaks 2
 
+# whoever writes a dataset has no say over the terminal of those who look at it
+cp -r "$dir/leaky" "$dir/loud"
+sed -i 's/"hours"/"h\\u001b[2J\\u009b31m"/' "$dir"/loud/*/manifest.json
+must "$shelflife" inspect "$dir/loud"
+! LC_ALL=C grep -qaP '[\x01-\x08\x0b-\x1f\x7f]|\xc2[\x80-\x9f]' "$dir/out.txt" || fail "control characters come through: $(cat -v "$dir/out.txt")"
+grep -qF 'h?[2J?31m' "$dir/out.txt" || fail "the label is not shown: $(cat -v "$dir/out.txt")"
+
 # the page is whole, loads nothing, and what a title says stays text
 must "$shelflife" inspect "$dir/leaky" --html "$dir/report.html"
 python3 - "$dir/report.html" <<'END' || fail "the page: $(head -c 2000 "$dir/report.html")"
