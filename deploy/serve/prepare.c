@@ -4,11 +4,11 @@
 #include "common/file.h"
 #include "common/memory.h"
 #include "common/npy.h"
+#include "deploy/serve/beneath.h"
 #include "worker/dataset/features.h"
 #include "worker/dataset/frames.h"
 #include "worker/dataset/importer.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <math.h>
@@ -50,23 +50,21 @@ void dp_preparer_destroy(struct dp_preparer *preparer)
 
 /* ---- videos ---- */
 
-/* The file below the root that a request names. Links are followed, but not out of the root. Shapes: path has PATH_MAX bytes. */
+/* The file below the root that a request names. The decoder, another process, is told a path that leads to what was opened here whatever becomes of its name. Owns: *ret_fd, which must be
+ * open for as long as path is used. Shapes: path has PATH_MAX bytes. */
 static enum sl_status find_video(
-        const struct dp_preparer *preparer, const char *named, char *path, struct sl_error *err)
+        const struct dp_preparer *preparer, const char *named, int *ret_fd, char *path, struct sl_error *err)
 {
     const char *root = preparer->options.root;
     if (root == NULL)
         return sl_fail(err, SL_BAD_DATA,
                 "\"video\" is a path, and this server was started without --root; upload the video instead");
-    char joined[PATH_MAX];
-    size_t root_size = strlen(root);
-    if (named[0] == '/' || snprintf(joined, sizeof(joined), "%s/%s", root, named) >= (int)sizeof(joined))
+    if (named[0] == '/')
         return sl_fail(err, SL_BAD_DATA, "\"video\": expected a path below the server's root, not from /");
-    if (realpath(joined, path) == NULL)
-        return sl_fail(err, SL_BAD_DATA, "video %.200s: %s", named, strerror(errno));
-    if (strcmp(root, "/") != 0 && (strncmp(path, root, root_size) != 0 || path[root_size] != '/'))
-        return sl_fail(err, SL_BAD_DATA, "video %.200s: lies outside the server's root", named);
-    return SL_OK;
+    enum sl_status status = dp_open_beneath(ret_fd, root, named, err);
+    if (status == SL_OK)
+        (void)snprintf(path, PATH_MAX, "/proc/%ld/fd/%d", (long)getpid(), *ret_fd);
+    return status;
 }
 
 /* An uploaded video as a file, which the decoder needs. Shapes: path has PATH_MAX bytes. */
@@ -282,6 +280,7 @@ enum sl_status dp_prepare(struct dp_preparer *preparer, const struct dp_request 
         struct wk_sample *ret_sample, struct sl_error *err)
 {
     char path[PATH_MAX] = "", id[] = "request";
+    SL_AUTO_CLOSE int file = -1;
     struct wk_sample_input given[SL_MODALITIES_MAX] = {{0}};
     const struct dp_upload *video = NULL;
     enum sl_status status = SL_OK;
@@ -296,7 +295,7 @@ enum sl_status dp_prepare(struct dp_preparer *preparer, const struct dp_request 
     if (status == SL_OK && video != NULL)
         status = write_video(preparer, video, path, err);
     else if (status == SL_OK && request->video != NULL)
-        status = find_video(preparer, request->video, path, err);
+        status = find_video(preparer, request->video, &file, path, err);
     struct wk_manifest_row row = {.id = request->id != NULL && request->id[0] != 0 ? request->id : id,
             .video = path[0] != 0 ? path : NULL,
             .label = WK_LABEL_NONE,

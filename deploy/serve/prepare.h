@@ -14,7 +14,7 @@
 struct dp_preparer;
 
 struct dp_prepare_options {
-    const char *root;      /* absolute, without links: paths of videos lie below; NULL = none are taken */
+    const char *root;      /* a folder: paths of videos lie below; NULL = none are taken */
     const char *temporary; /* a folder of our own for uploaded videos */
     int max_video_s;       /* 0 = any */
 };
