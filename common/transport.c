@@ -3,6 +3,7 @@
 #include "common/transport.h"
 
 #include "common/codec.h"
+#include "common/endpoint.h"
 #include "common/file.h"
 #include "common/memory.h"
 #include "common/random.h"
@@ -23,6 +24,10 @@
 #define ENDPOINT_MAX 256
 #define LINGER_MS 2000
 #define RECEIVE_QUEUE 64 /* messages per peer: beyond that the sender is slowed down by TCP */
+
+/* Bytes that the kernel takes at a time over loopback, where it would take megabytes: the reader then finds them in the cache. Less than a few segments of 64 KiB would wait for delayed
+ * acknowledgements; between machines what TCP chooses is right. */
+#define LOOPBACK_SEND_BUFFER (256 << 10)
 
 #define RECONNECT_LEAST_MS 50
 #define RECONNECT_SPREAD_MS 101
@@ -139,7 +144,7 @@ static int set_int(void *handle, int option, int value)
     return zmq_setsockopt(handle, option, &value, sizeof(value));
 }
 
-static int set_options(const struct sl_socket *socket)
+static int set_options(const struct sl_socket *socket, const char *endpoint)
 {
     void *h = socket->handle;
     int64_t size_max = SL_FRAME_SIZE_MAX; /* without it a nine-byte header can ask for gigabytes */
@@ -148,6 +153,8 @@ static int set_options(const struct sl_socket *socket)
     bad |= set_int(h, ZMQ_SNDHWM,
             0); /* see the header: queues hold references, the cores bound them; a full ROUTER would drop */
     bad |= set_int(h, ZMQ_RCVHWM, RECEIVE_QUEUE);
+    if (sl_endpoint_is_local(endpoint))
+        bad |= set_int(h, ZMQ_SNDBUF, LOOPBACK_SEND_BUFFER);
     bad |= set_int(h, ZMQ_HEARTBEAT_IVL, 2000); /* a peer that vanished without FIN is noticed */
     bad |= set_int(h, ZMQ_HEARTBEAT_TIMEOUT, 10000);
     bad |= set_int(h, ZMQ_HEARTBEAT_TTL, 20000);
@@ -205,7 +212,7 @@ static enum sl_status open_socket(struct sl_socket **ret_socket, struct sl_trans
     socket->transport = transport;
     socket->router = router;
     socket->handle = zmq_socket(transport->context, router ? ZMQ_ROUTER : ZMQ_DEALER);
-    if (socket->handle == NULL || set_options(socket) != 0 || set_keys(socket) != 0 ||
+    if (socket->handle == NULL || set_options(socket, endpoint) != 0 || set_keys(socket) != 0 ||
             open_monitor(socket, endpoint) != 0) {
         enum sl_status status = fail_zmq(err, "prepare a socket for", endpoint);
         sl_socket_close(socket);

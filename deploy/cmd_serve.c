@@ -1,6 +1,7 @@
 /* `shelflife serve`: a snapshot behind HTTP and ZeroMQ. */
 #include "common/clock.h"
 #include "common/cpu.h"
+#include "common/endpoint.h"
 #include "common/file.h"
 #include "common/json.h"
 #include "common/keys.h"
@@ -13,7 +14,6 @@
 #include "deploy/serve/service.h"
 #include "deploy/serve/socket.h"
 #include "deploy/serve/web.h"
-#include "ps/endpoint.h"
 
 #include <poll.h>
 #include <signal.h>
@@ -125,7 +125,7 @@ static enum sl_status start_socket(struct server *server, struct sl_error *err)
     const struct arguments *a = server->a;
     if (strcmp(a->socket, "none") == 0)
         return SL_OK;
-    if (!ps_endpoint_is_local(a->socket) && a->keys == NULL && !a->insecure)
+    if (!sl_endpoint_is_local(a->socket) && a->keys == NULL && !a->insecure)
         return sl_fail(err, SL_KEYS,
                 "--socket %s can be reached from other machines, unencrypted: make keys (shelflife keygen "
                 "DIR) "

@@ -3,11 +3,6 @@
 #include "common/config.h"
 #include "common/error.h"
 
-#include <stdbool.h>
-
-/* ps_endpoint_is_local tells whether only this machine reaches an endpoint. */
-bool ps_endpoint_is_local(const char *endpoint);
-
 /* ps_endpoint_check refuses an endpoint that other machines can reach when there are no keys and the config does not say cluster.insecure. key names the
  * value in the error, such as "cluster.coordinator". Errors: KEYS. */
 SL_MUST_USE enum sl_status ps_endpoint_check(
