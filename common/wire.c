@@ -2,7 +2,9 @@
 #include "common/wire.h"
 
 #include "common/clock.h"
+#include "common/log.h"
 #include "common/memory.h"
+#include "common/shared_heap.h"
 
 #include <assert.h>
 #include <string.h>
@@ -21,8 +23,20 @@ struct sl_wire {
     int connection_count, capacity;
     int asked,
             streak; /* the socket to ask next, and how many messages in a row came from it: nobody starves */
+    int sharing;    /* peers that frames go to by shared memory, when it was last told */
     struct sl_links_totals past; /* of incarnations that are over */
 };
+
+void sl_wire_share_memory(const struct sl_config *config)
+{
+    struct sl_error problem = {0};
+    char quoted[SL_ERROR_TEXT_MAX];
+    if (config->cluster.shared_memory == SL_SHARED_MEMORY_OFF)
+        return;
+    if (sl_shared_heap_open((uint64_t)config->cluster.shared_memory_mib << 20, &problem) != SL_OK)
+        sl_log(SL_LOG_WARN, "transport", "no-shared-memory", "reason=%s",
+                sl_log_quote(quoted, sizeof(quoted), problem.text));
+}
 
 enum sl_status sl_wire_create(struct sl_wire **ret_wire, struct sl_transport *transport, enum sl_role role,
         const struct sl_links_options *options, struct sl_error *err)
@@ -278,12 +292,14 @@ enum sl_status sl_wire_check(struct sl_wire *wire, struct sl_error *err)
     return worst;
 }
 
-int sl_wire_sharing(const struct sl_wire *wire)
+void sl_wire_tell_sharing(struct sl_wire *wire)
 {
     int sharing = wire->bound == NULL ? 0 : sl_socket_sharing(wire->bound);
     for (int i = 0; i < wire->connection_count; i++)
         sharing += sl_socket_sharing(wire->sockets[i]);
-    return sharing;
+    if (sharing != wire->sharing)
+        sl_log(SL_LOG_INFO, "transport", "shared-memory", "peers=%d", sharing);
+    wire->sharing = sharing;
 }
 
 struct sl_links_totals sl_wire_totals(const struct sl_wire *wire)

@@ -15,10 +15,15 @@
  * To begin anew (sl_wire_begin again) closes what was connected and all links; what is bound stays, so that a server's endpoint does not change.
  * Thread: one.
  */
+#include "common/config.h"
 #include "common/links.h"
 #include "common/transport.h"
 
 struct sl_wire;
+
+/* sl_wire_share_memory makes the memory that peers of this machine can be shown, before buffers are made, if the config has it so. Without it all goes through sockets,
+ * which is slower and no fault: the log says so. */
+void sl_wire_share_memory(const struct sl_config *config);
 
 /* sl_wire_create makes one without sockets and links. The links' options hold for every begin; their incarnation is ignored. Owns: *ret_wire; borrows transport. */
 SL_MUST_USE enum sl_status sl_wire_create(struct sl_wire **ret_wire, struct sl_transport *transport,
@@ -60,7 +65,7 @@ SL_MUST_USE enum sl_status sl_wire_flush(struct sl_wire *wire, int64_t now_us, s
 
 /* sl_wire_check tells whether those that we connected to let us in; see sl_socket_check. */
 SL_MUST_USE enum sl_status sl_wire_check(struct sl_wire *wire, struct sl_error *err);
-/* sl_wire_sharing counts the peers that frames are handed over to by shared memory. */
-int sl_wire_sharing(const struct sl_wire *wire);
+/* sl_wire_tell_sharing logs with how many peers frames are handed over in shared memory, when it is another number than the last time. */
+void sl_wire_tell_sharing(struct sl_wire *wire);
 /* sl_wire_totals counts over all incarnations. */
 struct sl_links_totals sl_wire_totals(const struct sl_wire *wire);

@@ -66,19 +66,6 @@ static enum sl_status load_keys(struct ps_process *p, struct sl_error *err)
     return dir[0] != 0 ? sl_keys_load(&p->keys, dir, SL_KEYS_SERVER, err) : SL_OK;
 }
 
-/* Before anything large is allocated. Without such memory all goes through sockets, which is slower and no fault. */
-static void open_shared_memory(const struct ps_process *p)
-{
-    const struct sl_config *config = p->options->config;
-    struct sl_error problem = {0};
-    char quoted[SL_ERROR_TEXT_MAX];
-    if (p->options->transport != NULL || config->cluster.shared_memory == SL_SHARED_MEMORY_OFF)
-        return;
-    if (sl_shared_heap_open((uint64_t)config->cluster.shared_memory_mib << 20, &problem) != SL_OK)
-        sl_log(SL_LOG_WARN, "server", "no-shared-memory", "reason=%s",
-                sl_log_quote(quoted, sizeof(quoted), problem.text));
-}
-
 /* Memory for the blocks of this rank alone. */
 static enum sl_status open_table(struct ps_process *p, struct sl_error *err)
 {
@@ -385,10 +372,7 @@ static enum sl_status check_handshakes(struct ps_process *p, struct sl_error *er
         return SL_OK;
     p->check_us = now_us + CHECK_US;
     tell_refused(p);
-    int sharing = sl_wire_sharing(p->wire);
-    if (sharing != p->sharing)
-        sl_log(SL_LOG_INFO, "server", "shared-memory", "peers=%d", sharing);
-    p->sharing = sharing;
+    sl_wire_tell_sharing(p->wire);
     struct sl_error problem = {0};
     enum sl_status status = sl_wire_check(p->wire, &problem);
     if (status != SL_OK && status != SL_AGAIN)
@@ -511,6 +495,7 @@ static void drain(struct ps_process *p)
 static enum sl_status finish(struct ps_process *p, struct sl_error *err)
 {
     ps_console_end(&p->console);
+    sl_wire_tell_sharing(p->wire);      /* a short run may be over before the first look */
     if (p->finish_status != SL_TIMEOUT) /* nobody is there to take it */
         drain(p);
     char quoted[SL_MESSAGE_TEXT_MAX * 2];
@@ -567,7 +552,8 @@ static enum sl_status open_all(struct ps_process *p, struct sl_error *err)
     enum sl_status status = check_options(p, err);
     if (status == SL_OK) /* within one process they are for the status socket alone */
         status = load_keys(p, err);
-    open_shared_memory(p);
+    if (p->options->transport == NULL)
+        sl_wire_share_memory(config);
     if (status == SL_OK)
         status = sl_process_draw(&p->incarnation, err);
     if (status == SL_OK)

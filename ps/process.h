@@ -56,7 +56,6 @@ struct ps_process {
     struct sl_late late;
     bool welcomed;              /* in this life */
     int64_t again_us, check_us; /* without a core: when to try again; when to look at handshakes */
-    int sharing;                /* peers that frames go to by shared memory */
     char handshake_text[SL_ERROR_TEXT_MAX]; /* why nobody lets us in so far, "" = they do or are not there */
 
     bool finished;

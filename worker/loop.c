@@ -41,7 +41,6 @@ struct worker {
     struct sl_late late;
     uint64_t config_hash;
     int64_t again_us, check_us; /* without a core: when to try again; when to look at handshakes */
-    int sharing;                /* peers that frames go to by shared memory */
     char handshake_text[SL_ERROR_TEXT_MAX]; /* why nobody lets us in so far, "" = they do or are not there */
     struct wk_core *core;                   /* NULL between two lives */
     float *params;
@@ -88,19 +87,6 @@ static enum sl_status plan_data(struct worker *w, struct sl_error *err)
             w->readable[s] = wk_dataset_has_shard(w->train, s);
     }
     return sl_plan_create(&w->plan, &w->plan_options, err);
-}
-
-/* Before anything large is allocated. Without such memory all goes through sockets, which is slower and no fault. */
-static void open_shared_memory(const struct worker *w)
-{
-    const struct sl_config *config = w->options->config;
-    struct sl_error problem = {0};
-    char quoted[SL_ERROR_TEXT_MAX];
-    if (w->options->transport != NULL || config->cluster.shared_memory == SL_SHARED_MEMORY_OFF)
-        return;
-    if (sl_shared_heap_open((uint64_t)config->cluster.shared_memory_mib << 20, &problem) != SL_OK)
-        sl_log(SL_LOG_WARN, "worker", "no-shared-memory", "reason=%s",
-                sl_log_quote(quoted, sizeof(quoted), problem.text));
 }
 
 static enum sl_status open_model(struct worker *w, struct sl_error *err)
@@ -406,10 +392,7 @@ static enum sl_status check_handshakes(struct worker *w, struct sl_error *err)
     if (now_us < w->check_us)
         return SL_OK;
     w->check_us = now_us + CHECK_US;
-    int sharing = sl_wire_sharing(w->wire);
-    if (sharing != w->sharing)
-        sl_log(SL_LOG_INFO, "worker", "shared-memory", "peers=%d", sharing);
-    w->sharing = sharing;
+    sl_wire_tell_sharing(w->wire);
     struct sl_error problem = {0};
     enum sl_status status = sl_wire_check(w->wire, &problem);
     if (status != SL_OK && status != SL_AGAIN)
@@ -501,7 +484,8 @@ enum sl_status wk_worker_run(const struct wk_worker_options *options, struct sl_
         status = open_data(&w, err);
     if (status == SL_OK)
         status = plan_data(&w, err);
-    open_shared_memory(&w);
+    if (options->transport == NULL)
+        sl_wire_share_memory(options->config);
     if (status == SL_OK)
         status = open_model(&w, err);
     if (status == SL_OK)

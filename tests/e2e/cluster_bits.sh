@@ -21,7 +21,7 @@ for cluster in 1x1 1x3 2x1 2x3 3x2 5x2; do
     train "$dir/$cluster" --servers ${cluster%x*} --workers ${cluster#*x}
     same "$cluster" inside
 done
-# Processes of one machine share memory, unless they are told not to. They look ten times a second with whom they share, so that this run is longer.
+# Processes of one machine share memory, unless they are told not to. They look ten times a second with whom they share, and at the end: this run is longer than it takes to agree.
 train "$dir/shared" --servers 2 --workers 2 --set epochs=100
 grep -q ' shared-memory peers=' "$dir/shared.log" || fail "no memory is shared: $(cat "$dir/shared.log")"
 train "$dir/sockets" --servers 2 --workers 2 --set epochs=100 --set cluster.shared_memory=off
