@@ -264,7 +264,6 @@ enum sl_status dp_gateway_create(struct dp_gateway **ret_gateway, const struct d
     gateway->token = options->token == NULL ? NULL : sl_strdup(options->token);
     gateway->allow_host = options->allow_host == NULL ? NULL : sl_strdup(options->allow_host);
     SL_AUTO_CLOSE int fd = -1;
-    bool loopback = true;
     enum sl_status status = SL_OK;
     if ((options->token != NULL && gateway->token == NULL) ||
             (options->allow_host != NULL && gateway->allow_host == NULL))
@@ -272,12 +271,7 @@ enum sl_status dp_gateway_create(struct dp_gateway **ret_gateway, const struct d
     if (status == SL_OK)
         status = dp_deadlines_create(&gateway->deadlines, DP_CONNECTIONS_MAX, REQUEST_US, err);
     if (status == SL_OK)
-        status = dp_listen(&fd, gateway->url, &loopback, options->bind, err);
-    if (status == SL_OK && !loopback && options->token == NULL)
-        status = sl_fail(err, SL_USAGE,
-                "--bind %s can be reached from other machines: give --token-file FILE, or bind to 127.0.0.1 "
-                "and come through ssh",
-                options->bind);
+        status = dp_listen(&fd, gateway->url, options->bind, options->token != NULL, err);
     if (status == SL_OK)
         status = start(gateway, fd, err);
     if (status != SL_OK) {

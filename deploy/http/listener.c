@@ -61,7 +61,7 @@ static enum sl_status fail_bind(const char *bind_to, struct sl_error *err)
 }
 
 enum sl_status dp_listen(
-        int *ret_fd, char *ret_url, bool *ret_loopback, const char *bind_to, struct sl_error *err)
+        int *ret_fd, char *ret_url, const char *bind_to, bool has_token, struct sl_error *err)
 {
     union address address;
     socklen_t size = 0;
@@ -75,10 +75,14 @@ enum sl_status dp_listen(
             bind(fd, &address.any, size) != 0 || listen(fd, 64) != 0 ||
             getsockname(fd, &address.any, &size) != 0)
         return fail_bind(bind_to, err);
+    if (!has_token && !dp_guard_is_loopback(host))
+        return sl_fail(err, SL_USAGE,
+                "--bind %s can be reached from other machines: give --token-file FILE, or bind to 127.0.0.1 "
+                "and come through ssh",
+                bind_to);
     bool six = address.any.sa_family == AF_INET6;
     (void)snprintf(ret_url, DP_URL_MAX, six ? "http://[%s]:%d/" : "http://%s:%d/", host,
             ntohs(six ? address.six.sin6_port : address.four.sin_port));
-    *ret_loopback = dp_guard_is_loopback(host);
     *ret_fd = fd;
     fd = -1;
     return SL_OK;

@@ -401,7 +401,6 @@ enum sl_status dp_web_create(struct dp_web **ret_web, const struct dp_web_option
     if (web == NULL)
         return sl_fail(err, SL_NO_MEMORY, "out of memory for the web server");
     SL_AUTO_CLOSE int fd = -1;
-    bool loopback = true;
     web->service = service;
     web->listener = -1;
     atomic_init(&web->busy, 0);
@@ -409,11 +408,7 @@ enum sl_status dp_web_create(struct dp_web **ret_web, const struct dp_web_option
     if (status == SL_OK)
         status = dp_deadlines_create(&web->deadlines, DP_WEB_CONNECTIONS_MAX, options->receive_us, err);
     if (status == SL_OK)
-        status = dp_listen(&fd, web->url, &loopback, options->bind, err);
-    if (status == SL_OK && !loopback && options->token == NULL)
-        status = sl_fail(err, SL_USAGE,
-                "--bind %s can be reached from other machines: give --token-file FILE, or bind to 127.0.0.1",
-                options->bind);
+        status = dp_listen(&fd, web->url, options->bind, options->token != NULL, err);
     if (status == SL_OK)
         status = start(web, fd, err);
     if (status != SL_OK) {
