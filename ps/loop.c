@@ -436,12 +436,29 @@ static void look_whether_late(struct ps_process *p)
 
 /* ---- the loop ---- */
 
+static bool has_work(const struct ps_process *p)
+{
+    return p->server != NULL && p->answers.more && !p->finished;
+}
+
+/* The next piece of a commit. What it makes ready is sent before the one after it. */
+static enum sl_status work(struct ps_process *p, struct sl_error *err)
+{
+    struct ps_server_event event = {.kind = PS_SERVER_WORK};
+    if (!has_work(p))
+        return SL_OK;
+    enum sl_status status = ps_process_server(p, &event, err);
+    return status == SL_OK && p->coordinator != NULL ? ps_leader_settle(p, err) : status;
+}
+
 static enum sl_status wait(struct ps_process *p, struct sl_error *err)
 {
     int fds[2], count = 0;
     int64_t until_us = p->server != NULL ? p->answers.wake_us : p->again_us;
     if (p->coordinator != NULL && p->updates.wake_us < until_us)
         until_us = p->updates.wake_us;
+    if (has_work(p))
+        until_us = 0;
     if (p->coordinator == NULL && !p->welcomed && p->check_us < until_us)
         until_us = p->check_us;
     if (p->archive != NULL)
@@ -458,6 +475,8 @@ static enum sl_status turn(struct ps_process *p, struct sl_error *err)
         status = check_handshakes(p, err);
     if (status == SL_OK)
         status = receive_all(p, err);
+    if (status == SL_OK)
+        status = work(p, err);
     if (status == SL_OK && !p->finished)
         status = take_signal(p, err);
     if (status == SL_OK && !p->finished)

@@ -5,22 +5,15 @@
 #include "common/mutant.h"
 #include "common/placement.h"
 #include "common/plan.h"
+#include "ps/committing.h"
 #include "ps/reduction.h"
+#include "ps/waiting.h"
 
 #include <assert.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
-#define WAITING_MAX 8192 /* more than the coordinator takes workers */
-
 enum state { STATE_JOINING, STATE_LOADING, STATE_SERVING, STATE_LEFT };
-
-/* A worker that asked for a version that does not stand yet. */
-struct waiting_pull {
-    struct sl_address from;
-    int64_t version;
-};
 
 /* A step whose gradients are coming in. */
 struct reducing {
@@ -40,7 +33,7 @@ struct ps_server {
     uint64_t cluster, dropped;
     int *own;   /* (own_count,): our blocks in order */
     int *place; /* (block_count,): index in own, -1 = another server's */
-    int *order; /* (own_count,): indices in own, as a forward pass reads the blocks */
+    int *order; /* (own_count,): our blocks as a forward pass reads them */
     int own_count;
     unsigned char *loaded; /* (own_count,) */
     int to_load;
@@ -51,8 +44,11 @@ struct ps_server {
     int64_t low; /* every step before it is applied … */
     uint64_t applied[PS_WINDOW_MAX /
                      64]; /* … and of [low, low + PS_WINDOW_MAX) those with a bit, at step % PS_WINDOW_MAX */
-    struct waiting_pull *waiting;
-    int waiting_count, waiting_capacity;
+    /* a commit under way: how far it is, its step (NULL = there is none), APPLIED for when it is done */
+    struct ps_committing committing;
+    struct reducing *committed;
+    struct sl_message *news;
+    struct ps_waiting waiting;
     int64_t started_us, report_us;
     struct ps_server_updates *updates; /* of the event being handled */
 };
@@ -87,7 +83,7 @@ static void plan_order(struct ps_server *s)
     for (int stage = 0; stage <= 2 * SL_MODALITIES_MAX; stage++)
         for (int i = 0; i < s->own_count; i++)
             if (stage_of(s, i) == stage)
-                s->order[at++] = i;
+                s->order[at++] = s->own[i];
 }
 
 static enum sl_status plan_blocks(struct ps_server *s, struct sl_error *err)
@@ -150,7 +146,8 @@ void ps_server_destroy(struct ps_server *s)
     sl_free(s->place);
     sl_free(s->order);
     sl_free(s->loaded);
-    sl_free(s->waiting);
+    ps_waiting_fini(&s->waiting);
+    sl_message_destroy(s->news);
     sl_free(s);
 }
 
@@ -403,6 +400,9 @@ static enum sl_status send_block(struct ps_server *s, struct sl_address to, int 
     struct sl_message *m = message_to_send(s, SL_MESSAGE_PARAMS);
     if (m != NULL) {
         struct sl_buffer *params = ps_table_share(s->options.table, block);
+        m->version = ps_table_version(s->options.table, block);
+        if (s->committed != NULL && sl_mutant("server: a block is sent before it is updated"))
+            m->version = s->version + 1;
         m->block = (uint32_t)block;
         sl_message_add_frame(m, params, params->data, s->options.layout->blocks[block].count * sizeof(float));
         sl_buffer_release(params);
@@ -410,48 +410,27 @@ static enum sl_status send_block(struct ps_server *s, struct sl_address to, int 
     return send(s, to, m, err);
 }
 
-/* All own blocks, those that are needed first before the others. */
-static enum sl_status send_params(struct ps_server *s, struct sl_address to, struct sl_error *err)
+/* Own blocks from one place in the order to another, those that are needed first before the others. */
+static enum sl_status send_params(
+        struct ps_server *s, struct sl_address to, int begin, int end, struct sl_error *err)
 {
     enum sl_status status = SL_OK;
-    for (int i = 0; i < s->own_count && status == SL_OK; i++)
-        status = send_block(s, to, s->own[s->order[i]], err);
+    for (int i = begin; i < end && status == SL_OK; i++)
+        status = send_block(s, to, s->order[i], err);
     return status;
-}
-
-static int find_waiting(const struct ps_server *s, struct sl_address from)
-{
-    for (int i = 0; i < s->waiting_count; i++)
-        if (sl_address_equal(s->waiting[i].from, from))
-            return i;
-    return -1;
 }
 
 static enum sl_status wait_for(
         struct ps_server *s, struct sl_address from, int64_t version, struct sl_error *err)
 {
-    int known = find_waiting(s, from);
-    if (known >= 0) {
-        s->waiting[known].version = version; /* a worker waits for one version at a time */
-        return SL_OK;
-    }
-    if (s->waiting_count == WAITING_MAX) {
-        s->dropped++;
-        return SL_OK;
-    }
-    if (s->waiting_count == s->waiting_capacity) {
-        int capacity = s->waiting_capacity == 0 ? 16 : 2 * s->waiting_capacity;
-        struct waiting_pull *waiting = sl_realloc(s->waiting, (size_t)capacity, sizeof(*waiting));
-        if (waiting == NULL)
-            return sl_fail(err, SL_NO_MEMORY, "out of memory for %d waiting pulls", capacity);
-        s->waiting = waiting;
-        s->waiting_capacity = capacity;
-    }
-    s->waiting[s->waiting_count++] = (struct waiting_pull){from, version};
+    enum sl_status status = ps_waiting_put(&s->waiting, from, version, err);
+    if (status != SL_USAGE)
+        return status;
+    s->dropped++;
     return SL_OK;
 }
 
-/* PULL of the version that stands or an older one → sent as it stands; of one to come → kept. */
+/* PULL of the version that stands or an older one → sent as it stands; of one to come → kept. While a commit is under way: what is updated already at once, the rest as it is. */
 static enum sl_status on_pull(
         struct ps_server *s, struct sl_address from, const struct sl_message *m, struct sl_error *err)
 {
@@ -459,93 +438,104 @@ static enum sl_status on_pull(
         s->dropped++;
         return SL_OK;
     }
+    if (s->committed != NULL && m->version <= s->version + 1) {
+        enum sl_status status = send_params(s, from, 0, s->committing.next, err);
+        return status == SL_OK ? wait_for(s, from, s->version + 1, err) : status;
+    }
     bool stands = m->version <= s->version || sl_mutant("server: any version answers a pull");
-    return stands ? send_params(s, from, err) : wait_for(s, from, m->version, err);
+    return stands ? send_params(s, from, 0, s->own_count, err) : wait_for(s, from, m->version, err);
 }
 
-static enum sl_status answer_waiting(struct ps_server *s, struct sl_error *err)
+/* Sends what a commit has just updated to those who wait for that version. */
+static enum sl_status answer_waiting(struct ps_server *s, int begin, int end, struct sl_error *err)
 {
-    int kept = 0;
     enum sl_status status = SL_OK;
-    for (int i = 0; i < s->waiting_count; i++) {
-        struct waiting_pull pull = s->waiting[i];
-        if (sl_mutant("server: who waits for parameters is forgotten"))
-            continue;
-        if (pull.version > s->version)
-            s->waiting[kept++] = pull;
-        else if (status == SL_OK)
-            status = send_params(s, pull.from, err);
-    }
-    s->waiting_count = kept;
+    if (sl_mutant("server: a block is sent before it is updated") && end < s->own_count)
+        end++;
+    for (int i = 0; i < s->waiting.count && status == SL_OK; i++)
+        if (s->waiting.pulls[i].version <= s->version + 1)
+            status = send_params(s, s->waiting.pulls[i].from, begin, end, err);
     return status;
 }
 
 /* ---- commit ---- */
 
-/* A commit under way. The threads of the team update different blocks. */
-struct committing {
-    struct ps_server *server;
-    struct ps_reduction *reduction;
-    const struct sl_commit *commit;
-    struct sl_block_change *changes; /* (own_count,): what it did to each */
-    _Atomic int failed;              /* 1: one of them was out of memory, with this status and error */
-    enum sl_status status;
-    struct sl_error error;
-};
+#define PIECE_FLOATS                                                                                         \
+    ((size_t)4 * SL_BLOCK_FLOATS) /* updated between two looks at the network, by each thread */
 
-static void update_block(void *context, int part, int member)
+static enum sl_status finish_commit(struct ps_server *s, struct sl_error *err)
 {
-    (void)member;
-    struct committing *c = context;
-    const struct ps_server *s = c->server;
-    const float *grads[SL_TAGS];
-    struct sl_error error = {0};
-    ps_reduction_peek(c->reduction, s->own[part], grads);
-    enum sl_status status =
-            ps_table_apply(s->options.table, s->own[part], s->version, c->commit, grads, &error);
-    if (status == SL_OK) {
-        c->changes[part] = ps_table_change(s->options.table, s->own[part]);
-        ps_reduction_drop(c->reduction, s->own[part]);
-    } else if (atomic_exchange(&c->failed, 1) == 0) {
-        c->status = status;
-        c->error = error;
-    }
+    s->news->version = ++s->version;
+    s->committed->open = false;
+    s->committed = NULL;
+    ps_waiting_forget(&s->waiting, s->version); /* they have all of it */
+    return send(s, SL_COORDINATOR, SL_TAKE(s->news), err);
 }
 
-/* Updates all own blocks; what that did to each goes along with `applied`. */
-static enum sl_status apply(struct ps_server *s, struct reducing *r, const struct sl_commit *commit,
-        struct sl_message *applied, struct sl_error *err)
+/* Updates the next blocks of the commit under way. */
+static enum sl_status advance_commit(struct ps_server *s, struct sl_error *err)
 {
-    struct sl_buffer *buffer = sl_buffer_create((size_t)s->own_count * sizeof(struct sl_block_change));
-    if (buffer == NULL)
+    int first = 0;
+    size_t floats = s->options.piece_floats > 0 ? s->options.piece_floats : PIECE_FLOATS;
+    enum sl_status status = SL_OK;
+    if (ps_committing_going(&s->committing))
+        status = ps_committing_advance(&s->committing, s->team, floats, &first, err);
+    if (status == SL_OK && !sl_mutant("server: who waits for parameters is forgotten"))
+        status = answer_waiting(s, first, s->committing.next, err);
+    return status != SL_OK || ps_committing_going(&s->committing) ? status : finish_commit(s, err);
+}
+
+/* What comes next must find the new version. */
+static enum sl_status complete_commit(struct ps_server *s, struct sl_error *err)
+{
+    enum sl_status status = SL_OK;
+    while (s->committed != NULL && status == SL_OK)
+        status = advance_commit(s, err);
+    return status;
+}
+
+static enum sl_status begin_commit(
+        struct ps_server *s, struct reducing *r, const struct sl_message *m, struct sl_error *err)
+{
+    SL_AUTO(sl_message_destroy_auto) struct sl_message *applied = message_to_send(s, SL_MESSAGE_APPLIED);
+    struct sl_buffer *changes = sl_buffer_create((size_t)s->own_count * sizeof(struct sl_block_change));
+    if (applied == NULL || changes == NULL) {
+        sl_buffer_release(changes);
         return sl_fail(err, SL_NO_MEMORY, "out of memory for the changes of a step");
-    struct committing c = {.server = s, .reduction = r->reduction, .commit = commit, .changes = buffer->data};
-    sl_message_add_frame(applied, buffer, buffer->data, buffer->size);
-    sl_buffer_release(buffer);
-    sl_team_run(s->team, s->own_count, update_block, &c);
-    return c.failed ? sl_fail(err, c.status, "%s", c.error.text) : SL_OK;
+    }
+    applied->step = m->step;
+    sl_message_add_frame(applied, changes, changes->data, changes->size);
+    s->committing = (struct ps_committing){.table = s->options.table,
+            .reduction = r->reduction,
+            .layout = s->options.layout,
+            .blocks = s->order,
+            .place = s->place,
+            .count = s->own_count,
+            .version = s->version,
+            .commit = m->commit,
+            .changes = changes->data};
+    sl_buffer_release(changes); /* the message has it */
+    s->committed = r;
+    s->news = SL_TAKE(applied);
+    note_applied(s, m->step); /* what is pushed to it from now on changes nothing */
+    return SL_OK;
 }
 
-/* COMMIT of a step that is whole, to the version after ours → every block updated. Any other → dropped: it was applied before. */
+/* COMMIT of a step that is whole, to the version after ours → every block updated, a piece at a time. Any other → dropped: it was applied before. */
 static enum sl_status on_commit(struct ps_server *s, const struct sl_message *m, struct sl_error *err)
 {
+    bool another =
+            s->committed != NULL; /* which is completed first; then this one begins with the next piece */
+    enum sl_status status = complete_commit(s, err);
+    if (status != SL_OK)
+        return status;
     struct reducing *r = s->state == STATE_SERVING ? find_step(s, m->step) : NULL;
     if (r == NULL || r->blocks_whole < s->own_count || m->version != s->version + 1) {
         s->dropped++;
         return SL_OK;
     }
-    SL_AUTO(sl_message_destroy_auto) struct sl_message *applied = message_to_send(s, SL_MESSAGE_APPLIED);
-    if (applied == NULL)
-        return sl_fail(err, SL_NO_MEMORY, "out of memory for a message");
-    enum sl_status status = apply(s, r, &m->commit, applied, err);
-    if (status != SL_OK)
-        return status;
-    applied->step = m->step;
-    applied->version = ++s->version;
-    r->open = false;
-    note_applied(s, m->step);
-    status = answer_waiting(s, err);
-    return status == SL_OK ? send(s, SL_COORDINATOR, SL_TAKE(applied), err) : status;
+    status = begin_commit(s, r, m, err);
+    return status == SL_OK && !another ? advance_commit(s, err) : status;
 }
 
 /* ---- snapshot ---- */
@@ -559,6 +549,9 @@ static void add_whole(struct sl_message *m, struct sl_buffer *buffer, size_t siz
 /* SAVE of the version that stands → our blocks, shared, not copied. */
 static enum sl_status on_save(struct ps_server *s, const struct sl_message *m, struct sl_error *err)
 {
+    enum sl_status completed = complete_commit(s, err);
+    if (completed != SL_OK)
+        return completed;
     if (s->state != STATE_SERVING || m->version != s->version) {
         s->dropped++;
         return SL_OK;
@@ -632,9 +625,7 @@ static void on_gone(struct ps_server *s, const struct ps_server_event *event)
         finish(s, SL_AGAIN, text);
         return;
     }
-    int waiting = find_waiting(s, event->from);
-    if (waiting >= 0)
-        s->waiting[waiting] = s->waiting[--s->waiting_count];
+    ps_waiting_remove(&s->waiting, event->from);
 }
 
 /* LEAVE: the coordinator need not wait until it misses us. */
@@ -669,7 +660,7 @@ enum sl_status ps_server_step(struct ps_server *s, const struct ps_server_event 
         struct ps_server_updates *updates, struct sl_error *err)
 {
     sl_outbox_clear(&updates->outbox);
-    updates->finished = false;
+    updates->finished = updates->more = false;
     s->updates = updates;
     enum sl_status status = SL_OK;
     if (s->state == STATE_LEFT)
@@ -687,10 +678,15 @@ enum sl_status ps_server_step(struct ps_server *s, const struct ps_server_event 
     case PS_SERVER_GONE:
         on_gone(s, event);
         break;
+    case PS_SERVER_WORK:
+        if (s->committed != NULL)
+            status = advance_commit(s, err);
+        break;
     case PS_SERVER_LEAVE:
         status = on_leave(s, event, err);
         break;
     }
+    updates->more = s->committed != NULL && s->state != STATE_LEFT;
     updates->wake_us = s->state == STATE_JOINING ? s->started_us + s->options.join_us + 1 : s->report_us;
     return status;
 }

@@ -5,7 +5,8 @@
  *     START ─▶ HELLO to the coordinator ─▶ WELCOME ─▶ LOAD of every own block ─▶ LOADED
  *     PUSH ─▶ joined in the step's reduction tree, acknowledged; a block that is whole is measured while it is in cache
  *             all own blocks whole ─▶ REDUCED to the coordinator
- *     COMMIT ─▶ every own block updated ─▶ APPLIED to the coordinator, waiting PULLs answered
+ *     COMMIT ─▶ own blocks updated piece by piece, those that are needed first before the others; each answers the waiting PULLs
+ *             every own block updated ─▶ APPLIED to the coordinator
  *     PULL ─▶ answered when that version or a newer one stands, once
  *     SAVE ─▶ SAVED for every own block, as it stands, without a copy
  *
@@ -29,6 +30,7 @@ int ps_server_open_max(const struct sl_config *config);
 enum ps_server_event_kind {
     PS_SERVER_START,   /* says hello */
     PS_SERVER_TICK,    /* deadline of joining; a report now and then */
+    PS_SERVER_WORK,    /* goes on with what the last updates said there is `more` of */
     PS_SERVER_MESSAGE, /* frames may be taken (frame_count becomes 0) */
     PS_SERVER_GONE,    /* the link to `from` has ended, text says why */
     PS_SERVER_LEAVE,   /* say goodbye, finish with STOPPED; text says why */
@@ -48,6 +50,7 @@ struct ps_server_updates {
     bool finished; /* leave with status and text; AGAIN: make a new core with a new incarnation and join again */
     enum sl_status status;
     char text[SL_MESSAGE_TEXT_MAX];
+    bool more;       /* a commit is under way: send what there is, take what has come, then WORK */
     int64_t wake_us; /* when TICK is due */
 };
 
@@ -59,6 +62,7 @@ struct ps_server_options {
     struct sl_hello hello; /* with role, hashes, rank, servers, endpoint, host and pid */
     uint64_t incarnation;
     int64_t join_us, report_us; /* as wk_core_options */
+    size_t piece_floats;        /* that a thread updates between two events; 0 = some blocks */
 };
 
 /* Owns: *ret_server. Errors: NO_MEMORY. */

@@ -7,7 +7,6 @@
 #include <assert.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <string.h>
 
 struct wk_arrivals {
     const struct sl_layout *layout;
@@ -46,11 +45,15 @@ void wk_arrivals_destroy(struct wk_arrivals *a)
     sl_free(a);
 }
 
-void wk_arrivals_begin(struct wk_arrivals *a, bool arriving)
+void wk_arrivals_begin(struct wk_arrivals *a, const unsigned char *here)
 {
+    int missing = 0;
     (void)pthread_mutex_lock(&a->lock);
-    memset(a->here, 0, (size_t)a->layout->block_count);
-    atomic_store(&a->missing, arriving ? a->layout->block_count : 0);
+    for (int b = 0; b < a->layout->block_count; b++) {
+        a->here[b] = here == NULL || here[b] != 0;
+        missing += !a->here[b];
+    }
+    atomic_store(&a->missing, missing);
     a->given_up = false;
     (void)pthread_mutex_unlock(&a->lock);
 }

@@ -34,10 +34,12 @@ struct wk_core {
     int server_count;
     int *owners;               /* (block_count,): ranks */
     int64_t version;           /* the oldest block of params, -1 = not whole */
+    int64_t wanted;            /* version that is being pulled, -1 = nothing is */
     int64_t pulled;            /* the oldest block that has come of those being pulled */
     uint64_t pulls;            /* so far */
     unsigned char *block_here; /* (block_count,) of those being pulled */
     int blocks_missing;
+    bool ahead_due; /* the next version is to be pulled once the executor is idle */
     enum state state;
     bool busy; /* the executor has not said IDLE since the last COMPUTE */
     uint64_t cluster;
@@ -67,7 +69,7 @@ enum sl_status wk_core_create(
     core->options = *options;
     core->params = params;
     core->busy = options->busy;
-    core->version = -1;
+    core->version = core->wanted = -1;
     core->block_here = sl_alloc(blocks, 1);
     core->owners = sl_alloc(blocks, sizeof(*core->owners));
     if (core->block_here == NULL || core->owners == NULL) {
@@ -211,21 +213,22 @@ static void compute(struct wk_core *core, bool arriving, struct wk_updates *upda
     updates->action = core->run;
     updates->action.kind = WK_ACTION_COMPUTE;
     updates->action.arriving = arriving;
+    updates->action.here = core->block_here;
     updates->action.parameters = core->options.incarnation + core->pulls;
 }
 
-static enum sl_status pull(struct wk_core *core, struct wk_updates *updates, struct sl_error *err)
+/* Asks all servers for their blocks of a version. */
+static enum sl_status pull(
+        struct wk_core *core, int64_t version, struct wk_updates *updates, struct sl_error *err)
 {
-    if (!sl_mutant("worker: activations outlive their parameters"))
-        core->pulls++;
-    core->version = -1;
+    core->wanted = version;
     core->pulled = INT64_MAX;
     core->blocks_missing = core->options.layout->block_count;
     memset(core->block_here, 0, (size_t)core->options.layout->block_count);
     for (int s = 0; s < core->server_count; s++) {
         struct sl_message *m = message_to_send(core, SL_MESSAGE_PULL);
         if (m != NULL)
-            m->version = core->run.version;
+            m->version = version;
         enum sl_status status = sl_outbox_add(&updates->outbox, server_address(core, s), m, err);
         if (status != SL_OK)
             return status;
@@ -233,19 +236,44 @@ static enum sl_status pull(struct wk_core *core, struct wk_updates *updates, str
     return SL_OK;
 }
 
-/* Parameters are written while they are pulled, so the run before must have let go of them; this one reads each block when it is there. */
+/* The parameters of before are whole no more. */
+static void overwrite(struct wk_core *core)
+{
+    core->version = -1;
+    if (!sl_mutant("worker: activations outlive their parameters"))
+        core->pulls++;
+}
+
+/* A step is reported, so that nothing else is to be done: the next version is asked for before anybody wants it computed on. Its blocks are taken as servers make them. */
+static enum sl_status pull_ahead(struct wk_core *core, struct wk_updates *updates, struct sl_error *err)
+{
+    if (!core->ahead_due || core->busy || core->state != STATE_IDLE)
+        return SL_OK;
+    core->ahead_due = false;
+    return core->version < 0 ? SL_OK : pull(core, core->version + 1, updates, err);
+}
+
+/* Parameters are written while they are pulled, so the run before must have let go of them; this one reads each block when it is there. What was pulled ahead is gone on with, if it is new enough. */
 static enum sl_status begin_run(struct wk_core *core, struct wk_updates *updates, struct sl_error *err)
 {
+    enum sl_status status = SL_OK;
+    core->ahead_due = false;
     if (core->busy && !sl_mutant("worker: parameters change while it computes")) {
         if (core->state == STATE_COMPUTING || core->state == STATE_PULLING)
             updates->action = (struct wk_action){.kind = WK_ACTION_CANCEL};
         core->state = STATE_DRAINING;
+        core->wanted = -1; /* what comes of it until IDLE is lost */
         return SL_OK;
     }
     if (core->version >= 0 && sl_mutant("worker: any parameters are good enough"))
         core->version = core->run.version;
     bool arriving = core->version < core->run.version;
-    enum sl_status status = arriving ? pull(core, updates, err) : SL_OK;
+    if (!arriving)
+        core->wanted = -1;
+    else if (core->wanted < core->run.version)
+        status = pull(core, core->run.version, updates, err);
+    if (arriving && core->blocks_missing == core->options.layout->block_count)
+        overwrite(core);
     if (status == SL_OK)
         compute(core, arriving, updates);
     return status;
@@ -291,39 +319,51 @@ static enum sl_status on_assign(
     return begin_run(core, updates, err);
 }
 
+/* Whether blocks of parameters may be written now: a run waits for them, or nothing reads the old ones. */
+static bool takes_params(const struct wk_core *core)
+{
+    if (core->state == STATE_DRAINING &&
+            sl_mutant("worker: parameters change while a run that was cancelled reads them"))
+        return true;
+    return core->wanted >= 0 && (core->state == STATE_PULLING || (core->state == STATE_IDLE && !core->busy));
+}
+
 /* PARAMS that are being pulled: copy the block, which the run may read from now on. An older version, a block out of range, of another server, twice, or
  * of another size → ignored: nothing that a late answer carries can be right. */
 static void on_params(
         struct wk_core *core, struct sl_address from, const struct sl_message *m, struct wk_updates *updates)
 {
     const struct sl_layout *layout = core->options.layout;
-    bool pulling = core->state == STATE_PULLING ||
-                   (core->state == STATE_DRAINING &&
-                           sl_mutant("worker: parameters change while a run that was cancelled reads them")),
-         old = m->version < core->run.version && !sl_mutant("worker: blocks of any version are taken");
-    if (!pulling || old || m->block >= (uint32_t)layout->block_count || core->block_here[m->block] ||
+    bool old = m->version < core->wanted && !sl_mutant("worker: blocks of any version are taken");
+    if (!takes_params(core) || old || m->block >= (uint32_t)layout->block_count ||
+            core->block_here[m->block] ||
             !sl_address_equal(from, server_address(core, core->owners[m->block])))
         return;
     const struct sl_block *block = &layout->blocks[m->block];
     if (m->frames[0].size != block->count * sizeof(float))
         return;
+    if (core->state == STATE_IDLE && core->blocks_missing == layout->block_count)
+        overwrite(core);
     memcpy(core->params + block->offset, m->frames[0].data, m->frames[0].size);
     core->block_here[m->block] = 1;
     core->blocks_missing--;
-    updates->arrived = (int)m->block;
+    if (core->state != STATE_IDLE)
+        updates->arrived = (int)m->block;
     if (m->version < core->pulled)
         core->pulled = m->version;
-    if (core->blocks_missing == 0) {
-        core->version = core->pulled;
+    if (core->blocks_missing > 0)
+        return;
+    core->version = core->pulled;
+    core->wanted = -1;
+    if (core->state == STATE_PULLING)
         core->state = STATE_COMPUTING;
-    }
 }
 
 /* IDLE: the executor is free: the run that was waiting for that begins. */
 static enum sl_status on_idle(struct wk_core *core, struct wk_updates *updates, struct sl_error *err)
 {
     core->busy = false;
-    return core->state == STATE_DRAINING ? begin_run(core, updates, err) : SL_OK;
+    return core->state == STATE_DRAINING ? begin_run(core, updates, err) : pull_ahead(core, updates, err);
 }
 
 /* ---- results ---- */
@@ -350,8 +390,10 @@ static enum sl_status push_block(struct wk_core *core, struct sl_node node, int 
 /* The run is over when all its slots are reported. */
 static void end_run_if_reported(struct wk_core *core)
 {
-    if (core->reported == core->run.end - core->run.begin)
-        core->state = STATE_IDLE;
+    if (core->reported < core->run.end - core->run.begin)
+        return;
+    core->state = STATE_IDLE;
+    core->ahead_due = core->options.pulls_ahead && core->run.phase == SL_PHASE_TRAIN;
 }
 
 /* Compute threads know how long they waited for parameters: that was no computing. */
@@ -378,7 +420,8 @@ static enum sl_status send_stats(struct wk_core *core, const struct pending_node
     }
     core->reported += sl_tree_end(core->run.slots, done->node) - sl_tree_begin(done->node);
     end_run_if_reported(core);
-    return sl_outbox_add(&updates->outbox, SL_COORDINATOR, m, err);
+    enum sl_status status = sl_outbox_add(&updates->outbox, SL_COORDINATOR, m, err);
+    return status == SL_OK ? pull_ahead(core, updates, err) : status;
 }
 
 /* The pending entry of a node, made when its first blocks come. */

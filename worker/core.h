@@ -5,7 +5,7 @@
  *                           ▲                                                                                       │
  *                           └───────────────────────────── every node of the run reported ──────────────────────────┘
  *
- * A run is given to the executor when its parameters are asked for: batches are read, and layers computed, as blocks of parameters come.
+ * In bsp the next version is asked for when a step is reported, and taken while nothing is computed: servers send each block when they have updated it. A run is given to the executor when its parameters are asked for: batches are read, and layers computed, as blocks of parameters come.
  * Blocks of a node are pushed as they become whole, while the rest is still being computed; the node is reported when all of it is computed and acknowledged.
  *
  * With exchange early a step has two runs: SCORE, whose nodes are reported as soon as their forward pass is done, then TRAIN with the step's coefficients. In between the worker is idle, so that
@@ -67,8 +67,9 @@ struct wk_action {
     enum sl_phase phase;
     int64_t step, version; /* version: at least this one is wanted */
     uint32_t slots, begin, end;
-    bool arriving; /* COMPUTE: a block of params may be read when `arrived` has named it; results come only when all have */
-    bool hash;           /* COMPUTE: of each node's sums too, to be compared with another worker's */
+    bool arriving; /* COMPUTE: blocks of params that are not `here` may be read when `arrived` has named them; results come only when all have */
+    const unsigned char *here; /* COMPUTE, arriving: (block_count,), borrowed until the next event */
+    bool hash;                 /* COMPUTE: of each node's sums too, to be compared with another worker's */
     uint64_t parameters; /* COMPUTE: names the values of params: as long as it is the same, so are they */
     double coefficient
             [SL_MODALITIES_MAX]; /* COMPUTE of TRAIN and AUDIT with exchange early: of the unimodal branches */
@@ -98,7 +99,8 @@ struct wk_core_options {
     uint32_t shard_count;
     int64_t join_us;   /* without a WELCOME for so long after START: FINISH with TIMEOUT */
     int64_t report_us; /* between two REPORTs */
-    bool busy;         /* the executor is still at a run of the core before: wait for IDLE */
+    bool pulls_ahead; /* bsp: what comes after a step is known, so its version is asked for as soon as the step is reported */
+    bool busy; /* the executor is still at a run of the core before: wait for IDLE */
 };
 
 /* wk_core_create makes a core whose parameters are `params` (layout->count floats), which the core fills from PARAMS messages and nobody else writes.

@@ -660,7 +660,7 @@ void wk_executor_submit(struct wk_executor *x, const struct wk_action *run, cons
         at = sl_tree_end(run->slots, node);
     }
     wk_joining_begin(x->joining, run->slots, x->cuts, x->cut_count);
-    wk_arrivals_begin(x->arrivals, run->arriving);
+    wk_arrivals_begin(x->arrivals, run->arriving ? run->here : NULL);
     if (run->phase == SL_PHASE_SKIP) {
         x->next = 0;
         x->end = (uint32_t)x->cut_count;

@@ -73,7 +73,7 @@ void wk_executor_destroy(struct wk_executor *executor);
 /* wk_executor_fd can be read when there may be results. */
 int wk_executor_fd(const struct wk_executor *executor);
 
-/* wk_executor_submit starts a WK_ACTION_COMPUTE. None may be going on: IDLE was taken since the last one (asserted). params must not change until IDLE, but for blocks of a run whose parameters are `arriving`: each of them
+/* wk_executor_submit starts a WK_ACTION_COMPUTE. None may be going on: IDLE was taken since the last one (asserted). params must not change until IDLE, but for blocks of a run whose parameters are `arriving` that are not `here`: each of them
  * until wk_executor_arrived says that it is there. Batches are read meanwhile, and a forward pass waits before each layer for what that reads.
  * TRAIN and AUDIT compute alike; SKIP gives zeros for its nodes without reading data. */
 void wk_executor_submit(struct wk_executor *executor, const struct wk_action *run, const float *params);

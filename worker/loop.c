@@ -266,6 +266,7 @@ static enum sl_status join(struct worker *w, struct sl_error *err)
             .shard_count = w->plan_options.shard_count,
             .join_us = sl_rejoin_left_us(&w->rejoin, now_us),
             .report_us = REPORT_US,
+            .pulls_ahead = config->consistency.mode == SL_CONSISTENCY_BSP,
             .busy = w->busy};
     introduce(w, &options.hello);
     enum sl_status status = sl_process_draw(&options.incarnation, err);

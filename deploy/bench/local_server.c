@@ -47,7 +47,10 @@ static enum sl_status step(
         return sl_fail(err, SL_NO_MEMORY, "out of memory for a message");
     uint64_t dropped = ps_server_dropped(server->server);
     struct ps_server_event event = {.kind = PS_SERVER_MESSAGE, .from = from, .message = message};
+    struct ps_server_event work = {.kind = PS_SERVER_WORK};
     enum sl_status status = ps_server_step(server->server, &event, &server->updates, err);
+    while (status == SL_OK && server->updates.more)
+        status = ps_server_step(server->server, &work, &server->updates, err);
     if (status == SL_OK && ps_server_dropped(server->server) != dropped)
         status = sl_fail(err, SL_FAILED, "the server dropped a %s", sl_message_name(message->kind));
     if (status == SL_OK && server->updates.finished)

@@ -153,6 +153,12 @@ static void serve(struct world *w, int rank, struct ps_server_event *event)
     must(ps_server_step(w->servers[rank], event, &w->answers, &err) == SL_OK);
     must(ps_server_version(w->servers[rank]) >= before);
     sort(w, (struct sl_address){SL_ROLE_SERVER, w->ids[rank]}, &w->answers.outbox);
+    if (!w->answers.more ||
+            w->now_us / 1000 % 3 == 0) /* a piece of a commit, or it waits for the next event */
+        return;
+    struct ps_server_event work = {.kind = PS_SERVER_WORK, .now_us = w->now_us};
+    must(ps_server_step(w->servers[rank], &work, &w->answers, &err) == SL_OK);
+    sort(w, (struct sl_address){SL_ROLE_SERVER, w->ids[rank]}, &w->answers.outbox);
 }
 
 /* A new core for a server, which says hello. */
@@ -349,7 +355,9 @@ static void work(struct world *w, struct wk_event *event)
         must(w->job.kind != WK_ACTION_COMPUTE);
         w->job = *action;
         w->job_at = action->begin;
-        w->job_missing = action->arriving ? w->layout->block_count : 0;
+        w->job_missing = 0;
+        for (int b = 0; action->arriving && b < w->layout->block_count; b++)
+            w->job_missing += !action->here[b];
     } else if (action->kind == WK_ACTION_FINISH) {
         w->job.kind = WK_ACTION_NONE;
     } else if (action->kind == WK_ACTION_CANCEL) {

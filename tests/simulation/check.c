@@ -289,6 +289,18 @@ void sim_check_server(struct sim_world *w, struct sim_process *p)
     }
 }
 
+void sim_check_params(struct sim_world *w, const struct sim_process *p, const struct sl_message *params)
+{
+    const struct sim_lineage *l = find_lineage(w, p->mark);
+    if (w->learn || l == NULL)
+        return;
+    if (params->version < l->begin || params->version > l->version ||
+            l->params_hash[place(w, params->version, (int)params->block)] !=
+                    sim_hash_params(w->model, (int)params->block, params->frames[0].data))
+        sim_fail(w, "server %u sends block %u as version %" PRId64 " with other bits", p->rank, params->block,
+                params->version);
+}
+
 /* ---- which gradients count ---- */
 
 static struct sim_account *find_account(

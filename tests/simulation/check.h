@@ -75,6 +75,9 @@ void sim_check_pushed(struct sim_world *world, struct sim_process *process, stru
 void sim_check_committing(
         struct sim_world *world, struct sim_process *process, const struct sl_message *commit);
 /* A server has taken an event. */
+/* sim_check_params looks at a block that a server sends: its bits are those of the version that the message names. */
+void sim_check_params(
+        struct sim_world *world, const struct sim_process *process, const struct sl_message *params);
 void sim_check_server(struct sim_world *world, struct sim_process *process);
 /* sim_check_base finds the version of a worker's parameters; -1 with a failure. */
 int64_t sim_check_base(struct sim_world *world, const struct sim_process *process);

@@ -18,6 +18,7 @@ static const char *const names[] = {
         "server: a push counts twice",
         "server: a push of a past step counts",
         "server: any version answers a pull",
+        "server: a block is sent before it is updated",
         "server: who waits for parameters is forgotten",
         "coordinator: a replaced server is not told",
         "coordinator: a rollback keeps the mark",

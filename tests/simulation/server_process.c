@@ -59,9 +59,11 @@ static void fill_hello(const struct sim_world *w, const struct sim_process *p, s
 static void take_server_updates(struct sim_world *w, struct sim_process *p)
 {
     struct sl_outbox *outbox = &p->server_updates.outbox;
-    p->server_wake_us = p->server_updates.wake_us;
+    p->server_wake_us = p->server_updates.more ? sim_process_now(w, p) : p->server_updates.wake_us;
     for (int i = 0; i < outbox->count; i++) {
         struct sl_outgoing *out = &outbox->items[i];
+        if (out->message->kind == SL_MESSAGE_PARAMS)
+            sim_check_params(w, p, out->message);
         if (p->index == 0 && out->to.role == SL_ROLE_COORDINATOR)
             send_locally(p, false, SL_TAKE(out->message));
         else
@@ -122,7 +124,8 @@ static void make_server(struct sim_world *w, struct sim_process *p)
             .layout = layout,
             .incarnation = p->incarnation,
             .join_us = 60000000,
-            .report_us = 5000000};
+            .report_us = 5000000,
+            .piece_floats = (size_t)(w->plan->seed % 4) * layout->count / 16}; /* 0: all at once */
     fill_hello(w, p, &options.hello);
     if (ps_table_create(&p->table, layout, &optimiser, blocks, count, &err) != SL_OK)
         sim_fail(w, "table: %s", err.text);
@@ -407,7 +410,7 @@ bool sim_server_local(struct sim_world *w, struct sim_process *p)
 
 void sim_server_tick(struct sim_world *w, struct sim_process *p)
 {
-    struct ps_server_event tick = {.kind = PS_SERVER_TICK};
+    struct ps_server_event tick = {.kind = p->server_updates.more ? PS_SERVER_WORK : PS_SERVER_TICK};
     step_server(w, p, &tick);
     if (p->index > 0)
         return;

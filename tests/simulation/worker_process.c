@@ -86,7 +86,8 @@ static void submit(struct sim_world *w, struct sim_process *p, const struct wk_a
     p->job = (struct sim_job){
             .active = true, .id = p->job.id + 1, .run = *run, .at = run->begin, .mark = p->mark};
     p->job.blocks = w->model->layout->block_count;
-    p->job.missing = run->arriving ? w->model->layout->block_count : 0;
+    for (int b = 0; run->arriving && b < w->model->layout->block_count; b++)
+        p->job.missing += !run->here[b];
     w->totals.audits += run->phase == SL_PHASE_AUDIT;
     if (p->job.missing == 0)
         begin_computing(w, p);
@@ -309,6 +310,7 @@ void sim_worker_start(struct sim_world *w, struct sim_process *p)
             .slot_size = (uint32_t)w->config.batch.slot_size,
             .join_us = 60000000,
             .report_us = 5000000,
+            .pulls_ahead = w->config.consistency.mode == SL_CONSISTENCY_BSP,
             .busy = p->job.active};
     options.hello = (struct sl_hello){.role = SL_ROLE_WORKER,
             .config_hash = 5,

@@ -30,6 +30,8 @@ static struct sl_error err;
 
 /* ---- the world ---- */
 
+static size_t piece_floats; /* of worlds that are made */
+
 static struct world joining_world(int rank, int servers, enum sl_consistency mode, int staleness)
 {
     struct world w = {.config = fixture_config(), .now_us = 1000};
@@ -55,7 +57,8 @@ static struct world joining_world(int rank, int servers, enum sl_consistency mod
             .hello = {.role = SL_ROLE_SERVER, .rank = (uint32_t)rank, .servers = (uint32_t)servers},
             .incarnation = 42,
             .join_us = JOIN_US,
-            .report_us = REPORT_US};
+            .report_us = REPORT_US,
+            .piece_floats = piece_floats};
     assert_int_equal(ps_server_create(&w.server, &options, &err), SL_OK);
     assert_int_equal(sl_team_create(&w.team, 3, &err), SL_OK);
     ps_server_use_team(w.server, w.team);
@@ -602,6 +605,108 @@ static void expect_changes(const struct world *w, const struct sl_message *appli
     }
 }
 
+static const char *work(struct world *w)
+{
+    return step(w, (struct ps_server_event){.kind = PS_SERVER_WORK});
+}
+
+/* How many blocks were sent to a worker in the last step, each with the values and the version that stand for it. */
+static int sent_to(struct world *w, uint64_t worker, int64_t version)
+{
+    int count = 0;
+    for (int i = 0; i < w->updates.outbox.count; i++) {
+        const struct sl_outgoing *out = &w->updates.outbox.items[i];
+        if (out->message->kind != SL_MESSAGE_PARAMS || out->to.id != worker)
+            continue;
+        struct sl_buffer *values = ps_table_share(w->table, (int)out->message->block);
+        assert_ptr_equal(out->message->frames[0].data, values->data);
+        assert_int_equal(out->message->version, version);
+        assert_int_equal(ps_table_version(w->table, (int)out->message->block), version);
+        sl_buffer_release(values);
+        count++;
+    }
+    return count;
+}
+
+static struct world world_in_pieces(void)
+{
+    piece_floats = 1; /* a block at a time */
+    struct world w = new_world(0);
+    piece_floats = 0;
+    ps_server_use_team(w.server, NULL);
+    return w;
+}
+
+/* A commit piece by piece: those who wait get each block when it stands, those who come in between what stands already, and nobody a block of before. The version is the whole's. */
+static void test_a_commit_in_pieces(void **state)
+{
+    (void)state;
+    struct world w = world_in_pieces();
+    int blocks = w.layout->block_count, updated = 1;
+    (void)from(&w, SL_ROLE_WORKER, 1, message(SL_MESSAGE_PULL, 0, 1));
+    (void)from(&w, SL_ROLE_WORKER, 9, message(SL_MESSAGE_PULL, 0, 2));
+    (void)push_all(&w, 0);
+    (void)control(&w, commit(0, 1));
+    assert_int_equal(sent_to(&w, 1, 1), 1);
+    assert_true(w.updates.more);
+    (void)work(&w);
+    updated++;
+    assert_int_equal(sent_to(&w, 1, 1), 1);
+    assert_int_equal(ps_server_version(w.server), 0);
+    for (int64_t version = 0; version < 2; version++) { /* older ones too: soon there is nothing else */
+        (void)from(&w, SL_ROLE_WORKER, 2 + (uint64_t)version, message(SL_MESSAGE_PULL, 0, version));
+        assert_int_equal(sent_to(&w, 2 + (uint64_t)version, 1), updated);
+    }
+    expect("w1<ack 0.0 of block 0 at 0", from(&w, SL_ROLE_WORKER, 1, push(&w, 0, 0, 0, 0, 1.0F)));
+    while (w.updates.more) {
+        assert_true(updated < blocks);
+        (void)work(&w);
+        updated++;
+        for (uint64_t worker = 1; worker <= 3; worker++)
+            assert_int_equal(sent_to(&w, worker, 1), 1);
+        assert_int_equal(sent_to(&w, 9, 1), 0);
+        assert_int_equal(ps_server_version(w.server), updated == blocks ? 1 : 0);
+    }
+    assert_int_equal(updated, blocks);
+    expect_changes(&w, w.updates.outbox.items[w.updates.outbox.count - 1].message);
+    expect("", work(&w)); /* of nothing */
+    (void)push_all(&w, 1);
+    (void)control(&w, commit(1, 2));
+    assert_int_equal(sent_to(&w, 1, 2), 0); /* it was answered */
+    assert_int_equal(sent_to(&w, 9, 2), 1);
+    close_world(&w);
+}
+
+/* In pieces or at once: the same values. What comes in between finds the new version whole. */
+static void test_what_comes_between_pieces(void **state)
+{
+    (void)state;
+    struct world once = new_world(0), w = world_in_pieces();
+    (void)push_all(&once, 0);
+    (void)control(&once, commit(0, 1));
+    (void)push_all(&w, 0);
+    (void)control(&w, commit(0, 1));
+    assert_true(w.updates.more && !once.updates.more);
+    (void)control(&w, message(SL_MESSAGE_SAVE, 0, 1));
+    assert_false(w.updates.more);
+    assert_int_equal(w.updates.outbox.items[0].message->kind, SL_MESSAGE_APPLIED);
+    assert_int_equal(w.updates.outbox.count, 1 + w.layout->block_count);
+    for (int b = 0; b < w.layout->block_count; b++) {
+        struct sl_buffer *a = ps_table_share(once.table, b), *c = ps_table_share(w.table, b);
+        assert_memory_equal(a->data, c->data, w.layout->blocks[b].count * sizeof(float));
+        sl_buffer_release(a);
+        sl_buffer_release(c);
+    }
+    (void)push_all(&w, 1);
+    (void)control(&w, commit(1, 2));
+    uint64_t dropped_before = ps_server_dropped(w.server);
+    expect("c<applied 1 to 2", control(&w, commit(1, 2))); /* twice: it is completed, and not begun again */
+    assert_int_equal(ps_server_dropped(w.server), dropped_before + 1);
+    assert_int_equal(ps_server_version(w.server), 2);
+    close_world(&w);
+    close_world(&once);
+}
+
 static void test_pulls(void **state)
 {
     (void)state;
@@ -699,6 +804,8 @@ int main(void)
             cmocka_unit_test(test_steps_overlap),
             cmocka_unit_test(test_asp_remembers_what_is_applied_within_a_window),
             cmocka_unit_test(test_a_gradient_that_is_not_finite_is_named_and_never_applied),
+            cmocka_unit_test(test_a_commit_in_pieces),
+            cmocka_unit_test(test_what_comes_between_pieces),
             cmocka_unit_test(test_pulls),
             cmocka_unit_test(test_waiting_pulls_are_bounded),
             cmocka_unit_test(test_parameters_on_their_way_stay_as_they_were),

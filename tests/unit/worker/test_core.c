@@ -27,6 +27,8 @@ static struct sl_error err;
 
 /* ---- the world ---- */
 
+static bool pulls_ahead; /* of worlds that are made */
+
 static struct world world_of_exchange(int servers, bool busy, enum sl_exchange exchange)
 {
     struct world w = {.config = fixture_config(), .now_us = 1000, .servers = servers};
@@ -45,6 +47,7 @@ static struct world world_of_exchange(int servers, bool busy, enum sl_exchange e
             .slot_size = FIXTURE_SLOT_SIZE,
             .join_us = JOIN_US,
             .report_us = REPORT_US,
+            .pulls_ahead = pulls_ahead,
             .busy = busy};
     options.hello = (struct sl_hello){
             .config_hash = 5, .layout_hash = w.layout->hash, .train_count = 20, .validation_count = 5};
@@ -559,6 +562,70 @@ static void test_runs_are_replaced(void **state)
     close_world(&w);
 }
 
+/* A step is reported: the next version is asked for, and taken while nothing is computed. */
+static struct world world_ahead(void)
+{
+    pulls_ahead = true;
+    struct world w = new_world();
+    pulls_ahead = false;
+    (void)join(&w);
+    (void)assign(&w, 0, 0, 2);
+    params(&w, 0, 1.0F);
+    (void)node_done(&w, 1, 0);
+    expect("stats 1.0 at 0", acks(&w, 0, 1, 0));
+    expect("pull 1", idle(&w));
+    return w;
+}
+
+static void test_the_next_version_is_pulled_ahead(void **state)
+{
+    (void)state;
+    for (int before = 0; before < 3; before++) { /* blocks that come before the assignment: none, some, all */
+        struct world w = world_ahead();
+        int last = w.layout->block_count - 1, count = before == 0 ? 0 : before == 1 ? 2 : last + 1;
+        expect("", receive(&w, block_of(&w, 0, 0, 9.0F))); /* an older one */
+        assert_true(w.params[0] == 1.0F);
+        for (int b = 0; b < count; b++) {
+            expect("", receive(&w, block_of(&w, b, 1, 2.0F)));
+            assert_int_equal(w.updates.arrived, -1); /* for nobody yet */
+        }
+        expect(before < 2 ? "train 0-3 at 1 meanwhile" : "train 0-3 at 1", assign(&w, 1, 0, 3));
+        for (int b = 0; before < 2 && b <= last; b++)
+            assert_int_equal(w.updates.action.here[b], b < count);
+        for (int b = count; b <= last; b++) {
+            expect("", receive(&w, block_of(&w, b, 1, 2.0F)));
+            assert_int_equal(w.updates.arrived, b);
+        }
+        assert_string_equal(wk_core_doing(w.core), "computing");
+        assert_true(w.params[0] == 2.0F && w.params[w.layout->count - 1] == 2.0F);
+        (void)node_done(&w, 2, 0);
+        (void)acks(&w, 1, 2, 0);
+        assert_string_equal(wk_core_doing(w.core), "idle");
+        close_world(&w);
+    }
+}
+
+/* More slots of the same step: the parameters are still whole, and what is on its way must not be written over them; it is asked for again after that. */
+static void test_the_same_version_again_after_pulling_ahead(void **state)
+{
+    (void)state;
+    struct world w = world_ahead();
+    expect("train 4-6 at 0", assign(&w, 0, 4, 6));
+    uint64_t name = w.updates.action.parameters;
+    expect("", receive(&w, block_of(&w, 0, 1, 2.0F)));
+    assert_true(w.params[0] == 1.0F && w.updates.arrived == -1);
+    (void)node_done(&w, 1, 2);
+    expect("stats 1.2 at 0", acks(&w, 0, 1, 2));
+    expect("pull 1", idle(&w));
+    expect("", receive(&w, block_of(&w, 0, 1, 2.0F)));
+    assert_true(w.params[0] == 2.0F);
+    struct sl_message *m = assignment(SL_PHASE_TRAIN, 3, 3, 0, 3);
+    m->version = 2; /* newer than what was pulled ahead */
+    expect("pull 2; train 0-3 at 3 meanwhile", receive(&w, m));
+    assert_true(w.updates.action.parameters != name);
+    close_world(&w);
+}
+
 static void test_an_executor_that_is_busy_from_before_is_waited_for(void **state)
 {
     (void)state;
@@ -806,6 +873,8 @@ int main(void)
             cmocka_unit_test(test_acknowledgements_count_once),
             cmocka_unit_test(test_parameters_that_do_not_count),
             cmocka_unit_test(test_runs_are_replaced),
+            cmocka_unit_test(test_the_next_version_is_pulled_ahead),
+            cmocka_unit_test(test_the_same_version_again_after_pulling_ahead),
             cmocka_unit_test(test_an_executor_that_is_busy_from_before_is_waited_for),
             cmocka_unit_test(test_a_newer_version_than_asked_for_is_fine),
             cmocka_unit_test(test_several_servers),

@@ -619,6 +619,8 @@ static void test_a_cancelled_validation(void **state)
 
 /* ---- parameters that come while it waits for them ---- */
 
+static const unsigned char nothing_here[BLOCKS_MAX];
+
 /* Nothing but NaN, until blocks are copied into it. */
 static float *missing_params(void)
 {
@@ -651,6 +653,7 @@ static void test_parameters_that_arrive(void **state)
             if (round % 2 == 1)
                 action = (struct wk_action){.phase = SL_PHASE_VALIDATE, .begin = 0, .end = 3};
             action.arriving = true;
+            action.here = nothing_here;
             wk_executor_submit(executor, &action, coming);
             for (int i = 0; i < layout->block_count; i++) /* forwards, backwards, in strides that meet all */
                 arrive(executor, coming,
@@ -689,6 +692,7 @@ static void test_cancelled_while_parameters_are_missing(void **state)
             action.phase = phases[round % 4];
             action.end = action.phase == SL_PHASE_VALIDATE ? 3 : 7;
             action.arriving = true;
+            action.here = nothing_here;
             wk_executor_submit(executor, &action, coming);
             int missing = 1 + round % layout->block_count;
             for (int b = 0; b < layout->block_count - missing; b++)
@@ -703,6 +707,7 @@ static void test_cancelled_while_parameters_are_missing(void **state)
         drop(got);
         struct wk_action action = slots(0, 0, 7);
         action.arriving = true;
+        action.here = nothing_here;
         wk_executor_submit(executor, &action, params);
         wk_executor_destroy(executor); /* while they wait */
     }
@@ -717,6 +722,7 @@ static void test_waiting_for_parameters_is_told(void **state)
     struct wk_executor *executor = start(1);
     struct wk_action action = slots(0, 0, 1);
     action.arriving = true;
+    action.here = nothing_here;
     wk_executor_submit(executor, &action, params);
     struct pollfd nothing = {.fd = wk_executor_fd(executor), .events = POLLIN};
     assert_int_equal(poll(&nothing, 1, 100), 0); /* it waits, whatever time it is given */
