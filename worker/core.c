@@ -217,18 +217,23 @@ static void compute(struct wk_core *core, bool arriving, struct wk_updates *upda
     updates->action.parameters = core->options.incarnation + core->pulls;
 }
 
-/* Asks all servers for their blocks of a version. */
-static enum sl_status pull(
-        struct wk_core *core, int64_t version, struct wk_updates *updates, struct sl_error *err)
+/* None of the blocks of a version has come yet. */
+static void begin_pull(struct wk_core *core, int64_t version)
 {
     core->wanted = version;
     core->pulled = INT64_MAX;
     core->blocks_missing = core->options.layout->block_count;
     memset(core->block_here, 0, (size_t)core->options.layout->block_count);
-    for (int s = 0; s < core->server_count; s++) {
+}
+
+/* Asks servers of ranks from begin to end for their blocks. */
+static enum sl_status pull(
+        struct wk_core *core, int begin, int end, struct wk_updates *updates, struct sl_error *err)
+{
+    for (int s = begin; s < end; s++) {
         struct sl_message *m = message_to_send(core, SL_MESSAGE_PULL);
         if (m != NULL)
-            m->version = version;
+            m->version = core->wanted;
         enum sl_status status = sl_outbox_add(&updates->outbox, server_address(core, s), m, err);
         if (status != SL_OK)
             return status;
@@ -244,13 +249,17 @@ static void overwrite(struct wk_core *core)
         core->pulls++;
 }
 
-/* A step is reported, so that nothing else is to be done: the next version is asked for before anybody wants it computed on. Its blocks are taken as servers make them. */
+/* A step is reported, so that nothing else is to be done: the next version is asked for before anybody wants it computed on. Its blocks are taken as servers make them. But for those of
+ * the first server: the next assignment comes on the same link, and would wait behind them. */
 static enum sl_status pull_ahead(struct wk_core *core, struct wk_updates *updates, struct sl_error *err)
 {
     if (!core->ahead_due || core->busy || core->state != STATE_IDLE)
         return SL_OK;
     core->ahead_due = false;
-    return core->version < 0 ? SL_OK : pull(core, core->version + 1, updates, err);
+    if (core->version < 0 || core->server_count == 1)
+        return SL_OK;
+    begin_pull(core, core->version + 1);
+    return pull(core, 1, core->server_count, updates, err);
 }
 
 /* Parameters are written while they are pulled, so the run before must have let go of them; this one reads each block when it is there. What was pulled ahead is gone on with, if it is new enough. */
@@ -268,10 +277,13 @@ static enum sl_status begin_run(struct wk_core *core, struct wk_updates *updates
     if (core->version >= 0 && sl_mutant("worker: any parameters are good enough"))
         core->version = core->run.version;
     bool arriving = core->version < core->run.version;
+    bool ahead = arriving && core->wanted >= core->run.version;
     if (!arriving)
         core->wanted = -1;
-    else if (core->wanted < core->run.version)
-        status = pull(core, core->run.version, updates, err);
+    else if (!ahead)
+        begin_pull(core, core->run.version);
+    if (arriving)
+        status = pull(core, 0, ahead ? 1 : core->server_count, updates, err);
     if (arriving && core->blocks_missing == core->options.layout->block_count)
         overwrite(core);
     if (status == SL_OK)
