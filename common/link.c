@@ -114,6 +114,7 @@ void sl_link_note_sent(struct sl_link *link, const struct sl_links_options *opti
 {
     link->alive = false;
     link->unacknowledged = 0;
+    link->unacknowledged_size = 0;
     link->ack_at = SL_LINK_NEVER;
     if (link->heard || !link->opened)
         link->heartbeat_at = now_us + options->heartbeat_us;
@@ -158,10 +159,12 @@ void sl_link_note_heard(struct sl_link *link, int64_t now_us)
     link->unreachable_us = link->probe_at = SL_LINK_NEVER;
 }
 
-void sl_link_note_received(struct sl_link *link, bool at_once, int64_t now_us)
+void sl_link_note_received(struct sl_link *link, size_t size, bool at_once, int64_t now_us)
 {
     link->unacknowledged++;
-    if (at_once || link->unacknowledged >= SL_LINKS_ACK_COUNT)
+    link->unacknowledged_size += size;
+    if (at_once || link->unacknowledged >= SL_LINKS_ACK_COUNT ||
+            link->unacknowledged_size >= SL_LINKS_ACK_SIZE)
         link->alive = true;
     else if (link->ack_at == SL_LINK_NEVER)
         link->ack_at = now_us + SL_LINKS_ACK_US;

@@ -41,7 +41,8 @@ struct sl_link {
             *early; /* (SL_LINKS_WINDOW_COUNT,) or NULL: came before its turn; sequence s lies at s % count */
     uint64_t early_size;     /* bytes in it */
     uint32_t unacknowledged; /* messages since we sent something */
-    bool alive;              /* a sign of life is to be sent */
+    uint64_t unacknowledged_size;
+    bool alive; /* a sign of life is to be sent */
 
     int64_t heard_us, ack_at, heartbeat_at, resend_at, unreachable_us,
             probe_at; /* SL_LINK_NEVER = not running */
@@ -73,8 +74,8 @@ bool sl_link_acknowledge(
 void sl_link_note_heard(struct sl_link *link, int64_t now_us);
 /* sl_link_note_unreachable notes that there is no way to it now; it is tried a few times more before that is its end. */
 void sl_link_note_unreachable(struct sl_link *link, const struct sl_links_options *options, int64_t now_us);
-/* sl_link_note_received notes a message that is to be acknowledged; at once: now. */
-void sl_link_note_received(struct sl_link *link, bool at_once, int64_t now_us);
+/* sl_link_note_received notes a message of that size (bytes) that is to be acknowledged; at once: now. */
+void sl_link_note_received(struct sl_link *link, size_t size, bool at_once, int64_t now_us);
 /* sl_link_keep_early keeps a message that came before its turn; when it cannot (out of the window, there already, no memory, more bytes than size_max in
  * all) it is left to the caller: it will come again. */
 void sl_link_keep_early(struct sl_link *link, struct sl_message **message, uint64_t size_max);

@@ -369,12 +369,13 @@ static enum sl_status deliver(struct sl_links *links, struct sl_link *link, stru
     struct sl_link_event_node *node = sl_alloc(1, sizeof(*node));
     if (node == NULL)
         return sl_fail(err, SL_NO_MEMORY, "out of memory for a message that came");
+    size_t size = sl_message_size(*message);
     node->kind = SL_LINK_MESSAGE;
     node->from = link->peer;
     node->message = SL_TAKE(*message);
     add_event(links, node);
     link->expected++;
-    sl_link_note_received(link, false, now_us);
+    sl_link_note_received(link, size, false, now_us);
     return SL_OK;
 }
 
@@ -424,7 +425,7 @@ static enum sl_status take_in(struct sl_links *links, struct sl_link *link, stru
         link->expected--;
     } else if (ordered && m->sequence < link->expected) {
         links->totals.duplicates++;
-        sl_link_note_received(link, true, now_us); /* our acknowledgement was lost, or is late */
+        sl_link_note_received(link, 0, true, now_us); /* our acknowledgement was lost, or is late */
     } else if (ordered) {
         keep(links, link, message);
     }

@@ -15,7 +15,7 @@
  * - The sender keeps what is not acknowledged, at most a window of it on its way. When nothing was acknowledged for resend_us (twice the time that acknowledgements take, if
  *   that is longer; doubling each time; at most 8 times resend_us) it goes back: it sends the first message again and, as soon as anything is heard, the rest of the window.
  *   A link that we opened begins like that, too: one message until the peer is heard, so that a peer that is not there yet is not flooded.
- * - Nothing to send for heartbeat_us: ALIVE. Something received and nothing sent back for SL_LINKS_ACK_US, or SL_LINKS_ACK_COUNT messages, or a duplicate: ALIVE too. A link that we
+ * - Nothing to send for heartbeat_us: ALIVE. Something received and nothing sent back for SL_LINKS_ACK_US, or SL_LINKS_ACK_COUNT messages or SL_LINKS_ACK_SIZE bytes, or a duplicate: ALIVE too. A link that we
  *   opened says nothing before its first message.
  * - Nothing heard for timeout_us since our first message (from the coordinator: since its first answer; how long to wait for that is the core's choice), or unreachable for unreachable_us
  *   without hearing anything, or RESET, or another incarnation where we connected to, or a queue beyond its bounds, or an acknowledgement of what was never sent: GONE, once.
@@ -37,7 +37,8 @@
 #define SL_LINKS_EARLY_SIZE (256U << 20) /* bytes that came before their turn, of all peers together */
 #define SL_LINKS_ACK_US 10000
 #define SL_LINKS_ACK_COUNT 32
-#define SL_LINKS_BURIED_MAX 4096 /* incarnations that are remembered as gone */
+#define SL_LINKS_ACK_SIZE (SL_LINKS_WINDOW_SIZE / 4) /* bytes: the window is never full for long */
+#define SL_LINKS_BURIED_MAX 4096                     /* incarnations that are remembered as gone */
 
 struct sl_links;
 

@@ -399,6 +399,27 @@ static void test_acknowledgements_wait_a_little(void **unused)
     close_ends(&e);
 }
 
+/* Few and large: who sends them must not wait for the acknowledgement of a window that is full. */
+static void test_a_part_of_the_window_is_acknowledged_at_once(void **unused)
+{
+    (void)unused;
+    struct ends e;
+    struct sl_buffer *part = sl_buffer_create(SL_LINKS_ACK_SIZE / 4);
+    open_ends(&e);
+    for (uint64_t i = 0; i < 8; i++) {
+        expect_silence(e.coordinator, e.now);
+        struct sl_message push = {
+                .kind = SL_MESSAGE_PUSH, .incarnation = 1, .peer = 100, .sequence = 2 + i, .ack = 1};
+        sl_message_add_frame(&push, part, part->data, part->size);
+        hear(e.coordinator, WORKER(1), push, e.now);
+        if (i % 4 == 3)
+            expect_out(e.coordinator, e.now, SL_MESSAGE_ALIVE, 0);
+    }
+    close_ends(&e);
+    assert_int_equal(part->references, 1);
+    sl_buffer_release(part);
+}
+
 static void test_signs_of_life(void **unused)
 {
     (void)unused;
@@ -818,6 +839,7 @@ int main(void)
             cmocka_unit_test(test_going_back),
             cmocka_unit_test(test_a_slow_way_gets_patience),
             cmocka_unit_test(test_acknowledgements_wait_a_little),
+            cmocka_unit_test(test_a_part_of_the_window_is_acknowledged_at_once),
             cmocka_unit_test(test_signs_of_life),
             cmocka_unit_test(test_silence_is_the_end),
             cmocka_unit_test(test_a_server_that_never_answers_is_gone),
