@@ -1,72 +1,25 @@
 /* The compute threads: the same bits for any number of them, whichever nodes a run is cut into; failures are told once; it ends at any moment. The dataset is imported from
  * arrays that are made here: 20 samples for training (a step of 7 slots, then one of 3), 5 for validation. */
-#include "worker/executor.h"
-
 #include "common/coefficient.h"
 #include "common/evaluation.h"
-#include "common/file.h"
-#include "common/npy.h"
-#include "common/random.h"
-#include "tests/unit/worker/fixture.h"
-#include "worker/dataset/import.h"
+#include "tests/unit/worker/executor_fixture.h"
 #include "worker/gradient_pool.h"
 
 #include <fcntl.h>
-#include <poll.h>
 #include <unistd.h>
 
 #define FOLDER "fixture-executor"
 #define ROWS 25
 #define TRAIN 20
 #define THREADS_MAX 4
-#define WAIT_MS 30000
 
-static struct sl_error err;
 static struct sl_config *config;
 static struct sl_layout *layout;
 static struct wk_model *model;
 static struct wk_dataset *train, *validation;
 static float *params;
 
-#define assert_ok(call)                                                                                      \
-    do {                                                                                                     \
-        enum sl_status got_ = (call);                                                                        \
-        if (got_ != SL_OK)                                                                                   \
-            fail_msg("%s: %s", #call, err.text);                                                             \
-    } while (0)
-
 /* ---- the data ---- */
-
-static void write_array(const char *path, int64_t items, int64_t width, uint64_t stream)
-{
-    float *values = sl_alloc((size_t)(ROWS * items * width), sizeof(float));
-    struct sl_random random = sl_random_make(3, SL_RANDOM_TEST, stream, 0);
-    for (int64_t i = 0; i < ROWS * items * width; i++)
-        values[i] = sl_random_normal(&random, (uint64_t)i);
-    assert_ok(sl_npy_write(path, values, 3, (const int64_t[]){ROWS, items, width}, &err));
-    sl_free(values);
-}
-
-static void import_data(void)
-{
-    char manifest[ROWS * 256];
-    size_t used = 0;
-    write_array(FOLDER "/visual.npy", 2, 5, 1);
-    write_array(FOLDER "/audio.npy", 3, 6, 2);
-    for (int i = 0; i < ROWS; i++)
-        used += (size_t)snprintf(manifest + used, sizeof(manifest) - used,
-                "{\"id\": \"r%d\", \"label\": \"label%d\", \"split\": \"%s\", \"features\": {\"visual\": "
-                "{\"path\": \"visual.npy\", \"row\": %d}, "
-                "\"audio\": {\"path\": \"audio.npy\", \"row\": %d}}}\n",
-                i, i % 3, i < TRAIN ? "train" : "validation", i, i);
-    assert_ok(sl_file_write_atomic(FOLDER "/manifest.jsonl", manifest, used, &err));
-    struct wk_import_options options = {
-            .manifest = FOLDER "/manifest.jsonl", .out = FOLDER "/data", .jobs = 1};
-    struct wk_import_result result = {0};
-    assert_ok(wk_import_run(&options, config, &result, &err));
-    assert_int_equal(result.imported[WK_SPLIT_TRAIN], TRAIN);
-    assert_int_equal(result.imported[WK_SPLIT_VALIDATION], ROWS - TRAIN);
-}
 
 static void open_data(void)
 {
@@ -84,9 +37,7 @@ static int set_up(void **state)
 {
     (void)state;
     config = fixture_config();
-    assert_ok(sl_file_remove_tree(FOLDER, &err));
-    assert_ok(sl_file_make_directories(FOLDER, &err));
-    import_data();
+    fixture_import(FOLDER, config, ROWS, TRAIN);
     open_data();
     layout = fixture_layout(config);
     assert_ok(wk_model_create(&model, config, layout, &err));
@@ -133,20 +84,9 @@ static struct wk_executor *start(int threads)
     return executor;
 }
 
-/* The next result, waited for. */
-static struct wk_result take(struct wk_executor *executor)
-{
-    struct wk_result result;
-    while (wk_executor_take(executor, &result) != SL_OK) {
-        struct pollfd ready = {.fd = wk_executor_fd(executor), .events = POLLIN};
-        assert_int_equal(poll(&ready, 1, WAIT_MS), 1);
-    }
-    return result;
-}
-
 static void take_idle(struct wk_executor *executor)
 {
-    struct wk_result result = take(executor);
+    struct wk_result result = fixture_take(executor);
     assert_int_equal(result.kind, WK_RESULT_IDLE);
     assert_int_equal(wk_executor_take(executor, &result), SL_AGAIN);
 }
@@ -169,7 +109,7 @@ static int run(struct wk_executor *executor, struct wk_action action, struct wk_
     wk_executor_submit(executor, &action, params);
     memset(results, 0, FIXTURE_SLOTS * sizeof(*results));
     while (done < action.end - action.begin) {
-        struct wk_result result = take(executor);
+        struct wk_result result = fixture_take(executor);
         if (result.status != SL_OK)
             fail_msg("%s", result.error.text);
         assert_int_equal(result.kind, WK_RESULT_NODE);
@@ -243,7 +183,7 @@ static int run_early(struct wk_executor *executor, struct wk_action action, stru
     wk_executor_submit(executor, &action, params);
     memset(results, 0, FIXTURE_SLOTS * sizeof(*results));
     for (;;) {
-        struct wk_result result = take(executor);
+        struct wk_result result = fixture_take(executor);
         if (result.status != SL_OK)
             fail_msg("%s", result.error.text);
         if (result.kind == WK_RESULT_IDLE)
@@ -358,7 +298,7 @@ static void test_cancelled_while_blocks_leave(void **state)
             wk_executor_submit(executor, &action, params);
             struct wk_result result;
             for (int i = 0; i < round % 4; i++) {
-                result = take(executor);
+                result = fixture_take(executor);
                 bool idle = result.kind == WK_RESULT_IDLE;
                 wk_result_fini(&result);
                 if (idle)
@@ -366,7 +306,7 @@ static void test_cancelled_while_blocks_leave(void **state)
             }
             wk_executor_cancel(executor);
             do {
-                result = take(executor);
+                result = fixture_take(executor);
                 wk_result_fini(&result);
             } while (result.kind != WK_RESULT_IDLE);
             assert_int_equal(wk_executor_take(executor, &result), SL_AGAIN);
@@ -490,7 +430,7 @@ static struct wk_result validate(struct wk_executor *executor, uint32_t begin, u
     struct wk_action action = {
             .kind = WK_ACTION_COMPUTE, .phase = SL_PHASE_VALIDATE, .begin = begin, .end = end};
     wk_executor_submit(executor, &action, params);
-    struct wk_result result = take(executor);
+    struct wk_result result = fixture_take(executor);
     if (result.status != SL_OK)
         fail_msg("%s", result.error.text);
     assert_int_equal(result.kind, WK_RESULT_EVALUATION);
@@ -546,7 +486,7 @@ static void test_class_weights_are_balanced(void **state)
 static int drain(struct wk_executor *executor, uint64_t run)
 {
     for (int nodes = 0;; nodes++) {
-        struct wk_result result = take(executor);
+        struct wk_result result = fixture_take(executor);
         assert_int_equal(result.status, SL_OK);
         assert_int_equal(result.run, run);
         if (result.kind == WK_RESULT_IDLE) {
@@ -602,7 +542,7 @@ static void test_a_cancelled_validation(void **state)
                 .kind = WK_ACTION_COMPUTE, .phase = SL_PHASE_VALIDATE, .begin = 0, .end = 3};
         wk_executor_submit(executor, &action, params);
         wk_executor_cancel(executor);
-        struct wk_result result = take(executor);
+        struct wk_result result = fixture_take(executor);
         if (result.kind == WK_RESULT_EVALUATION) { /* whole before it was cancelled */
             sl_buffer_release(result.buffer);
             take_idle(executor);
@@ -659,7 +599,7 @@ static void test_parameters_that_arrive(void **state)
                 arrive(executor, coming,
                         round < 4 ? (round < 2 ? i : layout->block_count - 1 - i)
                                   : (i + round) % layout->block_count);
-            struct wk_result got = take(executor);
+            struct wk_result got = fixture_take(executor);
             assert_int_equal(got.status, SL_OK);
             if (round % 2 == 1)
                 assert_memory_equal(got.buffer->data, validated.buffer->data, validated.buffer->size);
@@ -728,7 +668,7 @@ static void test_waiting_for_parameters_is_told(void **state)
     assert_int_equal(poll(&nothing, 1, 100), 0); /* it waits, whatever time it is given */
     for (int b = 0; b < layout->block_count; b++)
         wk_executor_arrived(executor, b);
-    struct wk_result result = take(executor);
+    struct wk_result result = fixture_take(executor);
     assert_true(result.spent.us[SL_SPENT_PULL] >= 50000);
     assert_true(result.spent.us[SL_SPENT_FORWARD] < result.spent.us[SL_SPENT_PULL]);
     assert_true(result.compute_us < result.spent.us[SL_SPENT_PULL]);
@@ -809,7 +749,7 @@ static void test_a_failure_is_told_once(void **state)
     float kept = params[0];
     params[0] = 0.0F / 0.0F;
     wk_executor_submit(executor, &action, params);
-    struct wk_result result = take(executor);
+    struct wk_result result = fixture_take(executor);
     assert_int_equal(result.status, SL_DIVERGED);
     assert_non_null(strstr(result.error.text, "not finite"));
     assert_null(result.buffer);
@@ -840,13 +780,12 @@ static void test_a_damaged_record_fails_the_run(void **state)
     struct wk_action action = slots(0, 0, 7);
     spoil(FOLDER "/data/train/shard-00000/data.mdb");
     wk_executor_submit(executor, &action, params);
-    struct wk_result result = take(executor);
+    struct wk_result result = fixture_take(executor);
     assert_int_equal(result.status, SL_BAD_DATA);
     assert_non_null(strstr(result.error.text, "shard-00000"));
     wk_executor_destroy(executor);
     close_data();
-    assert_ok(sl_file_remove_tree(FOLDER "/data", &err));
-    import_data();
+    fixture_import(FOLDER, config, ROWS, TRAIN);
     open_data();
 }
 
@@ -861,7 +800,7 @@ static void test_no_memory_is_told(void **state)
         struct wk_action action = slots(0, 0, 2);
         sl_memory_fail_after(n);
         wk_executor_submit(executor, &action, params);
-        struct wk_result result = take(executor);
+        struct wk_result result = fixture_take(executor);
         sl_memory_fail_after(0);
         if (result.status == SL_OK)
             whole++;
@@ -882,7 +821,7 @@ static void test_destroyed_while_it_computes(void **state)
         struct wk_action action = slots(0, 0, 7);
         wk_executor_submit(executor, &action, params);
         if (round % 5 == 0)
-            sl_buffer_release(take(executor).buffer);
+            sl_buffer_release(fixture_take(executor).buffer);
         wk_executor_destroy(executor);
     }
     wk_executor_destroy(start(2)); /* before it ever did */

@@ -1,30 +1,14 @@
 /* The compute threads with modulation.exchange early: scores first; the backward pass from kept activations, or from a forward pass that is done again, gives the same bits; near the tags' modulated
  * sum. The data is made here: 20 samples for training (a step of 7 slots, then one of 3). */
-#include "worker/executor.h"
-
-#include "common/file.h"
-#include "common/npy.h"
-#include "common/random.h"
-#include "tests/unit/worker/fixture.h"
-#include "worker/dataset/import.h"
+#include "tests/unit/worker/executor_fixture.h"
 #include "worker/gradient_pool.h"
 
 #include <math.h>
-#include <poll.h>
 
 #define FOLDER "fixture-executor-early"
 #define ROWS 20
-#define WAIT_MS 30000
 
-static struct sl_error err;
 static const double coefficients[] = {0.4, 1.0};
-
-#define assert_ok(call)                                                                                      \
-    do {                                                                                                     \
-        enum sl_status got_ = (call);                                                                        \
-        if (got_ != SL_OK)                                                                                   \
-            fail_msg("%s: %s", #call, err.text);                                                             \
-    } while (0)
 
 /* A config, and what is made of it. */
 struct side {
@@ -35,37 +19,11 @@ struct side {
     float *params;
 };
 
-static void write_array(const char *path, int64_t items, int64_t width, uint64_t stream)
-{
-    float *values = sl_alloc((size_t)(ROWS * items * width), sizeof(float));
-    struct sl_random random = sl_random_make(3, SL_RANDOM_TEST, stream, 0);
-    for (int64_t i = 0; i < ROWS * items * width; i++)
-        values[i] = sl_random_normal(&random, (uint64_t)i);
-    assert_ok(sl_npy_write(path, values, 3, (const int64_t[]){ROWS, items, width}, &err));
-    sl_free(values);
-}
-
 static int set_up(void **state)
 {
     (void)state;
-    char manifest[ROWS * 256];
-    size_t used = 0;
     struct sl_config *config = fixture_config();
-    assert_ok(sl_file_remove_tree(FOLDER, &err));
-    assert_ok(sl_file_make_directories(FOLDER, &err));
-    write_array(FOLDER "/visual.npy", 2, 5, 1);
-    write_array(FOLDER "/audio.npy", 3, 6, 2);
-    for (int i = 0; i < ROWS; i++)
-        used += (size_t)snprintf(manifest + used, sizeof(manifest) - used,
-                "{\"id\": \"r%d\", \"label\": \"label%d\", \"split\": \"train\", \"features\": {\"visual\": "
-                "{\"path\": \"visual.npy\", \"row\": %d}, \"audio\": {\"path\": \"audio.npy\", \"row\": "
-                "%d}}}\n",
-                i, i % 3, i, i);
-    assert_ok(sl_file_write_atomic(FOLDER "/manifest.jsonl", manifest, used, &err));
-    struct wk_import_options options = {
-            .manifest = FOLDER "/manifest.jsonl", .out = FOLDER "/data", .jobs = 1};
-    struct wk_import_result result = {0};
-    assert_ok(wk_import_run(&options, config, &result, &err));
+    fixture_import(FOLDER, config, ROWS, ROWS);
     sl_free(config);
     return 0;
 }
@@ -119,11 +77,7 @@ static struct wk_executor *start(const struct side *s, int threads)
 
 static struct wk_result take(struct wk_executor *executor)
 {
-    struct wk_result result;
-    while (wk_executor_take(executor, &result) != SL_OK) {
-        struct pollfd ready = {.fd = wk_executor_fd(executor), .events = POLLIN};
-        assert_int_equal(poll(&ready, 1, WAIT_MS), 1);
-    }
+    struct wk_result result = fixture_take(executor);
     if (result.kind == WK_RESULT_FAILED)
         fail_msg("%s", result.error.text);
     return result;
