@@ -122,14 +122,19 @@ static enum sl_status outcome(struct side *client, struct side *server, enum sl_
     return status;
 }
 
-static void gets_nowhere(
-        const char *server_keys, const char *client_keys, enum sl_status expected, const char *words)
+/* chance: what is said when every handshake was broken off by the other side first, NULL = that cannot be. */
+static void gets_nowhere(const char *server_keys, const char *client_keys, enum sl_status expected,
+        const char *words, const char *chance)
 {
     struct side server, client;
     serve(&server, server_keys, "tcp://127.0.0.1:0");
     join(&client, client_keys, &server, 42);
     send_from(&client, 42);
-    assert_int_equal(outcome(&client, &server, expected), expected);
+    enum sl_status status = outcome(&client, &server, expected);
+    if (status == SL_AGAIN && chance != NULL)
+        words = chance;
+    else
+        assert_int_equal(status, expected);
     if (strstr(err.text, words) == NULL)
         fail_msg("'%s' does not say '%s'", err.text, words);
     close_side(&client);
@@ -191,25 +196,25 @@ static void test_a_key_that_is_not_allowed(void **state)
 {
     (void)state;
     assert_int_equal(unlink(OURS "/allowed/second.pub"), 0);
-    gets_nowhere(OURS, OURS "/clients/second", SL_KEYS, "allowed");
+    gets_nowhere(OURS, OURS "/clients/second", SL_KEYS, "allowed", NULL);
 }
 
 static void test_the_server_is_another(void **state)
 {
     (void)state;
-    gets_nowhere(OURS, OTHERS, SL_AGAIN, "server.pub");
+    gets_nowhere(OURS, OTHERS, SL_AGAIN, "server.pub", NULL);
 }
 
 static void test_a_client_without_keys(void **state)
 {
     (void)state;
-    gets_nowhere(OURS, NULL, SL_KEYS, "cluster.keys");
+    gets_nowhere(OURS, NULL, SL_KEYS, "cluster.keys", "if it wants keys, set cluster.keys");
 }
 
 static void test_a_server_without_keys(void **state)
 {
     (void)state;
-    gets_nowhere(NULL, OURS, SL_KEYS, "does not use keys");
+    gets_nowhere(NULL, OURS, SL_KEYS, "does not use keys", "does it use keys?");
 }
 
 static void test_a_client_s_keys_cannot_listen(void **state)
