@@ -77,3 +77,9 @@ void sl_vector_add(float *restrict sum, const float *restrict x, uint64_t count)
     for (uint64_t i = 0; i < count; i++)
         sum[i] += x[i];
 }
+
+void sl_vector_sum(float *restrict ret_sum, const float *a, const float *b, uint64_t count)
+{
+    for (uint64_t i = 0; i < count; i++)
+        ret_sum[i] = a[i] + b[i];
+}

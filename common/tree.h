@@ -34,5 +34,7 @@ struct sl_node sl_tree_cover(uint32_t slots, uint32_t begin, uint32_t end);
 uint32_t sl_tree_places(uint32_t slots);
 uint32_t sl_tree_place(uint32_t slots, struct sl_node node);
 
-/* sl_vector_add does sum[i] += x[i]: the one addition of the tree, on workers and servers. Shapes: (count,). */
+/* sl_vector_add does sum[i] += x[i]: the addition of the tree, on workers and servers. Shapes: (count,). */
 void sl_vector_add(float *restrict sum, const float *restrict x, uint64_t count);
+/* sl_vector_sum does ret_sum[i] = a[i] + b[i]: the same where neither may be written. Shapes: (count,). */
+void sl_vector_sum(float *restrict ret_sum, const float *a, const float *b, uint64_t count);

@@ -195,15 +195,22 @@ static inline __attribute__((always_inline)) void add_element(struct lanes *lane
     lanes->fused2[lane] += f * f;
 }
 
-/* One element of both sums, after what is still to be added. */
-static inline __attribute__((always_inline)) void take_element(struct lanes *lanes, int lane, float *u,
-        const float *more_u, float *f, const float *more_f, bool has_u, bool has_f, bool more)
+/* What is done before a sum is measured; known when it is compiled. */
+enum adding {
+    ADD_NOTHING,
+    ADD_MORE, /* sum += more */
+    ADD_FROM  /* sum = from + more */
+};
+
+/* One element of a sum, after what is still to be added. */
+static inline __attribute__((always_inline)) float take_element(
+        float *sum, const float *from, const float *more, size_t i, enum adding adding)
 {
-    if (has_u && more)
-        *u += *more_u;
-    if (has_f && more)
-        *f += *more_f;
-    add_element(lanes, lane, has_u ? *u : 0.0F, has_f ? *f : 0.0F);
+    if (adding == ADD_MORE)
+        sum[i] += more[i];
+    else if (adding == ADD_FROM)
+        sum[i] = from[i] + more[i];
+    return sum[i];
 }
 
 static inline __attribute__((always_inline)) struct sl_block_sums join_lanes(const struct lanes *lanes)
@@ -216,6 +223,15 @@ static inline __attribute__((always_inline)) struct sl_block_sums join_lanes(con
         total.fused2 += (double)lanes->fused2[lane];
     }
     return total;
+}
+
+static inline __attribute__((always_inline)) void add_sums(
+        struct sl_block_sums *sums, const struct sl_block_sums *more)
+{
+    sums->norm2 += more->norm2;
+    sums->dot += more->dot;
+    sums->unimodal2 += more->unimodal2;
+    sums->fused2 += more->fused2;
 }
 
 /* The same of a run whose squares leave float's range, or that has a number that is not finite. */
@@ -232,62 +248,65 @@ static struct sl_block_sums measure_large(const float *u, const float *f, size_t
     return total;
 }
 
-BODY measure_run(struct sl_block_sums *sums, float *restrict u, const float *restrict more_u,
-        float *restrict f, const float *restrict more_f, size_t n, bool has_u, bool has_f, bool more)
+BODY measure_run(struct sl_block_sums *sums, float *restrict u, const float *from_u, const float *more_u,
+        float *restrict f, const float *from_f, const float *more_f, size_t n, bool has_u, bool has_f,
+        enum adding adding)
 {
     struct lanes lanes = {0};
     size_t i = 0;
     for (; i + LANES <= n; i += LANES)
         for (int lane = 0; lane < LANES; lane++) {
             size_t at = i + (size_t)lane;
-            take_element(&lanes, lane, u + at, more_u + at, f + at, more_f + at, has_u, has_f, more);
+            add_element(&lanes, lane, has_u ? take_element(u, from_u, more_u, at, adding) : 0.0F,
+                    has_f ? take_element(f, from_f, more_f, at, adding) : 0.0F);
         }
     for (int lane = 0; i < n; i++, lane++)
-        take_element(&lanes, lane, u + i, more_u + i, f + i, more_f + i, has_u, has_f, more);
+        add_element(&lanes, lane, has_u ? take_element(u, from_u, more_u, i, adding) : 0.0F,
+                has_f ? take_element(f, from_f, more_f, i, adding) : 0.0F);
     struct sl_block_sums total = join_lanes(&lanes);
     if (!(total.unimodal2 + total.fused2 <= SQUARES_MAX))
         total = measure_large(has_u ? u : NULL, has_f ? f : NULL, n);
-    sums->norm2 += total.norm2;
-    sums->dot += total.dot;
-    sums->unimodal2 += total.unimodal2;
-    sums->fused2 += total.fused2;
+    add_sums(sums, &total);
 }
 
-BODY measure_tags(struct sl_block_sums *sums, float *u, const float *more_u, float *f, const float *more_f,
-        size_t n, bool has_u, bool has_f, bool more)
+/* Where a sum is missing the other one's pointers stand for it, and are not followed; the same goes for `from` and `more`. */
+BODY measure_tags(struct sl_block_sums *sums, float *u, const float *from_u, const float *more_u, float *f,
+        const float *from_f, const float *more_f, size_t n, bool has_u, bool has_f, enum adding adding)
 {
     struct sl_block_sums total = {0};
     for (size_t i = 0; i < n; i += MEASURED_AT_ONCE) {
         size_t now = n - i < MEASURED_AT_ONCE ? n - i : MEASURED_AT_ONCE;
-        measure_run(&total, u + i, more_u + i, f + i, more_f + i, now, has_u, has_f, more);
+        measure_run(&total, u + i, from_u + i, more_u + i, f + i, from_f + i, more_f + i, now, has_u, has_f,
+                adding);
     }
-    sums->norm2 += total.norm2;
-    sums->dot += total.dot;
-    sums->unimodal2 += total.unimodal2;
-    sums->fused2 += total.fused2;
+    add_sums(sums, &total);
 }
-/* Where a sum is missing the other one's pointers stand for it, and are not followed. */
+
+BODY measure_present(struct sl_block_sums *sums, float *u, const float *from_u, const float *more_u, float *f,
+        const float *from_f, const float *more_f, size_t n, enum adding adding)
+{
+    if (u != NULL && f != NULL)
+        measure_tags(sums, u, from_u, more_u, f, from_f, more_f, n, true, true, adding);
+    else if (u != NULL)
+        measure_tags(sums, u, from_u, more_u, u, from_u, more_u, n, true, false, adding);
+    else if (f != NULL)
+        measure_tags(sums, f, from_f, more_f, f, from_f, more_f, n, false, true, adding);
+}
+
 BODY measure_body(struct sl_block_sums *sums, const float *unimodal, const float *fused, size_t n)
 {
     /* nothing is added, so nothing is written */
     float *u = (float *)(uintptr_t)unimodal, *f = (float *)(uintptr_t)fused;
-    if (u != NULL && f != NULL)
-        measure_tags(sums, u, u, f, f, n, true, true, false);
-    else if (u != NULL)
-        measure_tags(sums, u, u, u, u, n, true, false, false);
-    else if (f != NULL)
-        measure_tags(sums, f, f, f, f, n, false, true, false);
+    measure_present(sums, u, u, u, f, f, f, n, ADD_NOTHING);
 }
 
-BODY add_measure_body(
-        struct sl_block_sums *sums, float *u, const float *more_u, float *f, const float *more_f, size_t n)
+BODY add_measure_body(struct sl_block_sums *sums, float *u, const float *from_u, const float *more_u,
+        float *f, const float *from_f, const float *more_f, size_t n)
 {
-    if (u != NULL && f != NULL)
-        measure_tags(sums, u, more_u, f, more_f, n, true, true, true);
-    else if (u != NULL)
-        measure_tags(sums, u, more_u, u, more_u, n, true, false, true);
-    else if (f != NULL)
-        measure_tags(sums, f, more_f, f, more_f, n, false, true, true);
+    if (from_u == NULL && from_f == NULL)
+        measure_present(sums, u, u, more_u, f, f, more_f, n, ADD_MORE);
+    else
+        measure_present(sums, u, from_u, more_u, f, from_f, more_f, n, ADD_FROM);
 }
 
 /* one wrapper for each body and instruction set */
@@ -309,9 +328,10 @@ BODY add_measure_body(
         measure_body(sums, unimodal, fused, n);                                                              \
     }                                                                                                        \
     attribute static void add_measure_##suffix(struct sl_block_sums *sums, float *unimodal,                  \
-            const float *more_unimodal, float *fused, const float *more_fused, size_t n)                     \
+            const float *from_unimodal, const float *more_unimodal, float *fused, const float *from_fused,   \
+            const float *more_fused, size_t n)                                                               \
     {                                                                                                        \
-        add_measure_body(sums, unimodal, more_unimodal, fused, more_fused, n);                               \
+        add_measure_body(sums, unimodal, from_unimodal, more_unimodal, fused, from_fused, more_fused, n);    \
     }                                                                                                        \
     static const struct ps_kernels kernels_##suffix = {                                                      \
             #suffix, adamw_##suffix, sgd_##suffix, measure_##suffix, add_measure_##suffix};

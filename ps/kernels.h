@@ -39,10 +39,12 @@ struct ps_kernels {
      * squares at most 1.2e-6 is rounding (of norm2, 18 roundings of 2^-24; a norm has half of that), of dot the same share of the sum of |u f|;
      * what is below 1e-19, squared, may count as nothing. Either of u and f may be NULL = zero. Shapes: (n,). */
     void (*measure)(struct sl_block_sums *sums, const float *unimodal, const float *fused, size_t n);
-    /* add_measure does unimodal += more_unimodal, fused += more_fused, and measures the results as measure does, all in one
-     * pass: a gradient's last addition. A sum may be NULL = zero, and then so is what would be added to it. Shapes: (n,). */
-    void (*add_measure)(struct sl_block_sums *sums, float *unimodal, const float *more_unimodal, float *fused,
-            const float *more_fused, size_t n);
+    /* add_measure does unimodal = from_unimodal + more_unimodal and the same of fused, and measures the results as measure does, all in one
+     * pass: a gradient's last addition. from may be NULL = the sum itself, of both or of none; a sum may be NULL = zero, and then so is what
+     * would be added. Shapes: (n,). */
+    void (*add_measure)(struct sl_block_sums *sums, float *unimodal, const float *from_unimodal,
+            const float *more_unimodal, float *fused, const float *from_fused, const float *more_fused,
+            size_t n);
 };
 
 /* ps_kernels_best gives the widest set that this CPU has. */

@@ -127,17 +127,17 @@ static void measure(struct sl_block_sums *sums, const float *unimodal, const flo
     sums->fused2 += total.fused2;
 }
 
-static void add(float *sum, const float *more, size_t n)
+static void add(float *sum, const float *from, const float *more, size_t n)
 {
     for (size_t i = 0; sum != NULL && i < n; i++)
-        sum[i] += more[i];
+        sum[i] = (from == NULL ? sum[i] : from[i]) + more[i];
 }
 
-static void add_measure(struct sl_block_sums *sums, float *unimodal, const float *more_unimodal, float *fused,
-        const float *more_fused, size_t n)
+static void add_measure(struct sl_block_sums *sums, float *unimodal, const float *from_unimodal,
+        const float *more_unimodal, float *fused, const float *from_fused, const float *more_fused, size_t n)
 {
-    add(unimodal, more_unimodal, n);
-    add(fused, more_fused, n);
+    add(unimodal, from_unimodal, more_unimodal, n);
+    add(fused, from_fused, more_fused, n);
     measure(sums, unimodal, fused, n);
 }
 

@@ -19,7 +19,9 @@ struct forest {
     struct part *parts;
     int count, capacity;
     struct sl_frame more[SL_TAGS]; /* of the root, what is still to be added to its frames */
-    uint64_t *covered;             /* one bit for each slot */
+    struct sl_frame
+            from[SL_TAGS]; /* of these, what it is added to instead: the frame is for the sum alone then */
+    uint64_t *covered;     /* one bit for each slot */
     bool dropped;
 };
 
@@ -46,6 +48,7 @@ static void clear(struct forest *forest)
         release(forest->parts[i].frames);
     forest->count = 0;
     release(forest->more);
+    release(forest->from);
 }
 
 enum sl_status ps_reduction_create(struct ps_reduction **ret_reduction, const struct sl_layout *layout,
@@ -143,25 +146,29 @@ static bool exclusive(const struct sl_frame *frame)
            (uintptr_t)frame->data % alignof(float) == 0;
 }
 
-/* writable gives the frame's numbers for adding into; a frame that others hold, or whose bytes do not lie on
- * a float's boundary in the message that brought them, becomes a copy. */
-static float *writable(struct sl_frame *frame)
+static enum sl_status no_memory(size_t size, struct sl_error *err)
 {
-    if (!exclusive(frame)) {
-        struct sl_buffer *copy = sl_buffer_create_unset(frame->size);
-        if (copy == NULL)
-            return NULL;
-        memcpy(copy->data, frame->data, frame->size);
-        sl_buffer_release(frame->buffer);
-        *frame = (struct sl_frame){copy, copy->data, copy->size};
-    }
-    /* the frame's view is const for those who share it; nobody does */
-    return (float *)(uintptr_t)frame->data;
+    return sl_fail(err, SL_NO_MEMORY, "out of memory for %zu bytes of gradients", size);
+}
+
+/* align gives the frame a buffer of its own where its bytes do not lie on a float's boundary in the message that brought them. */
+static enum sl_status align(struct sl_frame *frame, struct sl_error *err)
+{
+    if ((uintptr_t)frame->data % alignof(float) == 0)
+        return SL_OK;
+    struct sl_buffer *copy = sl_buffer_create_unset(frame->size);
+    if (copy == NULL)
+        return no_memory(frame->size, err);
+    memcpy(copy->data, frame->data, frame->size);
+    sl_buffer_release(frame->buffer);
+    *frame = (struct sl_frame){copy, copy->data, copy->size};
+    return SL_OK;
 }
 
 /* make_ready lets left take the sum of both, which is done later; right is empty where there is nothing to add. Addition commutes bit for
- * bit, so that it may go into the buffer that is free for it. */
-static enum sl_status make_ready(struct sl_frame *left, struct sl_frame *right, struct sl_error *err)
+ * bit, so that it may go into the buffer that is free for it. Where others hold both, left becomes room for the sum, and *ret_from what it was. */
+static enum sl_status make_ready(
+        struct sl_frame *left, struct sl_frame *right, struct sl_frame *ret_from, struct sl_error *err)
 {
     if (right->buffer == NULL)
         return SL_OK;
@@ -172,10 +179,16 @@ static enum sl_status make_ready(struct sl_frame *left, struct sl_frame *right, 
     }
     if (right->buffer == NULL)
         return SL_OK;
-    if (writable(left) == NULL)
-        return sl_fail(err, SL_NO_MEMORY, "out of memory for %zu bytes of gradients", left->size);
-    if ((uintptr_t)right->data % alignof(float) != 0 && writable(right) == NULL)
-        return sl_fail(err, SL_NO_MEMORY, "out of memory for %zu bytes of gradients", right->size);
+    enum sl_status s = align(left, err);
+    if (s == SL_OK)
+        s = align(right, err);
+    if (s != SL_OK || exclusive(left))
+        return s;
+    struct sl_buffer *room = sl_buffer_create_unset(left->size);
+    if (room == NULL)
+        return no_memory(left->size, err);
+    *ret_from = *left;
+    *left = (struct sl_frame){room, room->data, room->size};
     return SL_OK;
 }
 
@@ -183,7 +196,7 @@ static enum sl_status make_ready(struct sl_frame *left, struct sl_frame *right, 
 
 struct adding {
     float *sum;
-    const float *more;
+    const float *from, *more; /* from NULL = the sum itself */
     size_t count;
 };
 
@@ -192,18 +205,29 @@ static void add_part(void *context, int part, int member)
     (void)member;
     const struct adding *adding = context;
     size_t begin = (size_t)part * ADD_PART, left = adding->count - begin;
-    sl_vector_add(adding->sum + begin, adding->more + begin, left < ADD_PART ? left : ADD_PART);
+    size_t now = left < ADD_PART ? left : ADD_PART;
+    if (adding->from == NULL)
+        sl_vector_add(adding->sum + begin, adding->more + begin, now);
+    else
+        sl_vector_sum(adding->sum + begin, adding->from + begin, adding->more + begin, now);
 }
 
-/* add does what make_ready prepared and empties right. */
-static void add(struct sl_team *team, struct sl_frame *left, struct sl_frame *right)
+/* The frame's view is const for those who share it; after make_ready nobody does. */
+static float *writable(const struct sl_frame *frame)
+{
+    return (float *)(uintptr_t)frame->data;
+}
+
+/* add does what make_ready prepared and empties from and right. */
+static void add(struct sl_team *team, struct sl_frame *left, struct sl_frame *from, struct sl_frame *right)
 {
     if (right->buffer == NULL)
         return;
-    struct adding adding = {writable(left), right->data, right->size / sizeof(float)};
+    struct adding adding = {writable(left), from->data, right->data, right->size / sizeof(float)};
     sl_team_run(team, (int)((adding.count + ADD_PART - 1) / ADD_PART), add_part, &adding);
+    sl_buffer_release(from->buffer);
     sl_buffer_release(right->buffer);
-    *right = (struct sl_frame){0};
+    *from = *right = (struct sl_frame){0};
 }
 
 static struct part *find(struct forest *forest, struct sl_node node)
@@ -231,15 +255,18 @@ static enum sl_status join(struct ps_reduction *reduction, struct forest *forest
         struct part *other, bool last, struct sl_error *err)
 {
     for (int tag = 0; tag < SL_TAGS; tag++) {
-        enum sl_status s = make_ready(&part->frames[tag], &other->frames[tag], err);
+        struct sl_frame from = {0};
+        enum sl_status s = make_ready(&part->frames[tag], &other->frames[tag], &from, err);
         if (s != SL_OK)
             return s;
         if (last) {
             sl_buffer_release(forest->more[tag].buffer);
+            sl_buffer_release(forest->from[tag].buffer);
             forest->more[tag] = other->frames[tag];
+            forest->from[tag] = from;
             other->frames[tag] = (struct sl_frame){0};
         } else {
-            add(reduction->team, &part->frames[tag], &other->frames[tag]);
+            add(reduction->team, &part->frames[tag], &from, &other->frames[tag]);
         }
     }
     return SL_OK;
@@ -323,22 +350,25 @@ struct ps_last_sum ps_reduction_last(const struct ps_reduction *reduction, int b
     struct ps_last_sum last;
     for (int tag = 0; tag < SL_TAGS; tag++) {
         /* climb made sure that nobody shares a sum with something to add */
-        last.sum[tag] = (float *)(uintptr_t)forest->parts[0].frames[tag].data;
+        last.sum[tag] = writable(&forest->parts[0].frames[tag]);
         last.more[tag] = forest->more[tag].data;
+        last.from[tag] = forest->from[tag].data;
     }
     return last;
 }
 
 void ps_reduction_joined(struct ps_reduction *reduction, int block)
 {
-    release(whole_forest(reduction, block)->more);
+    struct forest *forest = whole_forest(reduction, block);
+    release(forest->more);
+    release(forest->from);
 }
 
 void ps_reduction_peek(struct ps_reduction *reduction, int block, const float *ret_grads[SL_TAGS])
 {
     struct forest *forest = whole_forest(reduction, block);
     for (int tag = 0; tag < SL_TAGS; tag++) {
-        add(reduction->team, &forest->parts[0].frames[tag], &forest->more[tag]);
+        add(reduction->team, &forest->parts[0].frames[tag], &forest->from[tag], &forest->more[tag]);
         ret_grads[tag] = forest->parts[0].frames[tag].data;
     }
 }
@@ -364,6 +394,7 @@ int ps_reduction_held(const struct ps_reduction *reduction)
                 held += reduction->forests[b].parts[i].frames[tag].buffer != NULL;
     for (int b = 0; b < reduction->layout->block_count; b++)
         for (int tag = 0; tag < SL_TAGS; tag++)
-            held += reduction->forests[b].more[tag].buffer != NULL;
+            held += (reduction->forests[b].more[tag].buffer != NULL) +
+                    (reduction->forests[b].from[tag].buffer != NULL);
     return held;
 }

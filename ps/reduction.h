@@ -43,7 +43,7 @@ void ps_reduction_reset(struct ps_reduction *reduction, uint32_t slots);
 
 /* ps_reduction_push adds one node's sums for one block. Owns: takes the frames, also when it fails;
  * frames[tag].buffer NULL = no gradient (a node without samples), which adds nothing. A buffer that nobody
- * else holds is added into; others are left as they are. Errors: STALE (dropped: all its slots are there),
+ * else holds is added into; others are left as they are, and the sum of two of those goes into a new one. Errors: STALE (dropped: all its slots are there),
  * BAD_DATA (no such block or node; a size that is not the block's; a tag that it does not have), NO_MEMORY
  * (after it only reset and destroy are allowed). */
 SL_MUST_USE enum sl_status ps_reduction_push(struct ps_reduction *reduction, uint32_t block,

@@ -272,7 +272,17 @@ static float *into(float *sum, size_t offset)
     return sum == NULL ? NULL : sum + offset;
 }
 
-/* One run of a part. Tags of which only one has something to add (a node without samples) are added before they are measured. */
+static void add_tag(float *sum, const float *from, const float *more, size_t count)
+{
+    if (more == NULL)
+        return;
+    if (from == NULL)
+        sl_vector_add(sum, more, count);
+    else
+        sl_vector_sum(sum, from, more, count);
+}
+
+/* One run of a part. Tags that are not added alike (a node without samples) are added before they are measured. */
 static void measure_run(
         const struct measuring *measuring, struct sl_block_sums *sums, size_t offset, size_t count)
 {
@@ -280,15 +290,16 @@ static void measure_run(
     const struct ps_last_sum *last = measuring->last;
     float *u = into(last->sum[SL_TAG_UNIMODAL], offset), *f = into(last->sum[SL_TAG_FUSED], offset);
     const float *more_u = from(last->more[SL_TAG_UNIMODAL], offset),
-                *more_f = from(last->more[SL_TAG_FUSED], offset);
-    if ((u == NULL || more_u != NULL) && (f == NULL || more_f != NULL)) {
-        kernels->add_measure(sums, u, more_u, f, more_f, count);
+                *more_f = from(last->more[SL_TAG_FUSED], offset),
+                *from_u = from(last->from[SL_TAG_UNIMODAL], offset),
+                *from_f = from(last->from[SL_TAG_FUSED], offset);
+    bool alike = u == NULL || f == NULL || (from_u == NULL) == (from_f == NULL);
+    if (alike && (u == NULL || more_u != NULL) && (f == NULL || more_f != NULL)) {
+        kernels->add_measure(sums, u, from_u, more_u, f, from_f, more_f, count);
         return;
     }
-    if (more_u != NULL)
-        sl_vector_add(u, more_u, count);
-    if (more_f != NULL)
-        sl_vector_add(f, more_f, count);
+    add_tag(u, from_u, more_u, count);
+    add_tag(f, from_f, more_f, count);
     kernels->measure(sums, u, f, count);
 }
 

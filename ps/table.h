@@ -67,9 +67,11 @@ SL_MUST_USE enum sl_status ps_table_measure(const struct ps_table *table, int bl
 struct ps_last_sum {
     float *sum[SL_TAGS];        /* NULL = zero. Written only where there is something to add */
     const float *more[SL_TAGS]; /* added to sum; NULL = nothing */
+    const float *from
+            [SL_TAGS]; /* where there is something to add: what it is added to instead, and sum is overwritten; NULL = sum itself */
 };
 
-/* ps_table_add_measure adds `more` to `sum` where parameters are trained, and measures the result, in one pass over memory. The
+/* ps_table_add_measure adds `more` to `sum` (or to `from`, into `sum`) where parameters are trained, and measures the result, in one pass over memory. The
  * parts of a block are cut by its length alone, so that any team gives the same bits. Errors: as ps_table_measure; the
  * additions are done then too. */
 SL_MUST_USE enum sl_status ps_table_add_measure(const struct ps_table *table, struct sl_team *team, int block,

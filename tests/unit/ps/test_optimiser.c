@@ -269,42 +269,58 @@ static void test_sums_beyond_float(void **state)
         }
 }
 
-/* Adding and measuring in one pass gives the bits of one after the other, at lengths around the pieces it works in. */
+/* One kernel's addition of two runs with its measure: in place, or into memory that held something else. NULL = that gradient is not there. */
+struct sums_of {
+    float *sum[2];
+    struct sl_block_sums sums;
+};
+
+static struct sums_of add_and_measure(const struct ps_kernels *kernels, const struct run *run,
+        const struct run *more, const bool has[2], bool apart, size_t n)
+{
+    struct sums_of got = {.sums = {.norm2 = 1.0}};
+    const float *first[2] = {run->unimodal, run->fused};
+    for (int tag = 0; tag < 2; tag++) {
+        if (!has[tag])
+            continue;
+        got.sum[tag] = sl_alloc(N, sizeof(float));
+        assert_non_null(got.sum[tag]);
+        if (!apart)
+            memcpy(got.sum[tag], first[tag], n * sizeof(float));
+    }
+    kernels->add_measure(&got.sums, got.sum[0], apart && has[0] ? first[0] : NULL, more->fused, got.sum[1],
+            apart && has[1] ? first[1] : NULL, more->unimodal, n);
+    return got;
+}
+
+static void free_sums(struct sums_of *sums)
+{
+    sl_free(sums->sum[0]);
+    sl_free(sums->sum[1]);
+}
+
+/* Adding and measuring in one pass gives the bits of one after the other, at lengths around the pieces it works in, and wherever the sum goes. */
 static void test_sums_while_adding(void **state)
 {
     (void)state;
     const size_t lengths[] = {1, 15, 16, 255, 256, 257, N};
     struct run run = make_run(), more = make_run();
-    for (int mode = 0; mode < 3; mode++) {
+    for (int mode = 0; mode < 3; mode++)
         for (size_t l = 0; l < sizeof(lengths) / sizeof(lengths[0]); l++) {
-            size_t n = lengths[l];
-            float *all[2] = {mode == 1 ? NULL : sl_alloc(N, sizeof(float)),
-                    mode == 2 ? NULL : sl_alloc(N, sizeof(float))};
-            float *wanted_all[2] = {mode == 1 ? NULL : sl_alloc(N, sizeof(float)),
-                    mode == 2 ? NULL : sl_alloc(N, sizeof(float))};
-            const float *from[2] = {run.unimodal, run.fused};
-            for (int i = 0; ps_kernels_at(i) != NULL; i++) {
-                struct sl_block_sums wanted = {.norm2 = 1.0}, got = {.norm2 = 1.0};
-                for (int tag = 0; tag < 2; tag++) {
-                    if (all[tag] == NULL)
-                        continue;
-                    memcpy(all[tag], from[tag], N * sizeof(float));
-                    memcpy(wanted_all[tag], from[tag], N * sizeof(float));
-                }
-                ps_kernels_reference()->add_measure(
-                        &wanted, wanted_all[0], more.fused, wanted_all[1], more.unimodal, n);
-                ps_kernels_at(i)->add_measure(&got, all[0], more.fused, all[1], more.unimodal, n);
-                assert_memory_equal(&got, &wanted, sizeof(got));
+            struct sums_of wanted =
+                    add_and_measure(ps_kernels_reference(), &run, &more, present[mode], false, lengths[l]);
+            for (int i = -2; i < 0 || ps_kernels_at(i / 2) != NULL; i++) {
+                const struct ps_kernels *kernels = i < 0 ? ps_kernels_reference() : ps_kernels_at(i / 2);
+                struct sums_of got =
+                        add_and_measure(kernels, &run, &more, present[mode], i % 2 != 0, lengths[l]);
+                assert_memory_equal(&got.sums, &wanted.sums, sizeof(got.sums));
                 for (int tag = 0; tag < 2; tag++)
-                    if (all[tag] != NULL)
-                        assert_memory_equal(all[tag], wanted_all[tag], N * sizeof(float));
+                    if (got.sum[tag] != NULL)
+                        assert_memory_equal(got.sum[tag], wanted.sum[tag], N * sizeof(float));
+                free_sums(&got);
             }
-            for (int tag = 0; tag < 2; tag++) {
-                sl_free(all[tag]);
-                sl_free(wanted_all[tag]);
-            }
+            free_sums(&wanted);
         }
-    }
     free_run(&run);
     free_run(&more);
 }

@@ -109,6 +109,49 @@ static struct ps_reduction *make_reduction(uint32_t max_slots)
     return reduction;
 }
 
+/* Gradients that others hold, or whose memory is another process's, are not written: the sum of two of them goes elsewhere, in the same bits. Bit s of the pattern: slot s's
+ * gradients are so. */
+static void test_borrowed_gradients(void **state)
+{
+    (void)state;
+    enum { SLOTS = 4 };
+    static const uint32_t orders[][SLOTS] = {{0, 1, 2, 3}, {3, 1, 0, 2}, {2, 0, 3, 1}};
+    float *wanted = sl_alloc(n, sizeof(float));
+    assert_non_null(wanted);
+    for (unsigned pattern = 0; pattern < 32;
+            pattern++) { /* the last bit: by the mark, else by a second reference */
+        for (size_t o = 0; o < sizeof(orders) / sizeof(orders[0]); o++) {
+            struct ps_reduction *reduction = make_reduction(SLOTS);
+            struct sl_buffer *held[SLOTS][SL_TAGS] = {{NULL}};
+            for (int i = 0; i < SLOTS; i++) {
+                uint32_t slot = orders[o][i];
+                struct sl_frame frames[SL_TAGS];
+                make_frames(SLOTS, (struct sl_node){0, slot}, false, frames);
+                for (int tag = 0; tag < SL_TAGS && (pattern >> slot & 1) != 0; tag++) {
+                    held[slot][tag] = sl_buffer_retain(frames[tag].buffer);
+                    held[slot][tag]->read_only = pattern >= 16;
+                }
+                assert_int_equal(ps_reduction_push(
+                                         reduction, (uint32_t)block, (struct sl_node){0, slot}, frames, &err),
+                        SL_OK);
+            }
+            expect_root(reduction, SLOTS, false);
+            assert_int_equal(ps_reduction_held(reduction), SL_TAGS); /* all that was added has been let go */
+            ps_reduction_destroy(reduction);
+            for (uint32_t slot = 0; slot < SLOTS; slot++)
+                for (int tag = 0; tag < SL_TAGS; tag++) {
+                    if (held[slot][tag] == NULL)
+                        continue;
+                    (void)node_sum(SLOTS, (struct sl_node){0, slot}, tag, false, wanted);
+                    assert_memory_equal(held[slot][tag]->data, wanted, n * sizeof(float));
+                    assert_int_equal(held[slot][tag]->references, 1);
+                    sl_buffer_release(held[slot][tag]);
+                }
+        }
+    }
+    sl_free(wanted);
+}
+
 /* random_nodes cuts the slots into runs of random length and each run into nodes, in random order */
 static int random_nodes(uint32_t slots, const struct sl_random *random, uint64_t *at, struct sl_node *nodes)
 {
@@ -293,6 +336,7 @@ static void test_no_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+            cmocka_unit_test(test_borrowed_gradients),
             cmocka_unit_test(test_any_cut_any_order),
             cmocka_unit_test(test_takeovers),
             cmocka_unit_test(test_shared_buffers_are_left_alone),

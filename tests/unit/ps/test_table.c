@@ -514,7 +514,7 @@ static void test_measure(void **state)
     sl_layout_destroy(layout);
 }
 
-/* The last addition of a block with its measure: any team gives the bits of adding first and measuring alone, also where one tag has nothing to add. */
+/* The last addition of a block with its measure: any team gives the bits of adding first and measuring alone, also where one tag has nothing to add, and where what is added to must not be written. */
 static void test_last_sum_by_any_team(void **state)
 {
     (void)state;
@@ -528,9 +528,10 @@ static void test_last_sum_by_any_team(void **state)
         assert_int_equal(sl_team_create(&team, threads, &err), SL_OK);
         for (int b = 0; b < layout->block_count; b++) {
             const struct sl_block *block = &layout->blocks[b];
-            for (int adds = 1; adds <= 3; adds++) { /* bits: which tags have something to add */
+            for (int adds = 1; adds < 16;
+                    adds++) { /* bits: which tags have something to add; to which it is added apart */
                 float *sum[SL_TAGS] = {NULL}, *wanted[SL_TAGS] = {NULL};
-                struct ps_last_sum last = {{NULL}, {NULL}};
+                struct ps_last_sum last = {.sum = {NULL}};
                 for (int tag = 0; tag < SL_TAGS; tag++) {
                     if (!block->tagged[tag])
                         continue;
@@ -543,6 +544,10 @@ static void test_last_sum_by_any_team(void **state)
                         continue;
                     last.more[tag] = right[tag] + block->offset;
                     sl_vector_add(wanted[tag], last.more[tag], block->count);
+                    if ((adds >> SL_TAGS >> tag & 1) == 0)
+                        continue;
+                    last.from[tag] = left[tag] + block->offset;
+                    memset(sum[tag], 0xff, block->count * sizeof(float));
                 }
                 struct sl_block_sums alone = {0}, together = {0};
                 assert_int_equal(ps_table_measure(table, b,
