@@ -103,6 +103,8 @@ enum sl_status dp_server_init(
     enum sl_status status =
             ps_table_create(&server->table, subject->layout, &server->optimiser, NULL, 0, err);
     struct ps_server_options options = {.config = subject->config,
+            .piece_floats =
+                    subject->layout->count, /* a commit is one piece: its answers are those of one event */
             .layout = subject->layout,
             .table = server->table,
             .hello = {.role = SL_ROLE_SERVER, .servers = 1},
