@@ -106,6 +106,25 @@ enum sl_status dp_stream_copy_work(struct dp_item *item, struct sl_error *err)
     return SL_OK;
 }
 
+static void copy_part(void *context, int part, int member)
+{
+    (void)member;
+    const struct dp_stream_limit *stream = context;
+    size_t begin = (size_t)part * STREAM_PART, left = stream->count - begin;
+    memcpy(stream->to + begin, stream->from + begin,
+            (left < STREAM_PART ? left : STREAM_PART) * sizeof(float));
+    __asm__ volatile("" : : "r"(stream->to) : "memory");
+}
+
+enum sl_status dp_team_stream_copy_work(struct dp_item *item, struct sl_error *err)
+{
+    (void)err;
+    const struct dp_team_stream *shared = item->context;
+    struct dp_stream_limit stream = *shared->stream;
+    sl_team_run(shared->team, (int)((stream.count + STREAM_PART - 1) / STREAM_PART), copy_part, &stream);
+    return SL_OK;
+}
+
 double dp_stream_sum_bytes(const struct dp_stream_limit *limit)
 {
     return 3.0 * (double)limit->count * sizeof(float);

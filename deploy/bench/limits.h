@@ -41,5 +41,6 @@ void dp_stream_limit_fini(struct dp_stream_limit *limit);
 dp_work dp_stream_sum_work;      /* d += s */
 dp_work dp_team_stream_sum_work; /* the same by several threads; context: struct dp_team_stream */
 dp_work dp_stream_copy_work;     /* memcpy */
+dp_work dp_team_stream_copy_work; /* the same by several threads, a block at a time; context: struct dp_team_stream */
 double dp_stream_sum_bytes(const struct dp_stream_limit *limit);  /* of one call: two reads and a write */
 double dp_stream_copy_bytes(const struct dp_stream_limit *limit); /* of one call: what was copied, once */

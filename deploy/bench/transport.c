@@ -114,6 +114,7 @@ static enum sl_status measure(struct dp_bench *bench, const char *kind, const ch
 
 enum {
     WHOLE_COPY,
+    WHOLE_TWO_COPIES,
     WHOLE_PLAIN,
     WHOLE_RAW,
     WHOLE_TCP,
@@ -140,7 +141,7 @@ static void report_whole(struct dp_bench *bench, const char *subject, const stru
 {
     double one_way = (double)load->messages * (double)load->size;
     double raw = rate(&items[WHOLE_RAW], one_way), plain = rate(&items[WHOLE_PLAIN], one_way),
-           copy = rate(&items[WHOLE_COPY], one_way);
+           copy = rate(&items[WHOLE_COPY], one_way), two_copies = rate(&items[WHOLE_TWO_COPIES], one_way);
     double tcp = rate(&items[WHOLE_TCP], bytes), tcp_copies = rate(&items[WHOLE_TCP_COPIES], bytes),
            shared = rate(&items[WHOLE_SHARED], bytes), copies = rate(&items[WHOLE_SHARED_COPIES], bytes);
     const struct dp_row rows[] = {{.figure = "server over tcp, there and back",
@@ -162,7 +163,11 @@ static void report_whole(struct dp_bench *bench, const char *subject, const stru
             {.figure = "shared memory alone, there and back",
                     .value = copies,
                     .limit = copy,
-                    .limit_of = "memcpy"}};
+                    .limit_of = "memcpy"},
+            {.figure = "shared memory alone, there and back",
+                    .value = copies,
+                    .limit = two_copies / 2.0, /* each block is copied on either side */
+                    .limit_of = "two cores copying each block twice"}};
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct dp_row row = rows[i];
         row.unit = "GB/s";
@@ -186,6 +191,7 @@ static enum sl_status measure_whole(struct dp_bench *bench, size_t size, int wor
     struct dp_plain *plain = NULL;
     struct dp_raw *raw = NULL;
     struct dp_stream_limit copy = {0};
+    struct dp_team_stream two = {.stream = &copy};
     size_t bytes = bench->measure.seconds < BRIEF_SECONDS ? STEP_BYTES_BRIEF : STEP_BYTES;
     size_t blocks = bytes / size < STEP_BLOCKS ? bytes / size : STEP_BLOCKS;
     struct dp_exchange_options options = {
@@ -204,7 +210,10 @@ static enum sl_status measure_whole(struct dp_bench *bench, size_t size, int wor
         status = dp_raw_open(&raw, "tcp://127.0.0.1:*", &load, err);
     if (status == SL_OK)
         status = dp_stream_limit_init(&copy, 2 * bytes, err);
+    if (status == SL_OK)
+        status = sl_team_create(&two.team, 2, err);
     struct dp_item items[WHOLE_ITEMS] = {[WHOLE_COPY] = {.work = dp_stream_copy_work, .context = &copy},
+            [WHOLE_TWO_COPIES] = {.work = dp_team_stream_copy_work, .context = &two},
             [WHOLE_PLAIN] = {.work = dp_plain_work, .context = plain},
             [WHOLE_RAW] = {.work = dp_raw_work, .context = raw}};
     for (int e = EXCHANGES_FROM; e < WHOLE_ITEMS; e++)
@@ -216,6 +225,7 @@ static enum sl_status measure_whole(struct dp_bench *bench, size_t size, int wor
         name_subject(subject, sizeof(subject), workers == 1 ? "1x1" : "1x2", size);
         report_whole(bench, subject, items, &load, dp_exchange_bytes(exchanges[WHOLE_TCP]));
     }
+    sl_team_destroy(two.team);
     dp_stream_limit_fini(&copy);
     dp_raw_close(raw);
     dp_plain_close(plain);
