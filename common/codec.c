@@ -23,6 +23,16 @@ static const struct {
 
 #define SET(object, field, value) ((object).has_##field = 1, (object).field = (value))
 
+/* Frames that are all dense need not be named. */
+static size_t count_encodings(const struct sl_message *m)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < SL_MESSAGE_FRAMES_MAX; i++)
+        if (m->encoding[i] != SL_ENCODING_DENSE)
+            count = i + 1;
+    return count;
+}
+
 static void fill_header(Header *h, const struct sl_message *m)
 {
     SET(*h, protocol, SL_PROTOCOL_VERSION);
@@ -53,6 +63,8 @@ static void fill_header(Header *h, const struct sl_message *m)
         h->n_spent = SL_SPENT_COUNT;
         h->spent = (uint64_t *)m->spent.us;
     }
+    h->n_encoding = count_encodings(m);
+    h->encoding = (uint32_t *)m->encoding;
     if (m->proof != 0)
         SET(*h, proof, m->proof);
     if (m->shared != 0)
@@ -319,6 +331,22 @@ static void copy_numbers(struct sl_message *m, const Header *h)
     m->shared = h->shared;
 }
 
+/* Afterwards only a push has frames that are not dense, each in an encoding that there is. */
+static enum sl_status read_encodings(struct sl_message *m, const Header *h, struct sl_error *err)
+{
+    if (h->n_encoding > SL_MESSAGE_FRAMES_MAX)
+        return sl_fail(err, SL_BAD_DATA, "message field encoding has %zu values, at most %d are allowed",
+                h->n_encoding, SL_MESSAGE_FRAMES_MAX);
+    for (size_t i = 0; i < h->n_encoding; i++) {
+        uint32_t encoding = h->encoding[i];
+        if (encoding >= SL_ENCODING_COUNT || (encoding != SL_ENCODING_DENSE && m->kind != SL_MESSAGE_PUSH))
+            return sl_fail(err, SL_BAD_DATA, "message field encoding is %u in %s", encoding,
+                    sl_message_name(m->kind));
+        m->encoding[i] = (enum sl_encoding)encoding;
+    }
+    return SL_OK;
+}
+
 static enum sl_status read_header(struct sl_message *m, const Header *h, struct sl_error *err)
 {
     if (!h->has_protocol || h->protocol != SL_PROTOCOL_VERSION)
@@ -337,6 +365,9 @@ static enum sl_status read_header(struct sl_message *m, const Header *h, struct 
         return status;
     status = copy_doubles(
             m->coefficient, SL_MODALITIES_MAX, h->coefficient, h->n_coefficient, "coefficient", err);
+    if (status != SL_OK)
+        return status;
+    status = read_encodings(m, h, err);
     if (status != SL_OK)
         return status;
     if (h->n_spent > SL_SPENT_COUNT)

@@ -76,6 +76,13 @@ __attribute__((format(printf, 4, 5))) static void add_tensor(
     align(b);
 }
 
+/* The last parameter added is a table of embeddings. */
+static void mark_table(struct builder *b)
+{
+    if (b->layout->param_count > 0)
+        b->layout->params[b->layout->param_count - 1].table = true;
+}
+
 __attribute__((format(printf, 4, 5))) static void add_packed(
         struct builder *b, enum sl_init init, const int64_t shape[5], const char *format, ...)
 {
@@ -157,8 +164,10 @@ static void add_bert(struct builder *b, const struct sl_modality_config *m)
     int64_t d = m->hidden;
     (void)snprintf(prefix, sizeof(prefix), "extractor.%s.bert.", m->name);
     add_tensor(b, SL_INIT_NORMAL, SHAPE2(m->vocab_size, d), "%sembeddings.word_embeddings.weight", prefix);
+    mark_table(b);
     add_tensor(
             b, SL_INIT_NORMAL, SHAPE2(m->max_position, d), "%sembeddings.position_embeddings.weight", prefix);
+    mark_table(b);
     add_tensor(b, SL_INIT_NORMAL, SHAPE2(2, d), "%sembeddings.token_type_embeddings.weight", prefix);
     add_norm(b, prefix, "embeddings.LayerNorm", d);
     for (int i = 0; i < m->layers; i++) {
@@ -315,13 +324,25 @@ static int cut_blocks(const struct sl_layout *layout, size_t block_floats, struc
                 continue;
             blocks[count] = (struct sl_block){begin, end - begin < size ? end - begin : size, param->part,
                     param->part == SL_PART_FUSION ? -1 : param->modality,
-                    {param->part != SL_PART_FUSION, param->part != SL_PART_HEAD}};
+                    {param->part != SL_PART_FUSION, param->part != SL_PART_HEAD}, false};
             if (layout->vectors == 1 && param->part == SL_PART_EXTRACTOR)
                 blocks[count].tagged[SL_TAG_UNIMODAL] = false; /* its part is in the fused one's sum */
         }
         begin = end;
     }
     return count;
+}
+
+static void mark_sparse(struct sl_layout *layout)
+{
+    for (int b = 0; b < layout->block_count; b++) {
+        struct sl_block *block = &layout->blocks[b];
+        for (int p = 0; p < layout->param_count; p++) {
+            const struct sl_param *param = &layout->params[p];
+            block->sparse |= param->table && param->offset < block->offset + block->count &&
+                             block->offset < param->offset + param->count;
+        }
+    }
 }
 
 static uint64_t hash_layout(const struct sl_layout *layout)
@@ -364,6 +385,7 @@ enum sl_status sl_layout_create(struct sl_layout **ret_layout, const struct sl_c
     if (layout->blocks == NULL)
         return sl_fail(err, SL_NO_MEMORY, "out of memory for the block table");
     (void)cut_blocks(layout, block_floats, layout->blocks);
+    mark_sparse(layout);
     layout->hash = hash_layout(layout);
     *ret_layout = SL_TAKE(layout);
     return SL_OK;

@@ -45,6 +45,7 @@ struct sl_param {
     float init_std; /* of SL_INIT_NORMAL */
     bool decay;     /* weight decay applies: rank > 1 */
     bool frozen;
+    bool table; /* of embeddings: a batch gives gradients to the rows that it names, all others get +0.0 */
     float lr_scale; /* its learning rate, as a share of the schedule's */
 };
 
@@ -54,6 +55,7 @@ struct sl_block {
     int modality; /* -1 for the fusion */
     bool tagged
             [SL_TAGS]; /* which gradients exist for it; with exchange early one: unimodal for heads, else fused */
+    bool sparse;       /* rows of a table lie in it: most of its gradient may be +0.0 */
 };
 
 struct sl_layout {

@@ -8,13 +8,14 @@
  */
 #include "common/buffer.h"
 #include "common/config.h"
+#include "common/encoding.h"
 #include "common/spent.h"
 #include "common/stats.h"
 #include "common/tree.h"
 
 #include <stdint.h>
 
-#define SL_PROTOCOL_VERSION 5
+#define SL_PROTOCOL_VERSION 6
 #define SL_MESSAGE_FRAMES_MAX 4
 #define SL_MESSAGE_TEXT_MAX 512
 #define SL_ENDPOINT_MAX 240 /* bytes with the 0 */
@@ -144,6 +145,7 @@ struct sl_message {
     struct sl_commit commit;
     struct sl_report report;
     struct sl_frame frames[SL_MESSAGE_FRAMES_MAX];
+    enum sl_encoding encoding[SL_MESSAGE_FRAMES_MAX]; /* PUSH: of each frame; else DENSE */
     int frame_count;
     uint64_t proof;  /* share.h: for the transport alone */
     uint32_t shared; /* share.h: bit i: frame i is a reference, on the wire */

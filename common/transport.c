@@ -445,7 +445,8 @@ static void lend_frames(struct sl_socket *socket, struct sl_address to, struct s
     message->proof = sl_share_proof(socket->share, to);
     message->shared = 0;
     for (int i = 0; i < message->frame_count && sl_share_allows(message->kind); i++)
-        if (sl_share_lend(socket->share, to, &message->frames[i], references->bytes[i]))
+        if (message->encoding[i] == SL_ENCODING_DENSE && /* others are read by their structure */
+                sl_share_lend(socket->share, to, &message->frames[i], references->bytes[i]))
             message->shared |= 1U << i;
 }
 
@@ -569,7 +570,7 @@ static enum sl_status take_frame(struct sl_socket *socket, struct sl_address fro
 {
     struct sl_frame *frame = &message->frames[message->frame_count];
     if ((message->shared >> message->frame_count & 1) != 0) {
-        if (!sl_share_allows(message->kind))
+        if (!sl_share_allows(message->kind) || message->encoding[message->frame_count] != SL_ENCODING_DENSE)
             return sl_fail(err, SL_BAD_DATA, "%s came with a reference to shared memory",
                     sl_message_name(message->kind));
         enum sl_status status =

@@ -311,13 +311,18 @@ static void measure(struct ps_server *s, struct reducing *r, int block)
     r->blocks_whole++;
 }
 
-/* Gives the frames of a push to the reduction, each under the tag that the block has, in the order of the tags. */
+/* Makes the frames of a push dense. Gives them to the reduction, each under the tag that the block has, in the order of the tags. */
 static enum sl_status reduce(
         struct ps_server *s, struct reducing *r, struct sl_message *m, struct sl_error *err)
 {
     const struct sl_block *block = &s->options.layout->blocks[m->block];
     struct sl_frame frames[SL_TAGS] = {{0}};
     int used = 0;
+    for (int i = 0; i < m->frame_count; i++) {
+        enum sl_status status = sl_encoding_open(&m->frames[i], m->encoding[i], block->count, err);
+        if (status != SL_OK)
+            return status;
+    }
     for (int tag = 0; tag < SL_TAGS; tag++)
         if (block->tagged[tag] && used < m->frame_count)
             frames[tag] = m->frames[used++];

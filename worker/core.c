@@ -380,23 +380,45 @@ static enum sl_status on_idle(struct wk_core *core, struct wk_updates *updates, 
 
 /* ---- results ---- */
 
+/* Adds one tag's gradient: as it lies, or as its lines that are not zero where that is less. Copies only the lines. */
+static enum sl_status add_gradient(struct sl_message *m, struct sl_buffer *gradients, const float *values,
+        const struct sl_block *block, struct sl_error *err)
+{
+    size_t size = block->sparse ? sl_encoding_lines_size(values, block->count) : 0;
+    if (size == 0) {
+        sl_message_add_frame(m, gradients, values, block->count * sizeof(float));
+        return SL_OK;
+    }
+    struct sl_buffer *lines = sl_buffer_create_unset(size);
+    if (lines == NULL)
+        return sl_fail(err, SL_NO_MEMORY, "out of memory for a push");
+    sl_encoding_put_lines(values, block->count, lines->data);
+    m->encoding[m->frame_count] = SL_ENCODING_LINES;
+    sl_message_add_frame(m, lines, lines->data, size);
+    sl_buffer_release(lines);
+    return SL_OK;
+}
+
 static enum sl_status push_block(struct wk_core *core, struct sl_node node, int b,
         struct sl_buffer *gradients, struct wk_updates *updates, struct sl_error *err)
 {
     const struct sl_layout *layout = core->options.layout;
     const struct sl_block *block = &layout->blocks[b];
-    struct sl_message *m = message_to_send(core, SL_MESSAGE_PUSH);
-    if (m != NULL) {
-        m->node = node;
-        m->block = (uint32_t)b;
-        for (int tag = 0; tag < SL_TAGS; tag++) {
-            const float *values =
-                    (const float *)gradients->data + sl_layout_gradient_at(layout, tag, block->offset);
-            if (block->tagged[tag])
-                sl_message_add_frame(m, gradients, values, block->count * sizeof(float));
-        }
+    SL_AUTO(sl_message_destroy_auto) struct sl_message *m = message_to_send(core, SL_MESSAGE_PUSH);
+    if (m == NULL)
+        return sl_fail(err, SL_NO_MEMORY, "out of memory for a message");
+    m->node = node;
+    m->block = (uint32_t)b;
+    enum sl_status status = SL_OK;
+    for (int tag = 0; tag < SL_TAGS && status == SL_OK; tag++) {
+        const float *values =
+                (const float *)gradients->data + sl_layout_gradient_at(layout, tag, block->offset);
+        if (block->tagged[tag])
+            status = add_gradient(m, gradients, values, block, err);
     }
-    return sl_outbox_add(&updates->outbox, server_address(core, core->owners[b]), m, err);
+    return status == SL_OK
+                   ? sl_outbox_add(&updates->outbox, server_address(core, core->owners[b]), SL_TAKE(m), err)
+                   : status;
 }
 
 /* The run is over when all its slots are reported. */

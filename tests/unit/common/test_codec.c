@@ -100,6 +100,19 @@ static void refused(const struct sl_message *m, enum sl_status status, const cha
     assert_null(back);
 }
 
+static void test_encodings(void **unused)
+{
+    (void)unused;
+    struct sl_message m = {.kind = SL_MESSAGE_PUSH, .slots = 1, .encoding = {0, SL_ENCODING_LINES}};
+    struct sl_message *back = round_trip(&m);
+    assert_memory_equal(back->encoding, m.encoding, sizeof(m.encoding));
+    sl_message_destroy(back);
+    m.encoding[1] = SL_ENCODING_COUNT;
+    refused(&m, SL_BAD_DATA, "encoding is 2 in push");
+    refused(&(struct sl_message){.kind = SL_MESSAGE_PARAMS, .encoding = {SL_ENCODING_LINES}}, SL_BAD_DATA,
+            "encoding is 1 in params");
+}
+
 static void test_out_of_range_is_refused(void **unused)
 {
     (void)unused;
@@ -263,6 +276,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
             cmocka_unit_test(test_every_kind_comes_back),
             cmocka_unit_test(test_parts_come_back),
+            cmocka_unit_test(test_encodings),
             cmocka_unit_test(test_out_of_range_is_refused),
             cmocka_unit_test(test_other_versions_are_a_mismatch),
             cmocka_unit_test(test_too_long_lists_and_texts_are_refused),

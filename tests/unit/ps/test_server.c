@@ -235,6 +235,39 @@ static void dropped(struct world *w, struct sl_message *m)
     dropped_from(w, SL_ROLE_WORKER, m);
 }
 
+/* Every frame of a push as lines of which all are left out. */
+static struct sl_message *emptied(struct sl_message *m, size_t size)
+{
+    for (int i = 0; i < m->frame_count; i++) {
+        struct sl_buffer *buffer = sl_buffer_create(size);
+        assert_non_null(buffer);
+        sl_buffer_release(m->frames[i].buffer);
+        m->frames[i] = (struct sl_frame){buffer, buffer->data, size};
+        m->encoding[i] = SL_ENCODING_LINES;
+    }
+    return m;
+}
+
+static void test_a_push_that_is_sparse_counts_as_zeros(void **state)
+{
+    (void)state;
+    struct world w = new_world(0);
+    size_t lines = (w.layout->blocks[last_block(&w)].count + SL_LINE_FLOATS - 1) / SL_LINE_FLOATS;
+    size_t size = (lines + 63) / 64 * 8;
+    push_most(&w, 0);
+    dropped(&w, emptied(push(&w, 0, 1, 0, last_block(&w), 0.25F), size + 4)); /* no lines of that block */
+    const char *line = from(&w, SL_ROLE_WORKER, 1, emptied(push(&w, 0, 1, 0, last_block(&w), 0.25F), size));
+    assert_non_null(strstr(line, "reduced"));
+    const struct sl_message *reduced = NULL;
+    for (int i = 0; i < w.updates.outbox.count; i++)
+        if (w.updates.outbox.items[i].message->kind == SL_MESSAGE_REDUCED)
+            reduced = w.updates.outbox.items[i].message;
+    assert_non_null(reduced);
+    const struct sl_block_sums *sums = reduced->frames[0].data;
+    assert_true(sums[0].norm2 > 0 && sums[w.own_count - 1].norm2 == 0);
+    close_world(&w);
+}
+
 /* ---- joining ---- */
 
 static void test_it_joins_and_loads(void **state)
@@ -791,6 +824,7 @@ static void test_a_snapshot_is_the_version_that_was_asked_for(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+            cmocka_unit_test(test_a_push_that_is_sparse_counts_as_zeros),
             cmocka_unit_test(test_it_joins_and_loads),
             cmocka_unit_test(test_numbers_of_an_epoch_that_cannot_be),
             cmocka_unit_test(test_ends),

@@ -406,6 +406,49 @@ static void test_a_step(void **state)
     close_world(&w);
 }
 
+/* Of blocks with rows of a table the lines that are not zero leave; of a gradient that is mostly there, all as it lies. */
+static void test_pushes_of_tables_are_sparse(void **state)
+{
+    (void)state;
+    struct world w = new_world();
+    int last = w.layout->block_count - 1;
+    w.layout->blocks[last].sparse = true;
+    const struct sl_block *block = &w.layout->blocks[last];
+    (void)join(&w);
+    (void)assign(&w, 0, 2, 3);
+    params(&w, 0, 1.5F);
+    struct sl_buffer *buffer = sl_buffer_create(SL_TAGS * w.layout->count * sizeof(float));
+    assert_non_null(buffer);
+    float *fused = (float *)buffer->data + sl_layout_gradient_at(w.layout, SL_TAG_FUSED, block->offset);
+    fused[1] = 2.0F;
+    struct wk_event event = {.kind = WK_EVENT_BLOCKS_DONE,
+            .run = w.run,
+            .node = {0, 2},
+            .blocks = &last,
+            .block_count = 1,
+            .gradients = buffer};
+    (void)step(&w, event);
+    const struct sl_message *push = w.updates.outbox.items[0].message;
+    assert_true(push->block == (uint32_t)last && push->encoding[0] == SL_ENCODING_LINES);
+    assert_true(push->frames[0].size < block->count * sizeof(float));
+    struct sl_frame frame = {
+            sl_buffer_retain(push->frames[0].buffer), push->frames[0].data, push->frames[0].size};
+    assert_int_equal(sl_encoding_open(&frame, SL_ENCODING_LINES, block->count, &err), SL_OK);
+    assert_memory_equal(frame.data, fused, block->count * sizeof(float));
+    sl_buffer_release(frame.buffer);
+    (void)assign(&w, 0, 3, 4);
+    (void)idle(&w);
+    for (size_t i = 0; i < block->count; i++)
+        fused[i] = 1.0F;
+    event.run = w.run;
+    event.node.index = 3;
+    (void)step(&w, event);
+    push = w.updates.outbox.items[0].message;
+    assert_true(push->encoding[0] == SL_ENCODING_DENSE && push->frames[0].data == (const void *)fused);
+    sl_buffer_release(buffer);
+    close_world(&w);
+}
+
 static const char *blocks_done(
         struct world *w, uint64_t run, uint32_t level, uint32_t index, const int *blocks, int count)
 {
@@ -882,6 +925,7 @@ int main(void)
             cmocka_unit_test(test_nobody_answers),
             cmocka_unit_test(test_whoever_is_gone_it_begins_anew),
             cmocka_unit_test(test_a_step),
+            cmocka_unit_test(test_pushes_of_tables_are_sparse),
             cmocka_unit_test(test_blocks_leave_before_their_node_is_whole),
             cmocka_unit_test(test_blocks_of_a_run_that_was_replaced),
             cmocka_unit_test(test_acknowledgements_count_once),

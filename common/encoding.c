@@ -1,0 +1,122 @@
+/* Encodings of tensor frames: see encoding.h. */
+#include "common/encoding.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+
+static size_t lines_of(size_t count)
+{
+    return (count + SL_LINE_FLOATS - 1) / SL_LINE_FLOATS;
+}
+
+static size_t bitmap_size(size_t count)
+{
+    return (lines_of(count) + 63) / 64 * sizeof(uint64_t);
+}
+
+/* Numbers of a line. */
+static size_t line_length(size_t count, size_t line)
+{
+    size_t left = count - line * SL_LINE_FLOATS;
+    return left < SL_LINE_FLOATS ? left : SL_LINE_FLOATS;
+}
+
+static bool is_empty(const float *values, size_t count, size_t line)
+{
+    uint32_t bits[SL_LINE_FLOATS] = {0}, any = 0;
+    const float *first = values + line * SL_LINE_FLOATS;
+    size_t length = line_length(count, line);
+    if (length == SL_LINE_FLOATS)
+        memcpy(bits, first, sizeof(bits));
+    else
+        memcpy(bits, first, length * sizeof(float));
+    for (int i = 0; i < SL_LINE_FLOATS; i++)
+        any |= bits[i];
+    return any == 0;
+}
+
+size_t sl_encoding_lines_size(const float *values, size_t count)
+{
+    size_t lines = lines_of(count), there = 0, size = bitmap_size(count);
+    for (size_t line = 0; line < lines; line++) {
+        if (is_empty(values, count, line))
+            continue;
+        if (++there > lines / 2)
+            return 0;
+        size += line_length(count, line) * sizeof(float);
+    }
+    return size;
+}
+
+void sl_encoding_put_lines(const float *values, size_t count, void *ret_bytes)
+{
+    unsigned char *bitmap = ret_bytes, *next = bitmap + bitmap_size(count);
+    memset(bitmap, 0, bitmap_size(count));
+    for (size_t line = 0; line < lines_of(count); line++) {
+        if (is_empty(values, count, line))
+            continue;
+        size_t size = line_length(count, line) * sizeof(float);
+        bitmap[line / 8] |= (unsigned char)(1U << line % 8);
+        memcpy(next, values + line * SL_LINE_FLOATS, size);
+        next += size;
+    }
+}
+
+static bool has_line(const unsigned char *bitmap, size_t line)
+{
+    return (bitmap[line / 8] >> line % 8 & 1) != 0;
+}
+
+/* Whether a bitmap of count numbers names lines that there are, and goes with so many bytes. */
+static bool makes_sense(const unsigned char *bytes, size_t size, size_t count)
+{
+    size_t bits = bitmap_size(count) * 8, expected = bitmap_size(count);
+    if (size < expected)
+        return false;
+    for (size_t line = 0; line < bits; line++) {
+        if (!has_line(bytes, line))
+            continue;
+        if (line >= lines_of(count))
+            return false;
+        expected += line_length(count, line) * sizeof(float);
+    }
+    return size == expected;
+}
+
+enum sl_status sl_encoding_get_lines(
+        const void *bytes, size_t size, size_t count, float *ret_values, struct sl_error *err)
+{
+    const unsigned char *bitmap = bytes;
+    if (!makes_sense(bitmap, size, count))
+        return sl_fail(err, SL_BAD_DATA, "%zu bytes are not the lines of %zu numbers", size, count);
+    const unsigned char *next = bitmap + bitmap_size(count);
+    for (size_t line = 0; line < lines_of(count); line++) {
+        size_t length = line_length(count, line) * sizeof(float);
+        if (!has_line(bitmap, line)) {
+            memset(ret_values + line * SL_LINE_FLOATS, 0, length);
+            continue;
+        }
+        memcpy(ret_values + line * SL_LINE_FLOATS, next, length);
+        next += length;
+    }
+    return SL_OK;
+}
+
+enum sl_status sl_encoding_open(
+        struct sl_frame *frame, enum sl_encoding encoding, size_t count, struct sl_error *err)
+{
+    if (encoding == SL_ENCODING_DENSE)
+        return SL_OK;
+    struct sl_buffer *dense = sl_buffer_create_unset(count * sizeof(float));
+    if (dense == NULL)
+        return sl_fail(err, SL_NO_MEMORY, "out of memory for %zu numbers of a frame", count);
+    enum sl_status status = sl_encoding_get_lines(frame->data, frame->size, count, dense->data, err);
+    if (status != SL_OK) {
+        sl_buffer_release(dense);
+        return status;
+    }
+    sl_buffer_release(frame->buffer);
+    *frame = (struct sl_frame){dense, dense->data, dense->size};
+    return SL_OK;
+}

@@ -1,0 +1,31 @@
+#pragma once
+/* How the numbers of a tensor frame are written. DENSE: as they lie, little-endian float32. LINES: most of them are +0.0, as in the gradient of an embedding table, of which a batch
+ * names few rows:
+ *
+ *     bitmap   a bit for each line of SL_LINE_FLOATS numbers, the last line may be shorter; bit i % 8 of byte i / 8; a multiple of 8 bytes, rest 0
+ *     lines    those with a bit, in order, as they lie
+ *
+ * A line is left out when every bit of it is 0: -0.0 counts as a number, so that what is decoded has the bits that were encoded. */
+#include "common/buffer.h"
+#include "common/error.h"
+
+#include <stddef.h>
+
+enum sl_encoding { SL_ENCODING_DENSE, SL_ENCODING_LINES, SL_ENCODING_COUNT };
+
+#define SL_LINE_FLOATS 16
+
+/* sl_encoding_lines_size is how many bytes LINES takes for values, or 0 when more than half of the lines are there: then DENSE costs less time. Reads no further than it must to know.
+ * Shapes: values (count,). */
+size_t sl_encoding_lines_size(const float *values, size_t count);
+/* sl_encoding_put_lines writes as many bytes as sl_encoding_lines_size said. Shapes: values (count,). */
+void sl_encoding_put_lines(const float *values, size_t count, void *ret_bytes);
+/* sl_encoding_get_lines is the way back, for bytes that may be anything but do not change meanwhile: writes all numbers. Shapes: ret_values (count,). Errors: BAD_DATA for bytes that
+ * are not count numbers. */
+SL_MUST_USE enum sl_status sl_encoding_get_lines(
+        const void *bytes, size_t size, size_t count, float *ret_values, struct sl_error *err);
+
+/* sl_encoding_open makes a frame of any encoding a dense one of count numbers; a dense one stays as it is, whatever its size. Owns: the old buffer is released. After an error the
+ * frame is as before. Errors: BAD_DATA, NO_MEMORY. */
+SL_MUST_USE enum sl_status sl_encoding_open(
+        struct sl_frame *frame, enum sl_encoding encoding, size_t count, struct sl_error *err);
