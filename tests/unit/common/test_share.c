@@ -101,6 +101,13 @@ static bool meet(struct pair *p, int rounds)
     return false;
 }
 
+/* Both share, and have found each other. */
+static void open_sharing_pair(struct pair *p)
+{
+    open_pair(p, true, true);
+    assert_true(meet(p, 50));
+}
+
 static struct sl_message *push_of(struct sl_buffer *buffer, size_t offset, size_t size)
 {
     struct sl_message *push = sl_message_create(SL_MESSAGE_PUSH);
@@ -127,12 +134,19 @@ static struct sl_message *carry(struct pair *p, struct sl_message *push)
     return got;
 }
 
+/* What came of a push whose one frame is the buffer; the sender's message is gone. */
+static struct sl_message *lend(struct pair *p, struct sl_buffer *buffer)
+{
+    struct sl_message *push = push_of(buffer, 0, SIZE), *got = carry(p, push);
+    sl_message_destroy(push);
+    return got;
+}
+
 static void test_frames_stay_where_they_are(void **state)
 {
     (void)state;
     struct pair p;
-    open_pair(&p, true, true);
-    assert_true(meet(&p, 50));
+    open_sharing_pair(&p);
     struct sl_buffer *buffer = filled(2 * SIZE);
     struct sl_message *push = push_of(buffer, SIZE, SIZE), *got = NULL;
     sl_message_add_frame(push, buffer, buffer->data, 1000); /* small: its bytes are sent */
@@ -161,8 +175,7 @@ static void test_numbers_go_round(void **state)
 {
     (void)state;
     struct pair p;
-    open_pair(&p, true, true);
-    assert_true(meet(&p, 50));
+    open_sharing_pair(&p);
     struct sl_buffer *buffer = filled(SIZE);
     struct sl_error err = {0};
     for (int i = 0; i < SL_SHARE_LOANS_MAX + 100; i++) {
@@ -203,8 +216,7 @@ static void test_what_is_not_lent(void **state)
 {
     (void)state;
     struct pair p;
-    open_pair(&p, true, true);
-    assert_true(meet(&p, 50));
+    open_sharing_pair(&p);
     struct sl_buffer *buffer = filled(SIZE);
     struct sl_message *push = push_of(buffer, 0, SIZE), *got = NULL;
     push->kind = SL_MESSAGE_REDUCED;
@@ -229,11 +241,9 @@ static void test_lender_closes_first(void **state)
 {
     (void)state;
     struct pair p;
-    open_pair(&p, true, true);
-    assert_true(meet(&p, 50));
+    open_sharing_pair(&p);
     struct sl_buffer *buffer = filled(SIZE);
-    struct sl_message *push = push_of(buffer, 0, SIZE), *got = carry(&p, push);
-    sl_message_destroy(push);
+    struct sl_message *got = lend(&p, buffer);
     sl_socket_close(SL_TAKE(p.client));
     tend(p.server);
     assert_int_equal(buffer->references, 2);
@@ -249,11 +259,9 @@ static void test_reader_closes_first(void **state)
 {
     (void)state;
     struct pair p;
-    open_pair(&p, true, true);
-    assert_true(meet(&p, 50));
+    open_sharing_pair(&p);
     struct sl_buffer *buffer = filled(SIZE);
-    struct sl_message *push = push_of(buffer, 0, SIZE), *got = carry(&p, push);
-    sl_message_destroy(push);
+    struct sl_message *got = lend(&p, buffer);
     sl_socket_close(SL_TAKE(p.server));
     tend(p.client);
     assert_int_equal(buffer->references, 2); /* the frame is still read */
