@@ -11,6 +11,15 @@ bool ps_assign_idle(const struct ps_worker *worker)
     return worker->present && (worker->run.at < 0 || worker->run.left == 0);
 }
 
+/* While the speed of somebody who is here is not known, nobody takes more of what everybody waits for than it computes at a time: a worker that has just joined is soon idle again. */
+static uint32_t most_at_once(const struct ps_roster *roster, int worker)
+{
+    uint32_t threads = roster->workers[worker].threads;
+    if (roster->weight_count == roster->worker_count)
+        return UINT32_MAX;
+    return threads > 0 ? threads : 1;
+}
+
 bool ps_assign_share(const struct ps_roster *roster, const struct ps_open_step *step, int worker,
         bool among_idle, uint32_t *ret_begin, uint32_t *ret_end)
 {
@@ -29,6 +38,8 @@ bool ps_assign_share(const struct ps_roster *roster, const struct ps_open_step *
     if (slow && ((uint64_t)step->step + roster->workers[worker].rank) % SECOND_CHANCE != 0)
         return false;
     uint32_t share = part < 1.0 ? 1 : (uint32_t)(part + 0.5);
+    if (among_idle && share > most_at_once(roster, worker))
+        share = most_at_once(roster, worker);
     return ps_open_step_free_stretch(step, share, roster->workers[worker].readable, ret_begin, ret_end);
 }
 

@@ -139,7 +139,7 @@ static inline struct sl_hello introduction(const struct world *w)
             .layout_hash = w->layout->hash,
             .train_count = TRAIN,
             .validation_count = VALIDATION,
-            .threads = 2,
+            .threads = 4, /* as many as a step has slots: before any speed is known a worker takes no more */
             .pid = 12,
             .host = "h"};
 }
