@@ -63,14 +63,15 @@ void wk_bert_backward(const struct wk_run *run, const struct wk_tags *tags, cons
     const struct wk_batch_input *input = &run->batch->inputs[bert->modality];
     size_t d = bert->encoder.d, rows = (size_t)input->rows;
     const float *g = wk_encoder_backward(run, tags, &bert->encoder, &state->encoder, dx);
-    for (size_t t = 0; t < (size_t)tags->count; t++) {
-        const float *gt = g + t * rows * d;
-        float *grads = tags->grads[t];
+    for (int t = 0; t < tags->count; t++) {
+        const float *gt = g + (size_t)t * rows * d;
+        float *word = wk_gradient_at(tags, t, bert->word),
+              *position = wk_gradient_at(tags, t, bert->position);
         for (size_t r = 0; r < rows; r++) {
-            run->v->axpy(grads + bert->word + (size_t)input->tokens[r] * d, gt + r * d, 1.0F, d);
-            run->v->axpy(grads + bert->position + (size_t)input->position[r] * d, gt + r * d, 1.0F, d);
+            run->v->axpy(word + (size_t)input->tokens[r] * d, gt + r * d, 1.0F, d);
+            run->v->axpy(position + (size_t)input->position[r] * d, gt + r * d, 1.0F, d);
         }
-        run->v->column_sum(grads + bert->type, gt, d, rows, d);
+        run->v->column_sum(wk_gradient_at(tags, t, bert->type), gt, d, rows, d);
     }
 }
 

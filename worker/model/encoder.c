@@ -323,10 +323,11 @@ static void qkv_backward(const struct wk_run *run, const struct wk_tags *tags,
         return;
     }
     wk_linear_backward(run, tags, dh, state->dqkv + stacked * d, h, kv, rows, 2 * d, d, add);
-    for (size_t t = 0; t < (size_t)tags->count; t++) {
-        wk_product_weight(run, tags->grads[t] + at.weight, dq + t * queries * d, d, h, encoder->period * d,
-                queries, d, d);
-        run->v->column_sum(tags->grads[t] + at.bias, dq + t * queries * d, d, queries, d);
+    for (int t = 0; t < tags->count; t++) {
+        const float *dqt = dq + (size_t)t * queries * d;
+        wk_product_weight(
+                run, wk_gradient_at(tags, t, at.weight), dqt, d, h, encoder->period * d, queries, d, d);
+        run->v->column_sum(wk_gradient_at(tags, t, at.bias), dqt, d, queries, d);
     }
     /* the tags' rows are all periods of the stacked matrix */
     wk_product_input(run, dh, encoder->period * d, dq, d, run->params + at.weight, stacked, d, d, true);

@@ -100,6 +100,31 @@ void wk_extractor_backward(const struct wk_run *run, const struct wk_tags *tags,
     }
 }
 
+/* NULL for features. */
+static const struct wk_encoder *encoder_of(const struct wk_extractor *extractor)
+{
+    switch (extractor->kind) {
+    case SL_KIND_VIT:
+        return &extractor->vit.encoder;
+    case SL_KIND_BERT:
+        return &extractor->bert.encoder;
+    case SL_KIND_FEATURES:
+        break;
+    }
+    return NULL;
+}
+
+int wk_extractor_layers(const struct wk_extractor *extractor)
+{
+    const struct wk_encoder *encoder = encoder_of(extractor);
+    return encoder == NULL ? 0 : encoder->layers;
+}
+
+size_t wk_extractor_layer_begin(const struct wk_extractor *extractor, int layer)
+{
+    return encoder_of(extractor)->layer[layer].begin;
+}
+
 double wk_extractor_flops(const struct wk_extractor *extractor, const struct wk_batch *batch, int tags)
 {
     switch (extractor->kind) {

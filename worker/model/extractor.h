@@ -46,5 +46,9 @@ void wk_extractor_forward(
 void wk_extractor_backward(const struct wk_run *run, const struct wk_tags *tags,
         const struct wk_extractor *extractor, struct wk_extractor_state *state, const float *dx);
 
+/* wk_extractor_layers gives the layers of which a backward pass tells one by one; where the parameters of each begin: wk_extractor_layer_begin. Those before the first are the embeddings'. Units: floats. */
+int wk_extractor_layers(const struct wk_extractor *extractor);
+size_t wk_extractor_layer_begin(const struct wk_extractor *extractor, int layer);
+
 /* wk_extractor_flops: matrix products of a forward (tags 0), or of a backward with so many tags. */
 double wk_extractor_flops(const struct wk_extractor *extractor, const struct wk_batch *batch, int tags);

@@ -52,11 +52,13 @@ void wk_ffn_backward(const struct wk_run *run, const struct wk_tags *tags, const
                 n, tags->count, false);
         run->v->gelu_backward(act, d, first_bias.at, u + r * mid, run->params + ffn->first.bias, n, mid,
                 tags->count, n * mid);
-        for (size_t t = 0; t < (size_t)tags->count; t++) {
-            const float *dyt = dy + t * rows * out + r * out, *dt = d + t * n * mid;
-            run->v->column_sum(tags->grads[t] + ffn->second.bias, dyt, out, n, out);
-            wk_product_weight(run, tags->grads[t] + ffn->second.weight, dyt, out, act, mid, n, out, mid);
-            wk_product_weight(run, tags->grads[t] + ffn->first.weight, dt, mid, h + r * in, in, n, mid, in);
+        for (int t = 0; t < tags->count; t++) {
+            const float *dyt = dy + (size_t)t * rows * out + r * out, *dt = d + (size_t)t * n * mid;
+            float *dw1 = wk_gradient_at(tags, t, ffn->first.weight),
+                  *dw2 = wk_gradient_at(tags, t, ffn->second.weight);
+            run->v->column_sum(wk_gradient_at(tags, t, ffn->second.bias), dyt, out, n, out);
+            wk_product_weight(run, dw2, dyt, out, act, mid, n, out, mid);
+            wk_product_weight(run, dw1, dt, mid, h + r * in, in, n, mid, in);
         }
         if (dh != NULL)
             input_of_tags(run, dh + r * in, rows * in, in, d, n * mid, mid, run->params + ffn->first.weight,

@@ -298,8 +298,7 @@ static void stream_forward(
             NULL, rows, d);
 }
 
-/* Where the parameters of a layer begin; those behind the last one are the norms'. */
-static size_t layer_begin(const struct wk_fusion *fusion, int l)
+size_t wk_fusion_layer_begin(const struct wk_fusion *fusion, int l)
 {
     return l < fusion->layers ? fusion->stream[l * fusion->modalities].norm_query.gamma
                               : fusion->norm[0].gamma;
@@ -309,13 +308,13 @@ void wk_fusion_forward(const struct wk_run *run, const struct wk_fusion *fusion,
         struct wk_fusion_state *state, float *logits, const float *const features[])
 {
     size_t d = fusion->d, side_by_side = d * (size_t)fusion->modalities;
-    wk_run_need(run, fusion->project[0].weight, layer_begin(fusion, 0));
+    wk_run_need(run, fusion->project[0].weight, wk_fusion_layer_begin(fusion, 0));
     for (int m = 0; m < fusion->modalities; m++) {
         count_context(run->batch, fusion->modalities, m, state->context_offset[m]);
         project(run, fusion, state, m, features[m]);
     }
     for (int l = 0; l < fusion->layers; l++) {
-        wk_run_need(run, layer_begin(fusion, l), layer_begin(fusion, l + 1));
+        wk_run_need(run, wk_fusion_layer_begin(fusion, l), wk_fusion_layer_begin(fusion, l + 1));
         for (int m = 0; m < fusion->modalities; m++)
             stream_forward(run, fusion, state, l, m);
     }
@@ -333,11 +332,13 @@ void wk_fusion_forward(const struct wk_run *run, const struct wk_fusion *fusion,
 
 /* ---- backward: g[m] is the gradient of the stream at the place where the walk is ---- */
 
-static void through_norm(const struct wk_run *run, float *grads, float *dx, const float *dy, const float *x,
-        const float *mean, const float *rstd, struct wk_norm_at at, size_t rows, size_t d, bool add)
+static void through_norm(const struct wk_run *run, const struct wk_tags *tags, float *dx, const float *dy,
+        const float *x, const float *mean, const float *rstd, struct wk_norm_at at, size_t rows, size_t d,
+        bool add)
 {
-    float *gamma = grads + at.gamma, *beta = grads + at.beta;
-    run->v->norm_backward(dx, dy, &gamma, &beta, x, mean, rstd, run->params + at.gamma, rows, d, 1, 0, add);
+    struct wk_targets gamma = wk_targets(tags, at.gamma), beta = wk_targets(tags, at.beta);
+    run->v->norm_backward(
+            dx, dy, gamma.at, beta.at, x, mean, rstd, run->params + at.gamma, rows, d, 1, 0, add);
 }
 
 static const float *undrop(const struct wk_run *run, const struct wk_fusion *fusion, float *into,
@@ -358,22 +359,21 @@ static void ffn_backward(const struct wk_run *run, const struct wk_tags *tags, c
     size_t rows = rows_of(run, m);
     const float *dy = undrop(run, fusion, state->dcontext, state->g[m], node->mask_ffn, rows);
     wk_ffn_backward(run, tags, &stream->ffn, state->d, dy, node->hz, node->u, rows, false, state->scratch);
-    through_norm(run, tags->grads[0], state->g[m], state->d, node->z, node->z_mean, node->z_rstd,
-            stream->norm_ffn, rows, fusion->d, true);
+    through_norm(run, tags, state->g[m], state->d, node->z, node->z_mean, node->z_rstd, stream->norm_ffn,
+            rows, fusion->d, true);
 }
 
 /* Adds to next[o] of every other o what flows back through m's context: dcontext_in in state->d. */
-static void scatter_context(const struct wk_run *run, float *grads, const struct wk_fusion *fusion,
-        struct wk_fusion_state *state, int l, int m)
+static void scatter_context(const struct wk_run *run, const struct wk_tags *tags,
+        const struct wk_fusion *fusion, struct wk_fusion_state *state, int l, int m)
 {
     size_t d = fusion->d;
     const struct wk_fusion_node *layer = &state->node[l * fusion->modalities], *node = &layer[m];
     struct wk_norm_at at = fusion->stream[l * fusion->modalities + m].norm_context;
     struct stretch s = {.o = -1};
     for (int b = 0; next_stretch(run->batch, fusion->modalities, m, &b, &s);)
-        through_norm(run, grads, state->next[s.o] + s.from * d, state->d + s.at * d,
-                layer[s.o].x + s.from * d, node->context_mean + s.at, node->context_rstd + s.at, at, s.rows,
-                d, true);
+        through_norm(run, tags, state->next[s.o] + s.from * d, state->d + s.at * d, layer[s.o].x + s.from * d,
+                node->context_mean + s.at, node->context_rstd + s.at, at, s.rows, d, true);
 }
 
 /* Adds to next[] what flows back through m's attention, whose residual's part is in next[m] already. g[m]:
@@ -394,11 +394,11 @@ static void attention_backward(const struct wk_run *run, const struct wk_tags *t
     wk_attention_backward(run, 1, &g, state->dcontext, node->probs, &a, state->scratch);
 
     wk_linear_backward(run, tags, state->d, state->dq, node->query_in, stream->query, rows, d, d, false);
-    through_norm(run, tags->grads[0], state->next[m], state->d, node->x, node->query_mean, node->query_rstd,
+    through_norm(run, tags, state->next[m], state->d, node->x, node->query_mean, node->query_rstd,
             stream->norm_query, rows, d, true);
     wk_linear_backward(
             run, tags, state->d, state->dkv, node->context_in, stream->key_value, context, 2 * d, d, false);
-    scatter_context(run, tags->grads[0], fusion, state, l, m);
+    scatter_context(run, tags, fusion, state, l, m);
 }
 
 static void layer_backward(const struct wk_run *run, const struct wk_tags *tags,
@@ -417,29 +417,28 @@ static void layer_backward(const struct wk_run *run, const struct wk_tags *tags,
     }
 }
 
-void wk_fusion_backward(const struct wk_run *run, float *grads, const struct wk_fusion *fusion,
+void wk_fusion_backward(const struct wk_run *run, const struct wk_tags *tags, const struct wk_fusion *fusion,
         struct wk_fusion_state *state, float *const dfeatures[], const float *dlogits,
         const float *const features[])
 {
     size_t d = fusion->d, side_by_side = d * (size_t)fusion->modalities;
-    struct wk_tags tags = {.count = 1, .grads = {grads}};
-    wk_linear_backward(run, &tags, state->dpooled, dlogits, state->pooled, fusion->head,
+    wk_linear_backward(run, tags, state->dpooled, dlogits, state->pooled, fusion->head,
             (size_t)run->batch->count, fusion->classes, side_by_side, false);
     for (int m = 0; m < fusion->modalities; m++) {
         const float *x = state->node[fusion->layers * fusion->modalities + m].x;
         wk_pool_mean_backward(run, state->g[m], state->dpooled + (size_t)m * d, side_by_side,
                 run->batch->inputs[m].offset, d);
-        through_norm(run, grads, state->g[m], state->g[m], x, state->mean[m], state->rstd[m], fusion->norm[m],
+        through_norm(run, tags, state->g[m], state->g[m], x, state->mean[m], state->rstd[m], fusion->norm[m],
                 rows_of(run, m), d, false);
     }
     for (int l = fusion->layers - 1; l >= 0; l--) {
-        layer_backward(run, &tags, fusion, state, l);
-        wk_run_reached(run, layer_begin(fusion, l));
+        layer_backward(run, tags, fusion, state, l);
+        wk_run_reached(run, wk_fusion_layer_begin(fusion, l));
     }
     for (int m = 0; m < fusion->modalities; m++) {
         const float *dx =
                 undrop(run, fusion, state->g[m], state->g[m], state->mask_projection[m], rows_of(run, m));
-        wk_linear_backward(run, &tags, dfeatures[m], dx, features[m], fusion->project[m], rows_of(run, m), d,
+        wk_linear_backward(run, tags, dfeatures[m], dx, features[m], fusion->project[m], rows_of(run, m), d,
                 fusion->width[m], false);
     }
 }

@@ -68,12 +68,15 @@ void wk_fusion_plan(struct wk_fusion_state *state, const struct wk_fusion *fusio
 void wk_fusion_forward(const struct wk_run *run, const struct wk_fusion *fusion,
         struct wk_fusion_state *state, float *logits, const float *const features[]);
 
-/* wk_fusion_backward adds the gradients of the fusion's parameters into grads and writes those of the
+/* wk_fusion_backward adds the gradients of the fusion's parameters into the one tag and writes those of the
  * features into dfeatures[m]. Inverts wk_fusion_forward. Shapes: dlogits (B, K), dfeatures[m] (R_m, width_m).
  */
-void wk_fusion_backward(const struct wk_run *run, float *grads, const struct wk_fusion *fusion,
+void wk_fusion_backward(const struct wk_run *run, const struct wk_tags *tags, const struct wk_fusion *fusion,
         struct wk_fusion_state *state, float *const dfeatures[], const float *dlogits,
         const float *const features[]);
+
+/* wk_fusion_layer_begin is where the parameters of a layer begin; those behind the last one are the norms'. Units: floats. */
+size_t wk_fusion_layer_begin(const struct wk_fusion *fusion, int l);
 
 /* wk_fusion_flops: matrix products of one forward; a backward has twice as many. */
 double wk_fusion_flops(const struct wk_fusion *fusion, const struct wk_batch *batch);

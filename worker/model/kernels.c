@@ -134,8 +134,8 @@ void wk_linear_backward(const struct wk_run *run, const struct wk_tags *tags, fl
 {
     for (int t = 0; t < tags->count; t++) {
         const float *d = dy + (size_t)t * rows * out;
-        wk_product_weight(run, tags->grads[t] + at.weight, d, out, x, in, rows, out, in);
-        run->v->column_sum(tags->grads[t] + at.bias, d, out, rows, out);
+        wk_product_weight(run, wk_gradient_at(tags, t, at.weight), d, out, x, in, rows, out, in);
+        run->v->column_sum(wk_gradient_at(tags, t, at.bias), d, out, rows, out);
     }
     if (dx != NULL)
         wk_product_input(

@@ -20,6 +20,7 @@ struct wk_model {
     struct wk_fusion fusion;
     size_t end
             [SL_MODALITIES_MAX]; /* of each extractor's parameters; it begins where the one before it ends */
+    struct wk_fold fold;         /* of what a backward pass tells of, range by range */
 };
 
 struct wk_workspace {
@@ -33,6 +34,7 @@ struct wk_workspace {
     void *whole_context;
     void (*need)(void *context, size_t begin, size_t end); /* waits for parameters; NULL = they are there */
     void *need_context;
+    bool folded; /* backward passes write folded vectors */
     void *kept_memory, *scratch_memory;
     size_t size;                  /* bytes */
     struct wk_mode mode;          /* of the last forward; backward repeats it */
@@ -44,6 +46,33 @@ struct wk_workspace {
     float *dpooled;                                            /* (B, d) of the widest modality */
     float *dfeatures[SL_MODALITIES_MAX];                       /* (R, d) per tag of heads and fusion */
 };
+
+static size_t extractor_begin(const struct wk_model *model, int m)
+{
+    return m == 0 ? model->layout->head_end : model->end[m - 1];
+}
+
+/* The ranges that a backward pass tells of, in the order of the flat vector. */
+static enum sl_status plan_fold(struct wk_model *model, struct sl_error *err)
+{
+    int most = 2 + model->fusion.layers, count = 0;
+    for (int m = 0; m < model->modalities; m++)
+        most += 1 + wk_extractor_layers(&model->extractor[m]);
+    SL_AUTO_FREE size_t *begin = sl_alloc((size_t)most + 1, sizeof(*begin));
+    if (begin == NULL)
+        return sl_fail(err, SL_NO_MEMORY, "out of memory for the model's plan");
+    begin[count++] = 0;
+    for (int m = 0; m < model->modalities; m++) {
+        begin[count++] = extractor_begin(model, m);
+        for (int l = 0; l < wk_extractor_layers(&model->extractor[m]); l++)
+            begin[count++] = wk_extractor_layer_begin(&model->extractor[m], l);
+    }
+    begin[count++] = model->layout->extractor_end;
+    for (int l = 0; l < model->fusion.layers; l++)
+        begin[count++] = wk_fusion_layer_begin(&model->fusion, l);
+    begin[count] = model->layout->count;
+    return wk_fold_create(&model->fold, begin, count, err);
+}
 
 enum sl_status wk_model_create(struct wk_model **ret_model, const struct sl_config *config,
         const struct sl_layout *layout, struct sl_error *err)
@@ -70,6 +99,8 @@ enum sl_status wk_model_create(struct wk_model **ret_model, const struct sl_conf
             model->end[layout->blocks[b].modality] = layout->blocks[b].offset + layout->blocks[b].count;
     if (status == SL_OK)
         status = wk_fusion_init(&model->fusion, config, layout, max_items, err);
+    if (status == SL_OK)
+        status = plan_fold(model, err);
     if (status != SL_OK) {
         wk_model_destroy(model);
         return status;
@@ -85,7 +116,13 @@ void wk_model_destroy(struct wk_model *model)
     for (int m = 0; m < model->modalities; m++)
         wk_extractor_fini(&model->extractor[m]);
     wk_fusion_fini(&model->fusion);
+    wk_fold_fini(&model->fold);
     sl_free(model);
+}
+
+const struct wk_fold *wk_model_fold(const struct wk_model *model)
+{
+    return &model->fold;
 }
 
 /* Everything that a batch needs, in one order; called twice (see arena.h). Parts that run one after the other
@@ -184,6 +221,11 @@ void wk_workspace_await(
     workspace->need_context = context;
 }
 
+void wk_workspace_fold(struct wk_workspace *workspace, bool folded)
+{
+    workspace->folded = folded;
+}
+
 void wk_workspace_destroy(struct wk_workspace *workspace)
 {
     if (workspace == NULL)
@@ -277,13 +319,12 @@ const float *wk_model_logits(const struct wk_workspace *workspace, int branch)
 }
 
 /* Inverts head_forward: dx, the unimodal gradient of modality m's features. */
-static void head_backward(const struct wk_run *run, const struct wk_model *model, struct wk_workspace *ws,
-        int m, float *grads, float *dx)
+static void head_backward(const struct wk_run *run, const struct wk_tags *tags, const struct wk_model *model,
+        struct wk_workspace *ws, int m, float *dx)
 {
     const struct wk_extractor *extractor = &model->extractor[m];
     const int *offset = run->batch->inputs[m].offset;
-    struct wk_tags tags = {.count = 1, .grads = {grads}};
-    wk_linear_backward(run, &tags, ws->dpooled, ws->dlogits[m], ws->pooled[m], model->head[m],
+    wk_linear_backward(run, tags, ws->dpooled, ws->dlogits[m], ws->pooled[m], model->head[m],
             (size_t)run->batch->count, model->classes, extractor->d, false);
     if (extractor->pool_first)
         wk_pool_first_backward(run, dx, ws->dpooled, offset, extractor->d);
@@ -295,7 +336,7 @@ static void head_backward(const struct wk_run *run, const struct wk_model *model
  * What the sums leave there is rounding, and AdamW would divide it by its own size and make a random walk of
  * it. */
 static void clear_key_biases(
-        const struct sl_layout *layout, float *const grads[SL_TAGS], size_t begin, size_t end)
+        const struct sl_layout *layout, const struct wk_tags *tags, size_t begin, size_t end)
 {
     static const char suffix[] = ".key.bias";
     for (int p = 0; p < layout->param_count; p++) {
@@ -305,43 +346,49 @@ static void clear_key_biases(
         size_t length = strlen(param->name);
         if (length < sizeof(suffix) || strcmp(param->name + length - (sizeof(suffix) - 1), suffix) != 0)
             continue;
-        if (param->part != SL_PART_FUSION)
-            memset(grads[SL_TAG_UNIMODAL] + param->offset, 0, param->count * sizeof(float));
-        memset(grads[SL_TAG_FUSED] + param->offset, 0, param->count * sizeof(float));
+        for (int t = param->part == SL_PART_FUSION ? SL_TAG_FUSED : SL_TAG_UNIMODAL; t < SL_TAGS; t++)
+            memset(wk_gradient_at(tags, t, param->offset), 0, param->count * sizeof(float));
     }
 }
 
 /* A backward pass, for whoever is told of what it has finished. */
 struct backward {
     const struct wk_workspace *ws;
-    float *const *grads; /* (SL_TAGS,) */
+    struct wk_tags tags; /* SL_TAGS of them, by tag; with exchange early both are the same vector */
 };
+
+/* One of the tags alone. */
+static struct wk_tags one_tag(const struct wk_tags *tags, int tag)
+{
+    return (struct wk_tags){.count = 1, .grads = {tags->grads[tag]}, .fold = tags->fold};
+}
 
 /* Layers come whole, so that no parameter is cut in two. */
 static void finish_range(void *context, size_t begin, size_t end)
 {
     const struct backward *pass = context;
-    clear_key_biases(pass->ws->model->layout, pass->grads, begin, end);
+    clear_key_biases(pass->ws->model->layout, &pass->tags, begin, end);
     if (pass->ws->whole != NULL)
         pass->ws->whole(pass->ws->whole_context, begin, end);
 }
 
 /* Heads and fusion: the gradients of the extractors' outputs by tag. */
-static void backward_to_features(const struct wk_run *run, const struct wk_model *model,
-        struct wk_workspace *ws, float *const grads[SL_TAGS])
+static void backward_to_features(const struct wk_run *run, const struct wk_tags *tags,
+        const struct wk_model *model, struct wk_workspace *ws)
 {
+    struct wk_tags unimodal = one_tag(tags, SL_TAG_UNIMODAL), fused = one_tag(tags, SL_TAG_FUSED);
     const float *features[SL_MODALITIES_MAX] = {NULL};
     float *dfused[SL_MODALITIES_MAX] = {NULL};
     for (int m = 0; m < model->modalities; m++) {
         features[m] = ws->extractor[m].output;
         dfused[m] = ws->dfeatures[m] + (size_t)run->batch->inputs[m].rows * model->extractor[m].d;
-        head_backward(run, model, ws, m, grads[SL_TAG_UNIMODAL], ws->dfeatures[m]);
+        head_backward(run, &unimodal, model, ws, m, ws->dfeatures[m]);
     }
     run->walk->end = model->layout->head_end;
     wk_run_reached(run, 0);
     run->walk->end = model->layout->count;
-    wk_fusion_backward(run, grads[SL_TAG_FUSED], &model->fusion, &ws->fusion, dfused,
-            ws->dlogits[model->modalities], features);
+    wk_fusion_backward(
+            run, &fused, &model->fusion, &ws->fusion, dfused, ws->dlogits[model->modalities], features);
     wk_run_reached(run, model->layout->extractor_end);
 }
 
@@ -350,7 +397,13 @@ static void extractor_backward(const struct wk_run *run, const struct wk_tags *t
 {
     run->walk->end = model->end[m];
     wk_extractor_backward(run, tags, &model->extractor[m], &ws->extractor[m], dx);
-    wk_run_reached(run, m == 0 ? model->layout->head_end : model->end[m - 1]);
+    wk_run_reached(run, extractor_begin(model, m));
+}
+
+static struct backward begin_backward(const struct wk_workspace *ws, float *unimodal, float *fused)
+{
+    return (struct backward){
+            ws, {.count = SL_TAGS, .grads = {unimodal, fused}, .fold = ws->folded ? &ws->model->fold : NULL}};
 }
 
 void wk_model_backward(const struct wk_model *model, const float *params, const struct wk_batch *batch,
@@ -360,30 +413,28 @@ void wk_model_backward(const struct wk_model *model, const float *params, const 
     assert(workspace->tags == SL_TAGS);
     wk_blas_single();
     struct wk_run run = run_of(workspace, params, batch, &workspace->mode);
-    struct wk_tags tags = {.count = SL_TAGS, .grads = {grads[SL_TAG_UNIMODAL], grads[SL_TAG_FUSED]}};
-    struct backward pass = {workspace, grads};
+    struct backward pass = begin_backward(workspace, grads[SL_TAG_UNIMODAL], grads[SL_TAG_FUSED]);
     run.walk = &(struct wk_walk){.whole = finish_range, .context = &pass};
-    backward_to_features(&run, model, workspace, grads);
+    backward_to_features(&run, &pass.tags, model, workspace);
     for (int m = model->modalities - 1; m >= 0; m--)
-        extractor_backward(&run, &tags, model, workspace, m, workspace->dfeatures[m]);
+        extractor_backward(&run, &pass.tags, model, workspace, m, workspace->dfeatures[m]);
 }
 
 void wk_model_backward_early(const struct wk_model *model, const float *params, const struct wk_batch *batch,
         struct wk_workspace *workspace, const double *coefficients, float *grads)
 {
     assert(workspace->model == model && workspace->mode.training && workspace->batch == batch);
-    float *const both[SL_TAGS] = {grads, grads};
     wk_blas_single();
     struct wk_run run = run_of(workspace, params, batch, &workspace->mode);
-    struct wk_tags tags = {.count = 1, .grads = {grads}};
-    struct backward pass = {workspace, both};
+    struct backward pass = begin_backward(workspace, grads, grads);
+    struct wk_tags both = one_tag(&pass.tags, SL_TAG_FUSED);
     run.walk = &(struct wk_walk){.whole = finish_range, .context = &pass};
-    backward_to_features(&run, model, workspace, both);
+    backward_to_features(&run, &pass.tags, model, workspace);
     for (int m = model->modalities - 1; m >= 0; m--) {
         size_t count = (size_t)batch->inputs[m].rows * model->extractor[m].d;
         float *unimodal = workspace->dfeatures[m], *fused = unimodal + count;
         run.v->axpy(fused, unimodal, (float)coefficients[m], count);
-        extractor_backward(&run, &tags, model, workspace, m, fused);
+        extractor_backward(&run, &both, model, workspace, m, fused);
     }
 }
 

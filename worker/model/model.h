@@ -16,6 +16,7 @@
 #include "common/stats.h"
 #include "common/team.h"
 #include "worker/model/batch.h"
+#include "worker/model/fold.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -34,6 +35,8 @@ struct wk_mode {
 SL_MUST_USE enum sl_status wk_model_create(struct wk_model **ret_model, const struct sl_config *config,
         const struct sl_layout *layout, struct sl_error *err);
 void wk_model_destroy(struct wk_model *model);
+/* wk_model_fold borrows how gradients are folded. */
+const struct wk_fold *wk_model_fold(const struct wk_model *model);
 
 /* wk_workspace_create plans memory for batches of up to capacity samples; training = false keeps no activations for backward. With exchange early there is room for
  * wk_model_backward_early alone. Errors: NO_MEMORY with the
@@ -54,6 +57,9 @@ void wk_workspace_tell(struct wk_workspace *workspace, void (*whole)(void *conte
  * when it may: extractors in order, each with its head behind it, then the fusion; in the end all of [0, count). NULL = they are there, as at first. */
 void wk_workspace_await(
         struct wk_workspace *workspace, void (*need)(void *context, size_t begin, size_t end), void *context);
+/* wk_workspace_fold lets the next backward passes write folded vectors (fold.h), of wk_model_fold(model)->floats each, in place of flat ones. They must be zero when a pass begins; whoever is told of a range (wk_workspace_tell) takes it out
+ * of them and leaves zeros. */
+void wk_workspace_fold(struct wk_workspace *workspace, bool folded);
 void wk_workspace_destroy(struct wk_workspace *workspace);
 size_t wk_workspace_size(const struct wk_workspace *workspace); /* bytes */
 
@@ -68,7 +74,7 @@ const float *wk_model_logits(const struct wk_workspace *workspace, int branch);
 /* wk_model_backward adds the gradients of the SUMS of losses over the batch, each times its loss.weight, into grads.
  * grads[SL_TAG_UNIMODAL]: flat vector of which [0, extractor_end) is written: unimodal branches on heads and extractors.
  * grads[SL_TAG_FUSED]: flat vector of which [head_end, count) is written: the fused branch on extractors and fusion.
- * Both pointers are to offset 0 of a whole flat vector. Must follow a training forward of the same batch in the same workspace. */
+ * Both pointers are to offset 0 of a whole flat vector, or of a folded one (wk_workspace_fold). Must follow a training forward of the same batch in the same workspace. */
 void wk_model_backward(const struct wk_model *model, const float *params, const struct wk_batch *batch,
         struct wk_workspace *workspace, float *const grads[SL_TAGS]);
 

@@ -9,6 +9,7 @@
 #include "common/team.h"
 #include "worker/model/arena.h"
 #include "worker/model/batch.h"
+#include "worker/model/fold.h"
 #include "worker/model/vector.h"
 
 #include <stdbool.h>
@@ -53,11 +54,18 @@ static inline void wk_run_reached(const struct wk_run *run, size_t begin)
     walk->end = begin;
 }
 
-/* Where gradients go: grads[t] is a flat vector like params, into which tag t's gradients are added. */
+/* Where gradients go: grads[t] is a flat vector like params, or a folded one, into which tag t's gradients are added. */
 struct wk_tags {
     int count; /* 1 or 2 */
     float *grads[WK_TAGS_MAX];
+    const struct wk_fold *fold; /* NULL = flat */
 };
+
+/* wk_gradient_at is where the gradient of the parameter at `offset` of the flat vector is added to, for one tag. What follows it within a parameter follows it there. */
+static inline float *wk_gradient_at(const struct wk_tags *tags, int tag, size_t offset)
+{
+    return tags->grads[tag] + (tags->fold == NULL ? offset : wk_fold_place(tags->fold, offset));
+}
 
 /* A place in the flat vector per tag, as the elementwise kernels take it. */
 struct wk_targets {
@@ -68,7 +76,7 @@ static inline struct wk_targets wk_targets(const struct wk_tags *tags, size_t of
 {
     struct wk_targets targets = {{NULL}};
     for (int t = 0; t < tags->count; t++)
-        targets.at[t] = tags->grads[t] + offset;
+        targets.at[t] = wk_gradient_at(tags, t, offset);
     return targets;
 }
 

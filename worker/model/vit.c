@@ -100,23 +100,26 @@ const float *wk_vit_forward(const struct wk_run *run, const struct wk_vit *vit, 
 }
 
 /* Inverts embed for one tag: g is the gradient of sum[0]. */
-static void embed_backward(const struct wk_run *run, const struct wk_vit *vit, struct wk_vit_state *state,
-        float *grads, const float *g, const struct wk_batch_input *input)
+static void embed_backward(const struct wk_run *run, const struct wk_tags *tags, int tag,
+        const struct wk_vit *vit, struct wk_vit_state *state, const float *g,
+        const struct wk_batch_input *input)
 {
     size_t d = vit->encoder.d, patches = vit->patches, length = patches + 1, at_once = frames_at_once(vit);
     size_t frames = (size_t)input->rows;
-    run->v->column_sum(grads + vit->cls, g, length * d, frames, d);
+    float *position = wk_gradient_at(tags, tag, vit->position),
+          *weight = wk_gradient_at(tags, tag, vit->patch.weight),
+          *bias = wk_gradient_at(tags, tag, vit->patch.bias);
+    run->v->column_sum(wk_gradient_at(tags, tag, vit->cls), g, length * d, frames, d);
     for (size_t first = 0; first < frames; first += at_once) {
         size_t count = frames - first < at_once ? frames - first : at_once;
         for (size_t f = 0; f < count; f++) {
             const float *row = g + (first + f) * length * d;
-            run->v->axpy(grads + vit->position, row, 1.0F, length * d);
+            run->v->axpy(position, row, 1.0F, length * d);
             memcpy(state->scratch + f * patches * d, row + d, patches * d * sizeof(*row));
         }
-        run->v->column_sum(grads + vit->patch.bias, state->scratch, d, count * patches, d);
-        wk_product_weight(run, grads + vit->patch.weight, state->scratch, d,
-                input->values + first * patches * vit->patch_floats, vit->patch_floats, count * patches, d,
-                vit->patch_floats);
+        run->v->column_sum(bias, state->scratch, d, count * patches, d);
+        wk_product_weight(run, weight, state->scratch, d, input->values + first * patches * vit->patch_floats,
+                vit->patch_floats, count * patches, d, vit->patch_floats);
     }
 }
 
@@ -125,13 +128,13 @@ void wk_vit_backward(const struct wk_run *run, const struct wk_tags *tags, const
 {
     const struct wk_batch_input *input = &run->batch->inputs[vit->modality];
     size_t d = vit->encoder.d, rows = (size_t)input->rows;
-    for (size_t t = 0; t < (size_t)tags->count; t++)
-        for (size_t r = 0; r < rows; r++)
-            run->v->axpy(tags->grads[t] + vit->temporal + (size_t)input->position[r] * d,
-                    dx + (t * rows + r) * d, 1.0F, d);
     const float *g = wk_encoder_backward(run, tags, &vit->encoder, &state->encoder, dx);
-    for (size_t t = 0; t < (size_t)tags->count; t++)
-        embed_backward(run, vit, state, tags->grads[t], g + t * rows * vit->encoder.period * d, input);
+    for (int t = 0; t < tags->count; t++) {
+        float *temporal = wk_gradient_at(tags, t, vit->temporal);
+        for (size_t r = 0; r < rows; r++)
+            run->v->axpy(temporal + (size_t)input->position[r] * d, dx + ((size_t)t * rows + r) * d, 1.0F, d);
+        embed_backward(run, tags, t, vit, state, g + (size_t)t * rows * vit->encoder.period * d, input);
+    }
 }
 
 double wk_vit_flops(const struct wk_vit *vit, const struct wk_batch *batch, int tags)

@@ -372,6 +372,52 @@ static void test_finished_gradients_are_told(void **state)
     end(&s);
 }
 
+/* Takes ranges out of folded gradients, as they are told of. */
+struct unfolding {
+    const struct sl_layout *layout;
+    const struct wk_fold *fold;
+    float *folded; /* (SL_TAGS, fold->floats) */
+    float *flat;   /* (SL_TAGS, count) */
+};
+
+static void unfold(void *context, size_t begin, size_t end)
+{
+    const struct unfolding *u = context;
+    assert_int_equal(begin, u->fold->begin[wk_fold_range(u->fold, begin)]);
+    assert_int_equal(end, u->fold->begin[wk_fold_range(u->fold, begin) + 1]);
+    for (size_t tag = 0; tag < SL_TAGS; tag++) {
+        float *from = u->folded + tag * u->fold->floats + wk_fold_place(u->fold, begin);
+        memcpy(u->flat + tag * u->layout->count + begin, from, (end - begin) * sizeof(float));
+        memset(from, 0, (end - begin) * sizeof(float));
+    }
+}
+
+/* A folded pass tells of the very ranges that the fold has, gives the bits of a flat one, and leaves zeros. */
+static void test_folded_gradients_are_the_same(void **state)
+{
+    (void)state;
+    struct setup s;
+    begin(&s, 0.1F, 3, true);
+    const struct wk_fold *fold = wk_model_fold(s.model);
+    struct unfolding u = {s.layout, fold, sl_alloc(SL_TAGS * fold->floats, sizeof(float)),
+            sl_alloc(SL_TAGS * s.layout->count, sizeof(float))};
+    assert_true(u.folded != NULL && u.flat != NULL && fold->floats < s.layout->count);
+    (void)forward(&s);
+    backward(&s);
+    wk_workspace_tell(s.workspace, unfold, &u);
+    wk_workspace_fold(s.workspace, true);
+    (void)forward(&s);
+    float *const folded[SL_TAGS] = {u.folded, u.folded + fold->floats};
+    wk_model_backward(s.model, s.params, s.batch, s.workspace, folded);
+    for (size_t tag = 0; tag < SL_TAGS; tag++)
+        assert_memory_equal(u.flat + tag * s.layout->count, s.grads[tag], s.layout->count * sizeof(float));
+    for (size_t i = 0; i < SL_TAGS * fold->floats; i++)
+        assert_true(u.folded[i] == 0.0F);
+    sl_free(u.folded);
+    sl_free(u.flat);
+    end(&s);
+}
+
 /* Parameters that are not a number until they are asked for. */
 struct asked {
     const float *real; /* (count,) */
@@ -592,6 +638,7 @@ int main(void)
             cmocka_unit_test(test_threads),
             cmocka_unit_test(test_teams),
             cmocka_unit_test(test_finished_gradients_are_told),
+            cmocka_unit_test(test_folded_gradients_are_the_same),
             cmocka_unit_test(test_parameters_are_asked_for),
             cmocka_unit_test(test_inference),
             cmocka_unit_test(test_unlabelled),
