@@ -34,10 +34,10 @@ void wk_bert_fini(struct wk_bert *bert)
     wk_encoder_fini(&bert->encoder);
 }
 
-void wk_bert_plan(struct wk_bert_state *state, const struct wk_bert *bert, size_t tokens, int samples,
-        int tags, struct wk_arena *kept, struct wk_arena *scratch)
+void wk_bert_plan(struct wk_bert_state *state, const struct wk_bert *bert, size_t tokens, int tags,
+        struct wk_arena *kept, struct wk_arena *scratch)
 {
-    wk_encoder_plan(&state->encoder, &bert->encoder, tokens, samples, tags, kept, scratch);
+    wk_encoder_plan(&state->encoder, &bert->encoder, tokens, tags, kept, scratch);
 }
 
 const float *wk_bert_forward(

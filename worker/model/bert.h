@@ -18,10 +18,9 @@ SL_MUST_USE enum sl_status wk_bert_init(struct wk_bert *bert, const struct sl_co
         const struct sl_layout *layout, struct sl_error *err);
 void wk_bert_fini(struct wk_bert *bert);
 
-/* wk_bert_plan takes memory for up to `tokens` tokens in up to `samples` samples. tags: of the backward, 0
- * when not training. */
-void wk_bert_plan(struct wk_bert_state *state, const struct wk_bert *bert, size_t tokens, int samples,
-        int tags, struct wk_arena *kept, struct wk_arena *scratch);
+/* wk_bert_plan takes memory for up to `tokens` tokens. tags: of the backward, 0 when not training. */
+void wk_bert_plan(struct wk_bert_state *state, const struct wk_bert *bert, size_t tokens, int tags,
+        struct wk_arena *kept, struct wk_arena *scratch);
 
 /* wk_bert_forward gives the features of the batch's tokens. Shapes: result (R, d). */
 const float *wk_bert_forward(

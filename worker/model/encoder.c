@@ -88,6 +88,44 @@ static size_t query_rows(const struct wk_encoder *encoder, int layer, size_t row
     return narrow(encoder, layer) ? rows / encoder->period : rows;
 }
 
+static size_t larger(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+static struct wk_single_query single_query(const struct wk_encoder *encoder, int layer)
+{
+    struct wk_linear_at at = encoder->layer[layer].qkv;
+    size_t d = encoder->d;
+    return (struct wk_single_query){.d = d,
+            .length = encoder->period,
+            .heads = encoder->heads,
+            .query = at,
+            .key = {at.weight + d * d, at.bias + d},
+            .value = {at.weight + 2 * d * d, at.bias + 2 * d}};
+}
+
+/* Floats of queries, keys and values of a layer, or what stands for them; their gradients have as many for each tag. */
+static size_t qkv_floats(const struct wk_encoder *encoder, int layer, size_t rows)
+{
+    struct wk_single_query single = single_query(encoder, layer);
+    return narrow(encoder, layer) ? query_rows(encoder, layer, rows) * wk_single_query_floats(&single)
+                                  : rows * 3 * encoder->d;
+}
+
+/* The first layer is like all but the last. */
+static size_t largest_qkv(const struct wk_encoder *encoder, size_t rows)
+{
+    return larger(qkv_floats(encoder, 0, rows), qkv_floats(encoder, encoder->layers - 1, rows));
+}
+
+/* Probabilities that one thread has to do with at a time: of one head of one segment, or of one query. */
+static size_t probs_at_once(const struct wk_encoder *encoder)
+{
+    return encoder->max_length *
+           larger(encoder->max_length, encoder->first_only ? (size_t)encoder->heads : 0);
+}
+
 static void plan_node(struct wk_encoder_node *node, const struct wk_encoder *encoder, int l, size_t rows,
         bool training, struct wk_arena *kept)
 {
@@ -98,10 +136,12 @@ static void plan_node(struct wk_encoder_node *node, const struct wk_encoder *enc
     node->rstd = wk_arena_floats(kept, node_rows, 1);
     if (l == encoder->layers)
         return;
-    size_t queries = query_rows(encoder, l, rows), per_row = narrow(encoder, l) ? 1 : encoder->max_length;
-    node->qkv = wk_arena_floats(kept, rows, 3 * d);
-    node->probs = training ? wk_arena_floats(kept, rows, per_row * (size_t)encoder->heads)
-                           : wk_arena_floats(kept, encoder->max_length, encoder->max_length);
+    size_t queries = query_rows(encoder, l, rows);
+    size_t per_row = (narrow(encoder, l) ? 1 : encoder->max_length) * (size_t)encoder->heads;
+    node->qkv =
+            wk_arena_floats(kept, training ? qkv_floats(encoder, l, rows) : largest_qkv(encoder, rows), 1);
+    node->probs = training ? wk_arena_floats(kept, rows, per_row)
+                           : wk_arena_floats(kept, probs_at_once(encoder), 1);
     node->context = wk_arena_floats(kept, queries, d);
     node->mid = wk_arena_floats(kept, queries, d);
     node->hmid = wk_arena_floats(kept, queries, d);
@@ -115,8 +155,8 @@ static void plan_node(struct wk_encoder_node *node, const struct wk_encoder *enc
     }
 }
 
-void wk_encoder_plan(struct wk_encoder_state *state, const struct wk_encoder *encoder, size_t rows,
-        int segments, int tags, struct wk_arena *kept, struct wk_arena *scratch)
+void wk_encoder_plan(struct wk_encoder_state *state, const struct wk_encoder *encoder, size_t rows, int tags,
+        struct wk_arena *kept, struct wk_arena *scratch)
 {
     bool training = tags > 0;
     size_t d = encoder->d, stacked = (size_t)tags * rows;
@@ -129,18 +169,14 @@ void wk_encoder_plan(struct wk_encoder_state *state, const struct wk_encoder *en
             state->node[l] = state->node[0];
     }
     state->mask_embedding = training ? wk_dropout_plan(kept, &encoder->dropout, rows, d) : NULL;
-    state->first_offset = wk_arena_take(kept, (size_t)segments + 1, sizeof(int));
-    if (state->first_offset != NULL)
-        for (int s = 0; s <= segments; s++)
-            state->first_offset[s] = s;
     size_t floats = wk_ffn_scratch(&encoder->layer[0].ffn, tags),
-           longest = encoder->max_length * encoder->max_length * wk_arena_members(scratch);
-    state->scratch = wk_arena_floats(scratch, floats > longest ? floats : longest, 1);
+           probs = probs_at_once(encoder) * wk_arena_members(scratch);
+    state->scratch = wk_arena_floats(scratch, larger(floats, probs), 1);
     if (!training)
         return;
     state->g = wk_arena_floats(scratch, stacked, d);
     state->d = wk_arena_floats(scratch, stacked, d);
-    state->dqkv = wk_arena_floats(scratch, stacked, 3 * d);
+    state->dqkv = wk_arena_floats(scratch, (size_t)tags, largest_qkv(encoder, rows));
     state->dcontext = wk_arena_floats(scratch, stacked, d);
 }
 
@@ -151,7 +187,7 @@ static struct wk_attention view(const struct wk_encoder *encoder, const struct w
 {
     size_t d = encoder->d;
     const float *qkv = state->node[l].qkv;
-    struct wk_attention a = {.q = qkv,
+    return (struct wk_attention){.q = qkv,
             .k = qkv + d,
             .v = qkv + 2 * d,
             .q_stride = 3 * d,
@@ -161,31 +197,23 @@ static struct wk_attention view(const struct wk_encoder *encoder, const struct w
             .segments = state->segments,
             .heads = encoder->heads,
             .d = d};
-    if (narrow(encoder, l)) {
-        a.k = qkv + query_rows(encoder, l, state->rows) * d;
-        a.v = a.k + d;
-        a.q_stride = d;
-        a.k_stride = 2 * d;
-        a.q_offset = state->first_offset;
-    }
-    return a;
 }
 
-static void project_qkv(
+/* context of layer l from h[l]. */
+static void attend(
         const struct wk_run *run, const struct wk_encoder *encoder, struct wk_encoder_state *state, int l)
 {
-    size_t d = encoder->d, queries = query_rows(encoder, l, state->rows);
     struct wk_encoder_node *node = &state->node[l];
-    struct wk_linear_at at = encoder->layer[l].qkv;
-    if (!narrow(encoder, l)) {
-        wk_linear_forward(run, node->qkv, node->h, at, state->rows, 3 * d, d);
+    if (narrow(encoder, l)) {
+        struct wk_single_query single = single_query(encoder, l);
+        wk_single_query_forward(run, &single, node->context, node->qkv, node->probs, node->h,
+                query_rows(encoder, l, state->rows));
         return;
     }
-    struct wk_linear_at kv = {at.weight + d * d, at.bias + d};
-    wk_product_forward(
-            run, node->qkv, d, node->h, encoder->period * d, run->params + at.weight, queries, d, d);
-    run->v->bias(node->qkv, d, run->params + at.bias, queries, d);
-    wk_linear_forward(run, node->qkv + queries * d, node->h, kv, state->rows, 2 * d, d);
+    struct wk_attention a = view(encoder, state, l);
+    wk_linear_forward(
+            run, node->qkv, node->h, encoder->layer[l].qkv, state->rows, 3 * encoder->d, encoder->d);
+    wk_attention_forward(run, node->context, node->probs, &a);
 }
 
 /* sum = residual + dropout(product + bias) and its norm, where `product` fills rows [r, r + n) of sum: the
@@ -258,11 +286,8 @@ const float *wk_encoder_forward(const struct wk_run *run, const struct wk_encode
     if (mask != NULL && !encoder->pre_norm)
         run->v->drop(first->h, first->h, mask, scale, rows, d);
     for (int l = 0; l < encoder->layers; l++) {
-        struct wk_attention a;
         need_layer(run, encoder, l);
-        project_qkv(run, encoder, state, l);
-        a = view(encoder, state, l);
-        wk_attention_forward(run, state->node[l].context, state->node[l].probs, &a);
+        attend(run, encoder, state, l);
         close_attention(run, encoder, state, l);
         feed_forward(run, encoder, state, l);
     }
@@ -310,37 +335,21 @@ static void feed_forward_backward(const struct wk_run *run, const struct wk_tags
             encoder->d, encoder->pre_norm);
 }
 
-/* Inverts project_qkv: dh = (add: +=) the gradient of h[l]. */
-static void qkv_backward(const struct wk_run *run, const struct wk_tags *tags,
-        const struct wk_encoder *encoder, struct wk_encoder_state *state, int l, float *dh, bool add)
-{
-    size_t d = encoder->d, rows = state->rows, queries = query_rows(encoder, l, rows),
-           stacked = (size_t)tags->count * queries;
-    struct wk_linear_at at = encoder->layer[l].qkv, kv = {at.weight + d * d, at.bias + d};
-    const float *h = state->node[l].h, *dq = state->dqkv;
-    if (!narrow(encoder, l)) {
-        wk_linear_backward(run, tags, dh, state->dqkv, h, at, rows, 3 * d, d, add);
-        return;
-    }
-    wk_linear_backward(run, tags, dh, state->dqkv + stacked * d, h, kv, rows, 2 * d, d, add);
-    for (int t = 0; t < tags->count; t++) {
-        const float *dqt = dq + (size_t)t * queries * d;
-        wk_product_weight(
-                run, wk_gradient_at(tags, t, at.weight), dqt, d, h, encoder->period * d, queries, d, d);
-        run->v->column_sum(wk_gradient_at(tags, t, at.bias), dqt, d, queries, d);
-    }
-    /* the tags' rows are all periods of the stacked matrix */
-    wk_product_input(run, dh, encoder->period * d, dq, d, run->params + at.weight, stacked, d, d, true);
-}
-
+/* Inverts attend and the product of close_attention: dh = (add: +=) the gradient of h[l]. */
 static void attention_backward(const struct wk_run *run, const struct wk_tags *tags,
-        const struct wk_encoder *encoder, struct wk_encoder_state *state, int l)
+        const struct wk_encoder *encoder, struct wk_encoder_state *state, int l, float *dh, bool add)
 {
     struct wk_encoder_node *node = &state->node[l];
     size_t d = encoder->d, rows = state->rows, queries = query_rows(encoder, l, rows);
     const float *da = undrop(run, encoder, tags->count, state->d, state->g, node->mask_attention, queries);
     wk_linear_backward(
             run, tags, state->dcontext, da, node->context, encoder->layer[l].out, queries, d, d, false);
+    if (narrow(encoder, l)) { /* pre-norm: dh holds nothing yet */
+        struct wk_single_query single = single_query(encoder, l);
+        wk_single_query_backward(run, tags, &single, dh, state->dcontext, node->qkv, node->probs, node->h,
+                queries, state->dqkv, state->scratch);
+        return;
+    }
     struct wk_attention a = view(encoder, state, l);
     struct wk_attention_gradient g = {.dq = state->dqkv,
             .dk = state->dqkv + d,
@@ -349,15 +358,8 @@ static void attention_backward(const struct wk_run *run, const struct wk_tags *t
             .dk_stride = 3 * d,
             .dq_tag = rows * 3 * d,
             .dk_tag = rows * 3 * d};
-    if (narrow(encoder, l)) {
-        g.dk = state->dqkv + (size_t)tags->count * queries * d;
-        g.dv = g.dk + d;
-        g.dq_stride = d;
-        g.dk_stride = 2 * d;
-        g.dq_tag = queries * d;
-        g.dk_tag = rows * 2 * d;
-    }
     wk_attention_backward(run, tags->count, &g, state->dcontext, node->probs, &a, state->scratch);
+    wk_linear_backward(run, tags, dh, state->dqkv, node->h, encoder->layer[l].qkv, rows, 3 * d, d, add);
 }
 
 /* From the gradient of mid[l] in g to that of sum[l]: attention, its projections, the norm of node l and the
@@ -367,9 +369,8 @@ static void node_backward(const struct wk_run *run, const struct wk_tags *tags,
 {
     struct wk_encoder_node *node = &state->node[l];
     size_t d = encoder->d, rows = state->rows;
-    attention_backward(run, tags, encoder, state, l);
     if (!encoder->pre_norm) { /* from[l] = h[l] */
-        qkv_backward(run, tags, encoder, state, l, state->g, true);
+        attention_backward(run, tags, encoder, state, l, state->g, true);
         if (l == 0) {
             const float *dh =
                     undrop(run, encoder, tags->count, state->d, state->g, state->mask_embedding, rows);
@@ -381,7 +382,7 @@ static void node_backward(const struct wk_run *run, const struct wk_tags *tags,
         }
         return;
     }
-    qkv_backward(run, tags, encoder, state, l, state->d, false);
+    attention_backward(run, tags, encoder, state, l, state->d, false);
     if (!narrow(encoder, l)) { /* from[l] = sum[l] */
         through_norm(run, tags, state->g, state->d, node->sum, node->mean, node->rstd, encoder->node[l], rows,
                 d, true);
@@ -420,9 +421,11 @@ double wk_encoder_flops(const struct wk_encoder *encoder, size_t rows, double sq
     double flops = 0.0, d = (double)encoder->d;
     for (int l = 0; l < encoder->layers; l++) {
         size_t queries = query_rows(encoder, l, rows);
-        flops += 4.0 * (double)(rows + queries) * d * d; /* keys and values; queries and output */
+        struct wk_single_query single = single_query(encoder, l);
+        flops += narrow(encoder, l) ? wk_single_query_flops(&single, queries)
+                                    : 6.0 * (double)rows * d * d + 4.0 * squares * d;
+        flops += 2.0 * (double)queries * d * d; /* the output of attention */
         flops += wk_ffn_flops(&encoder->layer[l].ffn, queries);
-        flops += 4.0 * (narrow(encoder, l) ? (double)rows : squares) * d;
     }
     return flops;
 }

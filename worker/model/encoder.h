@@ -15,12 +15,14 @@
  * h[layers].
  *
  * Where only the first row of each segment is wanted from the last layer (ViT's [CLS]), `first_only` computes
- * queries, feed-forward and output for these rows alone: segments must then be `period` rows each.
+ * queries, feed-forward and output for these rows alone, and no keys and values (single_query.h): segments must then be `period` rows each,
+ * and the stack pre-norm.
  */
 #include "common/layout.h"
 #include "worker/model/attention.h"
 #include "worker/model/dropout.h"
 #include "worker/model/ffn.h"
+#include "worker/model/single_query.h"
 
 struct wk_encoder_layer {
     size_t begin; /* of its parameters, which follow each other */
@@ -44,7 +46,7 @@ struct wk_encoder {
 /* Activations of one node and of the layer after it. */
 struct wk_encoder_node {
     float *sum, *h, *mean, *rstd;
-    float *qkv; /* (R, 3 d); with first_only in the last layer q (R / period, d), then k v (R, 2 d) */
+    float *qkv; /* (R, 3 d); with first_only in the last layer (R / period, wk_single_query_floats) */
     float *probs, *context, *mid, *hmid, *mean_mid, *rstd_mid, *u;
     uint8_t *mask_attention, *mask_ffn;
 };
@@ -56,7 +58,6 @@ struct wk_encoder_state {
     float *g, *d, *dqkv, *dcontext; /* backward: gradients per tag, see encoder.c */
     const int *offset;              /* (segments + 1,) rows: set by each forward */
     const int *item_offset;         /* (B + 1,) items of each sample: set by each forward */
-    int *first_offset;              /* (segments + 1,): 0, 1, 2, … */
     int segments;
     size_t rows; /* of this batch */
 };
@@ -72,10 +73,10 @@ SL_MUST_USE enum sl_status wk_encoder_state_init(
         struct wk_encoder_state *state, const struct wk_encoder *encoder, struct sl_error *err);
 void wk_encoder_state_fini(struct wk_encoder_state *state);
 
-/* wk_encoder_plan takes memory for up to `rows` rows in `segments` segments: what must last from kept, what
+/* wk_encoder_plan takes memory for up to `rows` rows: what must last from kept, what
  * may be overwritten after the encoder is done from scratch. tags: of the backward, 0 when not training. */
-void wk_encoder_plan(struct wk_encoder_state *state, const struct wk_encoder *encoder, size_t rows,
-        int segments, int tags, struct wk_arena *kept, struct wk_arena *scratch);
+void wk_encoder_plan(struct wk_encoder_state *state, const struct wk_encoder *encoder, size_t rows, int tags,
+        struct wk_arena *kept, struct wk_arena *scratch);
 
 /* wk_encoder_forward computes from state->node[0].sum, which the caller has filled, to h[layers], which it
  * returns. offset: rows of the segments; item_offset: items of the samples, for dropout. Both are borrowed

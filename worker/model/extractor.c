@@ -60,7 +60,7 @@ void wk_extractor_plan(struct wk_extractor_state *state, const struct wk_extract
         wk_vit_plan(&state->vit, &extractor->vit, items, tags, kept, scratch);
         break;
     case SL_KIND_BERT:
-        wk_bert_plan(&state->bert, &extractor->bert, items, samples, tags, kept, scratch);
+        wk_bert_plan(&state->bert, &extractor->bert, items, tags, kept, scratch);
         break;
     case SL_KIND_FEATURES:
         wk_features_plan(&state->features, &extractor->features, items, tags, kept, scratch);

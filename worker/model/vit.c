@@ -54,7 +54,7 @@ void wk_vit_plan(struct wk_vit_state *state, const struct wk_vit *vit, size_t fr
         struct wk_arena *kept, struct wk_arena *scratch)
 {
     size_t length = vit->encoder.period;
-    wk_encoder_plan(&state->encoder, &vit->encoder, frames * length, (int)frames, tags, kept, scratch);
+    wk_encoder_plan(&state->encoder, &vit->encoder, frames * length, tags, kept, scratch);
     state->offset = wk_arena_take(kept, frames + 1, sizeof(int));
     if (state->offset != NULL)
         for (size_t f = 0; f <= frames; f++)

@@ -277,7 +277,7 @@ static void test_threads(void **state)
     end(&alone);
 }
 
-/* Threads that work together on one batch: the bits of one, with products that are large enough for tiles, dropout and segments of different lengths. */
+/* Threads that work together on one batch: the bits of one, with products that are large enough for tiles, a last layer of one query a segment, dropout and segments of different lengths. */
 static void test_teams(void **state)
 {
     (void)state;
@@ -292,7 +292,6 @@ static void test_teams(void **state)
         visual->hidden = 768;
         visual->heads = 12;
         visual->mlp = 3072;
-        visual->layers = 1;
         begin_with(s, config, samples, true);
         if (threads > 1) {
             wk_workspace_destroy(s->workspace);
