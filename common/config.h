@@ -52,6 +52,7 @@ enum sl_locality { SL_LOCALITY_SAMPLES, SL_LOCALITY_SHARDS };
 enum sl_missing { SL_MISSING_WAIT, SL_MISSING_SKIP };
 enum sl_consistency { SL_CONSISTENCY_BSP, SL_CONSISTENCY_SSP, SL_CONSISTENCY_ASP };
 enum sl_shared_memory { SL_SHARED_MEMORY_AUTO, SL_SHARED_MEMORY_OFF };
+enum sl_wire_numbers { SL_WIRE_F32, SL_WIRE_BF16 }; /* what pushed gradients are sent as */
 enum sl_storage { SL_STORAGE_RAW, SL_STORAGE_JPEG };
 enum sl_metric { SL_METRIC_ACCURACY, SL_METRIC_MACRO_F1, SL_METRIC_LOSS }; /* the loss is better when less */
 
@@ -185,7 +186,8 @@ struct sl_config {
         int64_t join_ms; /* how long a worker or server looks for the coordinator, at its start and after losing it */
         double straggler; /* a run that takes so many times what was expected is given to an idle worker too */
         double audit;     /* share of steps in which a node is computed twice and compared */
-        char bind[SL_PATH_MAX];              /* where servers other than the first listen */
+        char bind[SL_PATH_MAX]; /* where servers other than the first listen */
+        enum sl_wire_numbers wire;
         enum sl_shared_memory shared_memory; /* between processes of one machine */
         int64_t shared_memory_mib;           /* of each process at most; 0 = half of the machine's */
     } cluster;
@@ -210,7 +212,7 @@ SL_MUST_USE enum sl_status sl_config_dump(
         char **ret_text, const struct sl_config *config, struct sl_error *err);
 
 /* sl_config_hash covers all that changes the training's result (labels, model, loss, modulation, optimiser, batch, epochs, seed,
- * consistency) and nothing that does not (paths, cluster, snapshots): peers and snapshots with another hash do not fit. */
+ * consistency, cluster.wire) and nothing that does not (paths, the rest of cluster, snapshots): peers and snapshots with another hash do not fit. */
 SL_MUST_USE enum sl_status sl_config_hash(
         uint64_t *ret_hash, const struct sl_config *config, struct sl_error *err);
 

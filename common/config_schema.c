@@ -13,6 +13,7 @@ static const char *const clip_words[] = {"unmodulated", "modulated", NULL};
 static const char *const schedule_words[] = {"constant", "cosine", "linear", NULL};
 static const char *const weights_words[] = {"none", "balanced", NULL};
 static const char *const shared_memory_words[] = {"auto", "off", NULL};
+static const char *const wire_words[] = {"f32", "bf16", NULL};
 static const char *const locality_words[] = {"samples", "shards", NULL};
 static const char *const missing_words[] = {"wait", "skip", NULL};
 static const char *const consistency_words[] = {"bsp", "ssp", "asp", NULL};
@@ -494,6 +495,12 @@ static const struct sl_field cluster_fields[] = {
                 .fallback = "1024"},
         {.key = "keys", .type = SL_FIELD_PATH, AT(cluster.keys), .fallback = "none", .none = true},
         {.key = "insecure", .type = SL_FIELD_BOOL, AT(cluster.insecure), .fallback = "false"},
+        {.key = "wire",
+                .type = SL_FIELD_WORD,
+                AT(cluster.wire),
+                .words = wire_words,
+                .fallback = "f32",
+                RESULT},
         {.key = "shared_memory",
                 .type = SL_FIELD_WORD,
                 AT(cluster.shared_memory),

@@ -68,8 +68,8 @@ static bool has_line(const unsigned char *bitmap, size_t line)
     return (bitmap[line / 8] >> line % 8 & 1) != 0;
 }
 
-/* Whether a bitmap of count numbers names lines that there are, and goes with so many bytes. */
-static bool makes_sense(const unsigned char *bytes, size_t size, size_t count)
+/* Whether a bitmap of count numbers names lines that there are, and goes with so many bytes, of number_size each number. */
+static bool makes_sense(const unsigned char *bytes, size_t size, size_t count, size_t number_size)
 {
     size_t bits = bitmap_size(count) * 8, expected = bitmap_size(count);
     if (size < expected)
@@ -79,7 +79,7 @@ static bool makes_sense(const unsigned char *bytes, size_t size, size_t count)
             continue;
         if (line >= lines_of(count))
             return false;
-        expected += line_length(count, line) * sizeof(float);
+        expected += line_length(count, line) * number_size;
     }
     return size == expected;
 }
@@ -88,7 +88,7 @@ enum sl_status sl_encoding_get_lines(
         const void *bytes, size_t size, size_t count, float *ret_values, struct sl_error *err)
 {
     const unsigned char *bitmap = bytes;
-    if (!makes_sense(bitmap, size, count))
+    if (!makes_sense(bitmap, size, count, sizeof(float)))
         return sl_fail(err, SL_BAD_DATA, "%zu bytes are not the lines of %zu numbers", size, count);
     const unsigned char *next = bitmap + bitmap_size(count);
     for (size_t line = 0; line < lines_of(count); line++) {
@@ -103,6 +103,91 @@ enum sl_status sl_encoding_get_lines(
     return SL_OK;
 }
 
+/* ---- bf16 ---- */
+
+size_t sl_encoding_bf16_size(size_t count)
+{
+    return count * sizeof(sl_bf16);
+}
+
+size_t sl_encoding_bf16_lines_size(const float *values, size_t count)
+{
+    size_t size = bitmap_size(count);
+    for (size_t line = 0; line < lines_of(count); line++)
+        if (!is_empty(values, count, line))
+            size += line_length(count, line) * sizeof(sl_bf16);
+    return size;
+}
+
+void sl_encoding_put_bf16(const float *values, sl_bf16 *kept, size_t count, void *ret_bytes)
+{
+    sl_bf16_round_kept(ret_bytes, kept, values, count);
+}
+
+void sl_encoding_put_bf16_lines(const float *values, sl_bf16 *kept, size_t count, void *ret_bytes)
+{
+    unsigned char *bitmap = ret_bytes;
+    sl_bf16 *next = (sl_bf16 *)(void *)(bitmap + bitmap_size(count));
+    memset(bitmap, 0, bitmap_size(count));
+    for (size_t line = 0; line < lines_of(count); line++) {
+        size_t first = line * SL_LINE_FLOATS, length = line_length(count, line);
+        if (is_empty(values, count, line))
+            continue;
+        bitmap[line / 8] |= (unsigned char)(1U << line % 8);
+        sl_bf16_round_kept(next, kept + first, values + first, length);
+        next += length;
+    }
+}
+
+enum sl_status sl_encoding_get_bf16(
+        const void *bytes, size_t size, size_t count, float *ret_values, struct sl_error *err)
+{
+    if (size != sl_encoding_bf16_size(count))
+        return sl_fail(err, SL_BAD_DATA, "%zu bytes are not %zu numbers of bf16", size, count);
+    sl_bf16_widen(ret_values, bytes, count);
+    return SL_OK;
+}
+
+enum sl_status sl_encoding_get_bf16_lines(
+        const void *bytes, size_t size, size_t count, float *ret_values, struct sl_error *err)
+{
+    const unsigned char *bitmap = bytes;
+    if (!makes_sense(bitmap, size, count, sizeof(sl_bf16)))
+        return sl_fail(err, SL_BAD_DATA, "%zu bytes are not the lines of %zu numbers of bf16", size, count);
+    const sl_bf16 *next = (const sl_bf16 *)(const void *)(bitmap + bitmap_size(count));
+    for (size_t line = 0; line < lines_of(count); line++) {
+        float *values = ret_values + line * SL_LINE_FLOATS;
+        size_t length = line_length(count, line);
+        if (!has_line(bitmap, line)) {
+            memset(values, 0, length * sizeof(float));
+            continue;
+        }
+        sl_bf16_widen(values, next, length);
+        next += length;
+    }
+    return SL_OK;
+}
+
+/* ---- frames ---- */
+
+/* Numbers of an encoding that is not dense. */
+static enum sl_status get(const struct sl_frame *frame, enum sl_encoding encoding, size_t count,
+        float *ret_values, struct sl_error *err)
+{
+    switch (encoding) {
+    case SL_ENCODING_LINES:
+        return sl_encoding_get_lines(frame->data, frame->size, count, ret_values, err);
+    case SL_ENCODING_BF16:
+        return sl_encoding_get_bf16(frame->data, frame->size, count, ret_values, err);
+    case SL_ENCODING_BF16_LINES:
+        return sl_encoding_get_bf16_lines(frame->data, frame->size, count, ret_values, err);
+    case SL_ENCODING_DENSE:
+    case SL_ENCODING_COUNT:
+        break;
+    }
+    return sl_fail(err, SL_BAD_DATA, "there is no encoding %d", (int)encoding);
+}
+
 enum sl_status sl_encoding_open(
         struct sl_frame *frame, enum sl_encoding encoding, size_t count, struct sl_error *err)
 {
@@ -111,7 +196,7 @@ enum sl_status sl_encoding_open(
     struct sl_buffer *dense = sl_buffer_create_unset(count * sizeof(float));
     if (dense == NULL)
         return sl_fail(err, SL_NO_MEMORY, "out of memory for %zu numbers of a frame", count);
-    enum sl_status status = sl_encoding_get_lines(frame->data, frame->size, count, dense->data, err);
+    enum sl_status status = get(frame, encoding, count, dense->data, err);
     if (status != SL_OK) {
         sl_buffer_release(dense);
         return status;

@@ -5,13 +5,23 @@
  *     bitmap   a bit for each line of SL_LINE_FLOATS numbers, the last line may be shorter; bit i % 8 of byte i / 8; a multiple of 8 bytes, rest 0
  *     lines    those with a bit, in order, as they lie
  *
- * A line is left out when every bit of it is 0: -0.0 counts as a number, so that what is decoded has the bits that were encoded. */
+ * A line is left out when every bit of it is 0: -0.0 counts as a number, so that what is decoded has the bits that were encoded.
+ *
+ * BF16: the same numbers rounded to bfloat16 (bf16.h), two little-endian bytes each. BF16_LINES: a bitmap as in LINES, then such numbers of the lines with a bit. What rounding takes away is
+ * kept by the caller and given to the next numbers of the same places. */
+#include "common/bf16.h"
 #include "common/buffer.h"
 #include "common/error.h"
 
 #include <stddef.h>
 
-enum sl_encoding { SL_ENCODING_DENSE, SL_ENCODING_LINES, SL_ENCODING_COUNT };
+enum sl_encoding {
+    SL_ENCODING_DENSE,
+    SL_ENCODING_LINES,
+    SL_ENCODING_BF16,
+    SL_ENCODING_BF16_LINES,
+    SL_ENCODING_COUNT
+};
 
 #define SL_LINE_FLOATS 16
 
@@ -23,6 +33,19 @@ void sl_encoding_put_lines(const float *values, size_t count, void *ret_bytes);
 /* sl_encoding_get_lines is the way back, for bytes that may be anything but do not change meanwhile: writes all numbers. Shapes: ret_values (count,). Errors: BAD_DATA for bytes that
  * are not count numbers. */
 SL_MUST_USE enum sl_status sl_encoding_get_lines(
+        const void *bytes, size_t size, size_t count, float *ret_values, struct sl_error *err);
+
+/* sl_encoding_bf16_size is how many bytes BF16 takes for count numbers, _lines_size how many BF16_LINES takes for these: little more than BF16 when all lines are there. Shapes: values (count,). */
+size_t sl_encoding_bf16_size(size_t count);
+size_t sl_encoding_bf16_lines_size(const float *values, size_t count);
+/* sl_encoding_put_bf16 and _lines write as many bytes. Each number that is written is first added to what is kept at its place, which then is what rounding took away; the second leaves what is kept of other lines
+ * as it is. Shapes: values, kept (count,). */
+void sl_encoding_put_bf16(const float *values, sl_bf16 *kept, size_t count, void *ret_bytes);
+void sl_encoding_put_bf16_lines(const float *values, sl_bf16 *kept, size_t count, void *ret_bytes);
+/* The way back, as sl_encoding_get_lines. bytes are aligned as sl_bf16 is. Errors: BAD_DATA. */
+SL_MUST_USE enum sl_status sl_encoding_get_bf16(
+        const void *bytes, size_t size, size_t count, float *ret_values, struct sl_error *err);
+SL_MUST_USE enum sl_status sl_encoding_get_bf16_lines(
         const void *bytes, size_t size, size_t count, float *ret_values, struct sl_error *err);
 
 /* sl_encoding_open makes a frame of any encoding a dense one of count numbers; a dense one stays as it is, whatever its size. Owns: the old buffer is released. After an error the

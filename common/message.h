@@ -15,7 +15,7 @@
 
 #include <stdint.h>
 
-#define SL_PROTOCOL_VERSION 6
+#define SL_PROTOCOL_VERSION 7
 #define SL_MESSAGE_FRAMES_MAX 4
 #define SL_MESSAGE_TEXT_MAX 512
 #define SL_ENDPOINT_MAX 240 /* bytes with the 0 */

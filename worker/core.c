@@ -4,6 +4,7 @@
 #include "common/memory.h"
 #include "common/mutant.h"
 #include "common/placement.h"
+#include "worker/residual.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -30,6 +31,7 @@ struct pending_node {
 struct wk_core {
     struct wk_core_options options;
     float *params;
+    struct wk_residual *residual;    /* NULL: gradients travel as they are */
     struct sl_server_entry *servers; /* (server_count,), by rank */
     int server_count;
     int *owners;               /* (block_count,): ranks */
@@ -76,6 +78,12 @@ enum sl_status wk_core_create(
         wk_core_destroy(core);
         return sl_fail(err, SL_NO_MEMORY, "out of memory for the worker");
     }
+    enum sl_status status =
+            options->rounds ? wk_residual_create(&core->residual, options->layout, err) : SL_OK;
+    if (status != SL_OK) {
+        wk_core_destroy(core);
+        return status;
+    }
     *ret_core = core;
     return SL_OK;
 }
@@ -92,6 +100,7 @@ void wk_core_destroy(struct wk_core *core)
     if (core == NULL)
         return;
     drop_pending(core);
+    wk_residual_destroy(core->residual);
     sl_free(core->block_here);
     sl_free(core->owners);
     sl_free(core->servers);
@@ -380,6 +389,19 @@ static enum sl_status on_idle(struct wk_core *core, struct wk_updates *updates, 
 
 /* ---- results ---- */
 
+/* Adds one tag's gradient of a block as bf16. */
+static enum sl_status add_rounded(
+        struct wk_core *core, struct sl_message *m, int tag, const float *values, struct sl_error *err)
+{
+    struct sl_buffer *rounded = NULL;
+    enum sl_status status = wk_residual_encode(core->residual, (int)m->block, tag, values,
+            core->run.phase == SL_PHASE_SKIP, &rounded, &m->encoding[m->frame_count], err);
+    if (status == SL_OK)
+        sl_message_add_frame(m, rounded, rounded->data, rounded->size);
+    sl_buffer_release(rounded);
+    return status;
+}
+
 /* Adds one tag's gradient: as it lies, or as its lines that are not zero where that is less. Copies only the lines. */
 static enum sl_status add_gradient(struct sl_message *m, struct sl_buffer *gradients, const float *values,
         const struct sl_block *block, struct sl_error *err)
@@ -414,7 +436,8 @@ static enum sl_status push_block(struct wk_core *core, struct sl_node node, int 
         const float *values =
                 (const float *)gradients->data + sl_layout_gradient_at(layout, tag, block->offset);
         if (block->tagged[tag])
-            status = add_gradient(m, gradients, values, block, err);
+            status = core->residual != NULL ? add_rounded(core, m, tag, values, err)
+                                            : add_gradient(m, gradients, values, block, err);
     }
     return status == SL_OK
                    ? sl_outbox_add(&updates->outbox, server_address(core, core->owners[b]), SL_TAKE(m), err)

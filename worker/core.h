@@ -100,7 +100,8 @@ struct wk_core_options {
     int64_t join_us;   /* without a WELCOME for so long after START: FINISH with TIMEOUT */
     int64_t report_us; /* between two REPORTs */
     bool pulls_ahead; /* bsp: what comes after a step is known, so its version is asked for as soon as the step is reported, of servers with a link of their own */
-    bool busy;        /* the executor is still at a run of the core before: wait for IDLE */
+    bool rounds; /* cluster.wire bf16: gradients are pushed rounded, and what that takes away with the next ones */
+    bool busy; /* the executor is still at a run of the core before: wait for IDLE */
 };
 
 /* wk_core_create makes a core whose parameters are `params` (layout->count floats), which the core fills from PARAMS messages and nobody else writes.

@@ -267,6 +267,7 @@ static enum sl_status join(struct worker *w, struct sl_error *err)
             .join_us = sl_rejoin_left_us(&w->rejoin, now_us),
             .report_us = REPORT_US,
             .pulls_ahead = config->consistency.mode == SL_CONSISTENCY_BSP,
+            .rounds = config->cluster.wire == SL_WIRE_BF16,
             .busy = w->busy};
     introduce(w, &options.hello);
     enum sl_status status = sl_process_draw(&options.incarnation, err);

@@ -1,6 +1,7 @@
-/* Any bytes as the lines of any number of floats: an error, or numbers that are written and read again to the same bits. The first two bytes say how many numbers. */
+/* Any bytes as numbers in any encoding: an error, or numbers that are written and read again to the same bits. The first two bytes say how many numbers, their highest two bits which encoding. */
 #include "common/encoding.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,27 +10,81 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+static float values[COUNT_MAX], again[COUNT_MAX];
+static unsigned char bytes[COUNT_MAX * sizeof(float)];
+static sl_bf16 kept[COUNT_MAX];
+
+static void must(bool condition)
+{
+    if (!condition)
+        abort();
+}
+
+/* Lines that are there and zero are left out; none comes to it. */
+static void lines(size_t count, size_t size)
+{
+    struct sl_error err = {0};
+    size_t packed = sl_encoding_lines_size(values, count);
+    if (packed == 0)
+        return;
+    must(packed <= size);
+    sl_encoding_put_lines(values, count, bytes);
+    must(sl_encoding_get_lines(bytes, packed, count, again, &err) == SL_OK);
+    must(memcmp(values, again, count * sizeof(float)) == 0);
+}
+
+/* Numbers of bf16 are exact in it, but for -0 and the kind of a NaN: those are as bytes say after one round more. */
+static void bf16(size_t count)
+{
+    struct sl_error err = {0};
+    for (int round = 0; round < 2; round++) {
+        memset(kept, 0, sizeof(kept));
+        sl_encoding_put_bf16(values, kept, count, bytes);
+        for (size_t i = 0; i < count; i++)
+            must(kept[i] == 0);
+        must(sl_encoding_get_bf16(bytes, sl_encoding_bf16_size(count), count, again, &err) == SL_OK);
+        must(round == 0 || memcmp(values, again, count * sizeof(float)) == 0);
+        memcpy(values, again, count * sizeof(float));
+    }
+}
+
+static void bf16_lines(size_t count)
+{
+    struct sl_error err = {0};
+    for (int round = 0; round < 2; round++) {
+        memset(kept, 0, sizeof(kept));
+        size_t packed = sl_encoding_bf16_lines_size(values, count);
+        must(packed <= sizeof(bytes));
+        sl_encoding_put_bf16_lines(values, kept, count, bytes);
+        must(sl_encoding_get_bf16_lines(bytes, packed, count, again, &err) == SL_OK);
+        must(round == 0 || memcmp(values, again, count * sizeof(float)) == 0);
+        memcpy(values, again, count * sizeof(float));
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static float values[COUNT_MAX], again[COUNT_MAX];
-    static unsigned char bytes[COUNT_MAX * sizeof(float)];
+    static const enum sl_encoding encodings[4] = {
+            SL_ENCODING_LINES, SL_ENCODING_BF16, SL_ENCODING_BF16_LINES, SL_ENCODING_LINES};
     struct sl_error err = {0};
     if (size < 2)
         return 0;
     size_t count = 1 + ((size_t)data[0] | (size_t)data[1] << 8) % COUNT_MAX;
-    if (sl_encoding_get_lines(data + 2, size - 2, count, values, &err) != SL_OK) {
-        if (err.text[0] == 0)
-            abort();
-        return 0;
-    }
-    size_t packed = sl_encoding_lines_size(values, count);
-    if (packed == 0)
-        return 0;
-    if (packed > size - 2)
-        abort(); /* lines that are there and zero are left out; none comes to it */
-    sl_encoding_put_lines(values, count, bytes);
-    if (sl_encoding_get_lines(bytes, packed, count, again, &err) != SL_OK ||
-            memcmp(values, again, count * sizeof(float)) != 0)
-        abort();
+    enum sl_encoding encoding = encodings[data[1] >> 6];
+    struct sl_buffer *buffer = sl_buffer_create(size - 2);
+    must(buffer != NULL);
+    memcpy(buffer->data, data + 2, size - 2);
+    struct sl_frame frame = {buffer, buffer->data, buffer->size};
+    bool good = sl_encoding_open(&frame, encoding, count, &err) == SL_OK;
+    must(good ? frame.size == count * sizeof(float) : err.text[0] != 0 && frame.buffer == buffer);
+    if (good)
+        memcpy(values, frame.data, frame.size);
+    sl_buffer_release(frame.buffer);
+    if (good && encoding == SL_ENCODING_LINES)
+        lines(count, size - 2);
+    if (good && encoding == SL_ENCODING_BF16)
+        bf16(count);
+    if (good && encoding == SL_ENCODING_BF16_LINES)
+        bf16_lines(count);
     return 0;
 }

@@ -107,10 +107,17 @@ static void test_encodings(void **unused)
     struct sl_message *back = round_trip(&m);
     assert_memory_equal(back->encoding, m.encoding, sizeof(m.encoding));
     sl_message_destroy(back);
+    m.encoding[0] = SL_ENCODING_BF16_LINES;
+    m.encoding[1] = SL_ENCODING_BF16;
+    back = round_trip(&m);
+    assert_memory_equal(back->encoding, m.encoding, sizeof(m.encoding));
+    sl_message_destroy(back);
     m.encoding[1] = SL_ENCODING_COUNT;
-    refused(&m, SL_BAD_DATA, "encoding is 2 in push");
+    refused(&m, SL_BAD_DATA, "in push");
     refused(&(struct sl_message){.kind = SL_MESSAGE_PARAMS, .encoding = {SL_ENCODING_LINES}}, SL_BAD_DATA,
             "encoding is 1 in params");
+    refused(&(struct sl_message){.kind = SL_MESSAGE_PARAMS, .encoding = {SL_ENCODING_BF16}}, SL_BAD_DATA,
+            "in params");
 }
 
 static void test_out_of_range_is_refused(void **unused)

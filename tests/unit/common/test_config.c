@@ -481,7 +481,7 @@ static void test_hash(void **state)
             "modulation.scale=gradient", "modulation.statistics=slot", "modulation.constant=[1, 0.5]",
             "batch.slots=4", "epochs=11", "max_steps=9", "seed=2", "consistency.mode=asp",
             "modalities.visual.mean=[0.1, 0.5, 0.5]", "modalities.visual.freeze=[a]",
-            "modalities.visual.lr_scale={a: 0.5}"};
+            "modalities.visual.lr_scale={a: 0.5}", "cluster.wire=bf16"};
     uint64_t base = hash_with(NULL);
     for (size_t i = 0; i < sizeof(same) / sizeof(same[0]); i++)
         if (hash_with(same[i]) != base)

@@ -105,6 +105,105 @@ static void test_a_frame_is_opened(void **state)
     sl_buffer_release(frame.buffer);
 }
 
+/* ---- bf16 ---- */
+
+static void test_bytes_of_bf16(void **state)
+{
+    (void)state;
+    float values[COUNT] = {0}, back[COUNT];
+    sl_bf16 kept[COUNT] = {0}, bytes[COUNT];
+    assert_int_equal(sl_encoding_bf16_size(COUNT), 2 * COUNT);
+    values[0] = 1.5F;
+    values[17] = 1.00390625F; /* between two numbers of bf16, the even one is below */
+    values[82] = -2.0F;
+    sl_encoding_put_bf16(values, kept, COUNT, bytes);
+    assert_int_equal(bytes[0], 0x3fc0);
+    assert_int_equal(bytes[17], 0x3f80);
+    assert_int_equal(kept[17], 0x3b80); /* 2^-8 */
+    assert_int_equal(bytes[82], 0xc000);
+    assert_int_equal(sl_encoding_get_bf16(bytes, sizeof(bytes), COUNT, back, &err), SL_OK);
+    assert_true(back[0] == 1.5F && back[1] == 0.0F && back[17] == 1.0F && back[82] == -2.0F);
+    sl_encoding_put_bf16(values, kept, COUNT, bytes);
+    assert_int_equal(bytes[17], 0x3f81); /* what was kept made it the one above */
+    assert_int_equal(kept[17], 0);
+}
+
+static void test_bytes_of_bf16_lines(void **state)
+{
+    (void)state;
+    float values[COUNT] = {0}, back[COUNT];
+    sl_bf16 kept[COUNT] = {0};
+    uint64_t bytes[1 + COUNT / 4 + 1];
+    kept[3] = 0x3b80; /* of a line that does not come */
+    kept[18] = 0x4000;
+    values[17] = 1.5F;
+    values[82] = -2.0F;
+    assert_int_equal(sl_encoding_bf16_lines_size(values, COUNT), 8 + 32 + 6);
+    sl_encoding_put_bf16_lines(values, kept, COUNT, bytes);
+    assert_memory_equal(bytes, ((unsigned char[8]){0x22}), 8);
+    const sl_bf16 *lines = (const sl_bf16 *)(bytes + 1);
+    assert_true(lines[1] == 0x3fc0 && lines[2] == 0x4000 && lines[18] == 0xc000);
+    assert_true(kept[3] == 0x3b80 && kept[18] == 0);
+    memset(back, 1, sizeof(back));
+    assert_int_equal(sl_encoding_get_bf16_lines(bytes, 8 + 32 + 6, COUNT, back, &err), SL_OK);
+    for (int i = 0; i < COUNT; i++)
+        assert_true(back[i] == (i == 17 ? 1.5F : i == 18 ? 2.0F : i == 82 ? -2.0F : 0.0F));
+    for (int i = 0; i < COUNT; i++)
+        values[i] = 1.0F;
+    assert_int_equal(sl_encoding_bf16_lines_size(values, COUNT), 8 + 2 * COUNT); /* all there: no other way */
+}
+
+static void refused_bf16(unsigned char first, size_t size)
+{
+    uint64_t bytes[1 + 6 * 4] = {first};
+    float values[COUNT];
+    memset(&err, 0, sizeof(err));
+    assert_int_equal(sl_encoding_get_bf16_lines(bytes, size, COUNT, values, &err), SL_BAD_DATA);
+    assert_non_null(strstr(err.text, "not the lines of 83 numbers of bf16"));
+}
+
+static void test_bytes_of_bf16_that_make_no_sense(void **state)
+{
+    (void)state;
+    sl_bf16 bytes[COUNT + 1] = {0};
+    float values[COUNT];
+    assert_int_equal(sl_encoding_get_bf16(bytes, 2 * COUNT - 1, COUNT, values, &err), SL_BAD_DATA);
+    assert_int_equal(sl_encoding_get_bf16(bytes, 2 * COUNT + 2, COUNT, values, &err), SL_BAD_DATA);
+    assert_int_equal(sl_encoding_get_bf16(bytes, 0, COUNT, values, &err), SL_BAD_DATA);
+    refused_bf16(0, 0);
+    refused_bf16(0, 7);
+    refused_bf16(0x02, 8 + 31);
+    refused_bf16(0x02, 8 + 64); /* as many as of float32 */
+    refused_bf16(0x20, 8 + 32); /* the last line has 6 bytes */
+    refused_bf16(0x40, 8 + 32); /* there is no seventh */
+}
+
+static void test_frames_of_bf16_are_opened(void **state)
+{
+    (void)state;
+    struct sl_buffer *buffer = sl_buffer_create(2 * COUNT);
+    assert_non_null(buffer);
+    ((sl_bf16 *)buffer->data)[5] = 0x3fc0;
+    struct sl_frame frame = {buffer, buffer->data, buffer->size};
+    assert_int_equal(sl_encoding_open(&frame, SL_ENCODING_BF16_LINES, COUNT, &err), SL_BAD_DATA);
+    assert_int_equal(sl_encoding_open(&frame, SL_ENCODING_COUNT, COUNT, &err), SL_BAD_DATA);
+    assert_ptr_equal(frame.buffer, buffer);
+    assert_int_equal(sl_encoding_open(&frame, SL_ENCODING_BF16, COUNT, &err), SL_OK);
+    assert_int_equal(frame.size, COUNT * sizeof(float));
+    for (int i = 0; i < COUNT; i++)
+        assert_true(((const float *)frame.data)[i] == (i == 5 ? 1.5F : 0.0F));
+    sl_buffer_release(frame.buffer);
+    buffer = sl_buffer_create(8 + 32);
+    assert_non_null(buffer);
+    *(unsigned char *)buffer->data = 2;
+    ((sl_bf16 *)buffer->data)[4] = 0xc000;
+    frame = (struct sl_frame){buffer, buffer->data, buffer->size};
+    assert_int_equal(sl_encoding_open(&frame, SL_ENCODING_BF16_LINES, COUNT, &err), SL_OK);
+    for (int i = 0; i < COUNT; i++)
+        assert_true(((const float *)frame.data)[i] == (i == 16 ? -2.0F : 0.0F));
+    sl_buffer_release(frame.buffer);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -113,6 +212,10 @@ int main(void)
             cmocka_unit_test(test_what_is_mostly_there_stays_dense),
             cmocka_unit_test(test_bytes_that_make_no_sense),
             cmocka_unit_test(test_a_frame_is_opened),
+            cmocka_unit_test(test_bytes_of_bf16),
+            cmocka_unit_test(test_bytes_of_bf16_lines),
+            cmocka_unit_test(test_bytes_of_bf16_that_make_no_sense),
+            cmocka_unit_test(test_frames_of_bf16_are_opened),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

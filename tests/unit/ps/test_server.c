@@ -268,6 +268,53 @@ static void test_a_push_that_is_sparse_counts_as_zeros(void **state)
     close_world(&w);
 }
 
+/* Every frame of a push as bf16: of numbers that are exact in it nothing changes. */
+static struct sl_message *rounded(struct sl_message *m)
+{
+    for (int i = 0; i < m->frame_count; i++) {
+        size_t count = m->frames[i].size / sizeof(float);
+        struct sl_buffer *buffer = sl_buffer_create(sl_encoding_bf16_size(count));
+        sl_bf16 *kept = sl_alloc(count, sizeof(*kept));
+        assert_true(buffer != NULL && kept != NULL);
+        sl_encoding_put_bf16(m->frames[i].data, kept, count, buffer->data);
+        sl_free(kept);
+        sl_buffer_release(m->frames[i].buffer);
+        m->frames[i] = (struct sl_frame){buffer, buffer->data, buffer->size};
+        m->encoding[i] = SL_ENCODING_BF16;
+    }
+    return m;
+}
+
+static struct sl_block_sums sums_with(bool rounds)
+{
+    struct world w = new_world(0);
+    int last = last_block(&w);
+    push_most(&w, 0);
+    struct sl_message *m = push(&w, 0, 1, 0, last, 0.25F);
+    assert_non_null(strstr(from(&w, SL_ROLE_WORKER, 1, rounds ? rounded(m) : m), "reduced"));
+    struct sl_block_sums sums = {0};
+    for (int i = 0; i < w.updates.outbox.count; i++)
+        if (w.updates.outbox.items[i].message->kind == SL_MESSAGE_REDUCED)
+            sums = ((const struct sl_block_sums *)w.updates.outbox.items[i]
+                            .message->frames[0]
+                            .data)[w.own_count - 1];
+    close_world(&w);
+    return sums;
+}
+
+static void test_a_push_of_bf16_counts_as_its_numbers(void **state)
+{
+    (void)state;
+    struct sl_block_sums dense = sums_with(false), narrow = sums_with(true);
+    assert_true(dense.norm2 > 0);
+    assert_memory_equal(&dense, &narrow, sizeof(dense));
+    struct world w = new_world(0);
+    struct sl_message *m = rounded(push(&w, 0, 1, 0, last_block(&w), 0.25F));
+    m->frames[0].size -= 2;
+    dropped(&w, m);
+    close_world(&w);
+}
+
 /* ---- joining ---- */
 
 static void test_it_joins_and_loads(void **state)
@@ -825,6 +872,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
             cmocka_unit_test(test_a_push_that_is_sparse_counts_as_zeros),
+            cmocka_unit_test(test_a_push_of_bf16_counts_as_its_numbers),
             cmocka_unit_test(test_it_joins_and_loads),
             cmocka_unit_test(test_numbers_of_an_epoch_that_cannot_be),
             cmocka_unit_test(test_ends),

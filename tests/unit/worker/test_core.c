@@ -27,7 +27,7 @@ static struct sl_error err;
 
 /* ---- the world ---- */
 
-static bool pulls_ahead; /* of worlds that are made */
+static bool pulls_ahead, rounds; /* of worlds that are made */
 
 static struct world world_of_exchange(int servers, bool busy, enum sl_exchange exchange)
 {
@@ -48,6 +48,7 @@ static struct world world_of_exchange(int servers, bool busy, enum sl_exchange e
             .join_us = JOIN_US,
             .report_us = REPORT_US,
             .pulls_ahead = pulls_ahead,
+            .rounds = rounds,
             .busy = busy};
     options.hello = (struct sl_hello){
             .config_hash = 5, .layout_hash = w.layout->hash, .train_count = 20, .validation_count = 5};
@@ -447,6 +448,53 @@ static void test_pushes_of_tables_are_sparse(void **state)
     assert_true(push->encoding[0] == SL_ENCODING_DENSE && push->frames[0].data == (const void *)fused);
     sl_buffer_release(buffer);
     close_world(&w);
+}
+
+/* What a worker pushes of number 1 of block 0 of slot 2, as the server reads it; the last encoding. Each call is the run of a step of its own. */
+static float pushed(struct world *w, int64_t at, enum sl_phase phase, float value, enum sl_encoding encoding)
+{
+    const struct sl_block *block = &w->layout->blocks[0];
+    struct sl_buffer *buffer = sl_buffer_create(SL_TAGS * w->layout->count * sizeof(float));
+    assert_non_null(buffer);
+    assert_true(block->tagged[SL_TAG_UNIMODAL]);
+    ((float *)buffer->data)[block->offset + 1] = value;
+    (void)receive(w, assignment(phase, at, at % 2 == 0 ? 7 : 3, 2, 3));
+    params(w, at, 1.5F);
+    (void)step(w, (struct wk_event){.kind = WK_EVENT_BLOCKS_DONE,
+                          .run = w->run,
+                          .node = {0, 2},
+                          .blocks = &(int){0},
+                          .block_count = 1,
+                          .gradients = buffer});
+    const struct sl_message *push = w->updates.outbox.items[0].message;
+    assert_true(push->kind == SL_MESSAGE_PUSH && push->encoding[0] == encoding);
+    struct sl_frame frame = {
+            sl_buffer_retain(push->frames[0].buffer), push->frames[0].data, push->frames[0].size};
+    assert_int_equal(sl_encoding_open(&frame, encoding, block->count, &err), SL_OK);
+    float got = ((const float *)frame.data)[1];
+    sl_buffer_release(frame.buffer);
+    sl_buffer_release(buffer);
+    (void)idle(w);
+    return got;
+}
+
+/* With wire bf16 what rounding takes away comes with the next push, past a run that was skipped; a core that is made anew has nothing of it. */
+static void test_pushes_are_rounded(void **state)
+{
+    (void)state;
+    rounds = true;
+    struct world w = new_world(), anew = new_world();
+    rounds = false;
+    (void)join(&w);
+    (void)join(&anew);
+    float value = 1.00390625F; /* 1 + 2^-8, between two numbers of bf16 */
+    assert_true(pushed(&w, 0, SL_PHASE_TRAIN, value, SL_ENCODING_BF16) == 1.0F);
+    assert_true(pushed(&w, 1, SL_PHASE_SKIP, 0.0F, SL_ENCODING_BF16_LINES) == 0.0F);
+    assert_true(pushed(&w, 2, SL_PHASE_TRAIN, value, SL_ENCODING_BF16) == 1.0078125F);
+    assert_true(pushed(&w, 3, SL_PHASE_TRAIN, 0.0F, SL_ENCODING_BF16) == 0.0F);
+    assert_true(pushed(&anew, 0, SL_PHASE_TRAIN, 0.0F, SL_ENCODING_BF16) == 0.0F);
+    close_world(&w);
+    close_world(&anew);
 }
 
 static const char *blocks_done(
@@ -926,6 +974,7 @@ int main(void)
             cmocka_unit_test(test_whoever_is_gone_it_begins_anew),
             cmocka_unit_test(test_a_step),
             cmocka_unit_test(test_pushes_of_tables_are_sparse),
+            cmocka_unit_test(test_pushes_are_rounded),
             cmocka_unit_test(test_blocks_leave_before_their_node_is_whole),
             cmocka_unit_test(test_blocks_of_a_run_that_was_replaced),
             cmocka_unit_test(test_acknowledgements_count_once),
