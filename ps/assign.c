@@ -11,13 +11,14 @@ bool ps_assign_idle(const struct ps_worker *worker)
     return worker->present && (worker->run.at < 0 || worker->run.left == 0);
 }
 
-/* While the speed of somebody who is here is not known, nobody takes more of what everybody waits for than it computes at a time: a worker that has just joined is soon idle again. */
+/* While the speed of somebody who is here is not known, nobody takes more of what everybody waits for than two units for each of its threads: a worker that has just joined is soon idle again.
+ * Not one: a pair of slots of one thread needs memory for one gradient (worker/finishing.h), two nodes for two. */
 static uint32_t most_at_once(const struct ps_roster *roster, int worker)
 {
     uint32_t threads = roster->workers[worker].threads;
     if (roster->weight_count == roster->worker_count)
         return UINT32_MAX;
-    return threads > 0 ? threads : 1;
+    return 2 * (threads > 0 ? threads : 1);
 }
 
 bool ps_assign_share(const struct ps_roster *roster, const struct ps_open_step *step, int worker,

@@ -276,21 +276,47 @@ static enum sl_status score_slot(
     return SL_OK;
 }
 
-/* The backward pass, in whose course blocks are joined and leave. Owns: takes *gradients. */
+/* Where a slot's gradients go: into a buffer of their own, or folded and from there into that of the left sibling, which is done. */
+struct target {
+    struct sl_buffer *own; /* NULL = folded */
+    float *at, *into;      /* as in wk_finishing_pass */
+    size_t vector;         /* floats from one tag's vector to the next one's */
+};
+
+static enum sl_status find_target(
+        struct compute_thread *t, uint32_t slot, struct target *ret_target, struct sl_error *err)
+{
+    const struct wk_executor *x = t->executor;
+    struct sl_buffer *left = wk_joining_left(x->joining, slot);
+    float *folded = left == NULL ? NULL : wk_finishing_folded(t->finishing);
+    *ret_target = (struct target){.vector = x->options.layout->count};
+    if (folded != NULL) {
+        *ret_target = (struct target){NULL, folded, left->data, wk_model_fold(x->options.model)->floats};
+        return SL_OK;
+    }
+    enum sl_status status = wk_gradient_pool_take(x->pool, t->team, &ret_target->own, err);
+    if (status == SL_OK)
+        ret_target->at = ret_target->own->data;
+    return status;
+}
+
+/* The backward pass, in whose course blocks are joined and leave. Owns: takes the target's buffer. */
 static void backward_slot(struct compute_thread *t, const struct wk_action *run, uint32_t slot,
-        const struct wk_activations *forward, struct sl_buffer **gradients, struct wk_node_sums *sums)
+        const struct wk_activations *forward, struct target *target, struct wk_node_sums *sums)
 {
     const struct wk_executor *x = t->executor;
     const struct wk_model *model = x->options.model;
     bool by_slot = x->options.config->modulation.statistics == SL_STATISTICS_SLOT;
-    float *at = (*gradients)->data, *const tags[SL_TAGS] = {at, at + x->options.layout->count};
+    float *at = target->at, *const tags[SL_TAGS] = {at, at + target->vector};
     double k[SL_MODALITIES_MAX];
     int64_t start_us = sl_clock_monotonic_us();
     if (by_slot)
         coefficients_of_slot(x->options.config, &sums->stats, k);
-    wk_joining_enter(x->joining, slot, gradients);
-    wk_finishing_begin(t->finishing, slot, at, by_slot ? k : NULL, run->phase == SL_PHASE_TRAIN);
+    wk_joining_enter(x->joining, slot, &target->own);
+    wk_finishing_begin(t->finishing, &(struct wk_finishing_pass){slot, at, target->into, by_slot ? k : NULL,
+                                             run->phase == SL_PHASE_TRAIN});
     wk_workspace_use_team(forward->workspace, t->team); /* it may be of another thread's forward pass */
+    wk_workspace_fold(forward->workspace, target->into != NULL);
     wk_workspace_tell(forward->workspace, wk_finishing_range, t->finishing);
     if (x->kept != NULL)
         wk_model_backward_early(model, x->params, forward->batch, forward->workspace, run->coefficient, at);
@@ -311,13 +337,13 @@ static enum sl_status train_slot(
     bool kept = x->kept != NULL && wk_kept_take(x->kept, key_of(run, slot), &before);
     const struct wk_activations *forward = kept ? &before : &t->own;
     struct wk_node_sums sums = {0};
-    struct sl_buffer *gradients = NULL;
+    struct target target;
     enum sl_status status = kept ? SL_OK : forward_slot(t, run, count, &sums.spent, err);
     if (status == SL_OK)
-        status = wk_gradient_pool_take(x->pool, t->team, &gradients, err);
+        status = find_target(t, slot, &target, err);
     if (status == SL_OK) {
         sums.stats = forward->stats;
-        backward_slot(t, run, slot, forward, &gradients, &sums);
+        backward_slot(t, run, slot, forward, &target, &sums);
     }
     if (kept)
         wk_kept_return(x->kept, &before);
@@ -518,6 +544,7 @@ static enum sl_status start_thread(struct wk_executor *x, int index, struct sl_e
                 &(struct wk_finishing_options){.config = config,
                         .layout = x->options.layout,
                         .joining = x->joining,
+                        .fold = wk_model_fold(x->options.model),
                         .team = t->team,
                         .give_floats = x->options.give_floats > 0 ? x->options.give_floats : SL_BLOCK_FLOATS,
                         .give = give_blocks,

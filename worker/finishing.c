@@ -3,11 +3,15 @@
 
 #include "common/clock.h"
 #include "common/memory.h"
+#include "common/tree.h"
+
+#include <string.h>
 
 struct wk_finishing {
     struct wk_finishing_options options;
+    float *folded; /* (layout->vectors, fold->floats), NULL = not needed so far */
     uint32_t slot;
-    float *gradients;
+    float *gradients, *into; /* into: of a pass that is folded, else NULL */
     bool scales, gives;
     float coefficient[SL_MODALITIES_MAX];
     uint64_t us;
@@ -46,6 +50,7 @@ void wk_finishing_destroy(struct wk_finishing *f)
 {
     if (f == NULL)
         return;
+    sl_free(f->folded);
     sl_free(f->left);
     sl_free(f->ready);
     sl_free(f->whole);
@@ -53,16 +58,24 @@ void wk_finishing_destroy(struct wk_finishing *f)
     sl_free(f);
 }
 
-void wk_finishing_begin(
-        struct wk_finishing *f, uint32_t slot, float *gradients, const double *coefficients, bool gives)
+float *wk_finishing_folded(struct wk_finishing *f)
+{
+    if (f->folded == NULL)
+        f->folded = sl_alloc_aligned(
+                (size_t)f->options.layout->vectors * f->options.fold->floats, sizeof(*f->folded));
+    return f->folded;
+}
+
+void wk_finishing_begin(struct wk_finishing *f, const struct wk_finishing_pass *pass)
 {
     const struct sl_layout *layout = f->options.layout;
-    f->slot = slot;
-    f->gradients = gradients;
-    f->gives = gives;
-    f->scales = coefficients != NULL;
+    f->slot = pass->slot;
+    f->gradients = pass->gradients;
+    f->into = pass->into;
+    f->gives = pass->gives;
+    f->scales = pass->coefficients != NULL;
     for (int m = 0; f->scales && m < layout->modality_count; m++)
-        f->coefficient[m] = (float)coefficients[m];
+        f->coefficient[m] = (float)pass->coefficients[m];
     f->us = 0;
     f->held_count = 0;
     f->held_floats = 0;
@@ -70,23 +83,88 @@ void wk_finishing_begin(
         f->left[b] = layout->blocks[b].count;
 }
 
-static void scale(const struct wk_finishing *f, const struct sl_block *block)
+/* What the slot's gradients of a tag are multiplied with: 1, but in extractors. */
+static float factor_of(const struct wk_finishing *f, const struct sl_block *block, int tag)
 {
     bool both = f->options.config->modulation.scale == SL_SCALE_GRADIENT;
-    for (int tag = SL_TAG_UNIMODAL; tag <= (both ? SL_TAG_FUSED : SL_TAG_UNIMODAL); tag++) {
-        float *at = f->gradients + sl_layout_gradient_at(f->options.layout, tag, block->offset);
-        for (size_t i = 0; i < block->count; i++)
-            at[i] *= f->coefficient[block->modality];
+    if (!f->scales || block->part != SL_PART_EXTRACTOR || (tag == SL_TAG_FUSED && !both))
+        return 1.0F;
+    return f->coefficient[block->modality];
+}
+
+static void scale(float *x, size_t count, float factor)
+{
+    for (size_t i = 0; factor != 1.0F && i < count; i++)
+        x[i] *= factor;
+}
+
+/* ---- folded gradients ---- */
+
+#define UNFOLD_PART ((size_t)1 << 16) /* floats: enough to be worth a thread's while */
+
+/* A run of one tag's folded gradient that goes to the sibling's. */
+struct unfolding {
+    float *from, *to;
+    size_t count;
+    float factor;
+};
+
+static void unfold_part(void *context, int part, int member)
+{
+    (void)member;
+    const struct unfolding *u = context;
+    size_t begin = (size_t)part * UNFOLD_PART, left = u->count - begin,
+           now = left < UNFOLD_PART ? left : UNFOLD_PART;
+    scale(u->from + begin, now, u->factor);
+    sl_vector_add(u->to + begin, u->from + begin, now);
+    memset(u->from + begin, 0, now * sizeof(*u->from));
+}
+
+static const struct sl_block *block_at(const struct sl_layout *layout, size_t offset)
+{
+    int b = 0;
+    while (layout->blocks[b].offset + layout->blocks[b].count <= offset)
+        b++;
+    return &layout->blocks[b];
+}
+
+/* [begin, end) lies within one range of the fold, and so within one part of the model. */
+static void unfold_range(const struct wk_finishing *f, size_t begin, size_t end)
+{
+    const struct sl_layout *layout = f->options.layout;
+    const struct wk_fold *fold = f->options.fold;
+    const struct sl_block *block = block_at(layout, begin);
+    for (int tag = 0; tag < SL_TAGS; tag++) {
+        size_t vector = layout->vectors == 1 ? 0 : (size_t)tag * fold->floats;
+        struct unfolding u = {f->gradients + vector + wk_fold_place(fold, begin),
+                f->into + sl_layout_gradient_at(layout, tag, begin), end - begin, factor_of(f, block, tag)};
+        if (block->tagged[tag])
+            sl_team_run(f->options.team, (int)((u.count + UNFOLD_PART - 1) / UNFOLD_PART), unfold_part, &u);
     }
 }
+
+static void unfold(const struct wk_finishing *f, size_t begin, size_t end)
+{
+    const struct wk_fold *fold = f->options.fold;
+    while (begin < end) {
+        size_t range_end = fold->begin[wk_fold_range(fold, begin) + 1],
+               to = end < range_end ? end : range_end;
+        unfold_range(f, begin, to);
+        begin = to;
+    }
+}
+
+/* ---- blocks ---- */
 
 static void finish_block(void *context, int part, int member)
 {
     (void)member;
     struct wk_finishing *f = context;
     const struct sl_block *block = &f->options.layout->blocks[f->ready[part]];
-    if (f->scales && block->part == SL_PART_EXTRACTOR)
-        scale(f, block);
+    for (int tag = 0; tag < SL_TAGS && f->into == NULL; tag++)
+        if (block->tagged[tag])
+            scale(f->gradients + sl_layout_gradient_at(f->options.layout, tag, block->offset), block->count,
+                    factor_of(f, block, tag));
     f->whole[part] = wk_joining_add(f->options.joining, f->slot, f->ready[part]);
 }
 
@@ -110,11 +188,12 @@ static void note_range(struct wk_finishing *f, size_t begin, size_t end)
 void wk_finishing_range(void *context, size_t begin, size_t end)
 {
     struct wk_finishing *f = context;
-    note_range(f, begin, end);
-    if (f->ready_count == 0)
-        return;
     int64_t start_us = sl_clock_monotonic_us();
-    sl_team_run(f->options.team, f->ready_count, finish_block, f);
+    if (f->into != NULL)
+        unfold(f, begin, end);
+    note_range(f, begin, end);
+    if (f->ready_count > 0)
+        sl_team_run(f->options.team, f->ready_count, finish_block, f);
     f->us += (uint64_t)(sl_clock_monotonic_us() - start_us);
     for (int i = 0; i < f->ready_count; i++) {
         if (!f->whole[i])

@@ -9,7 +9,7 @@
 
 /* What a slot's backward pass fills, and later the sums of the nodes that begin with the slot. */
 struct entry {
-    struct sl_buffer *gradients; /* NULL = not begun, or added to a left sibling whole */
+    struct sl_buffer *gradients; /* NULL = not begun, or added to a left sibling whole, or folded */
     int blocks;                  /* that were not added to a left sibling */
 };
 
@@ -94,6 +94,17 @@ static bool is_cut(const struct wk_joining *j, struct sl_node node)
     return false;
 }
 
+struct sl_buffer *wk_joining_left(struct wk_joining *j, uint32_t slot)
+{
+    struct sl_node node = {0, slot}, sibling = sl_tree_sibling(node);
+    if (slot % 2 == 0 || is_cut(j, node))
+        return NULL;
+    (void)pthread_mutex_lock(&j->lock);
+    bool done = j->done[sl_tree_place(j->slots, sibling)].present;
+    (void)pthread_mutex_unlock(&j->lock);
+    return done ? wk_joining_peek(j, sibling) : NULL;
+}
+
 struct sl_node wk_joining_cut(const struct wk_joining *j, uint32_t slot)
 {
     struct sl_node node = {0, slot};
@@ -126,7 +137,8 @@ static void add_pair(struct wk_joining *j, struct sl_node parent, struct sl_node
 {
     struct entry *from = &j->entries[sl_tree_begin(right)];
     struct sl_buffer *sum = wk_joining_peek(j, parent), *x = wk_joining_peek(j, right), *done = NULL;
-    wk_gradient_add_block(j->layout, block, sum->data, x->data);
+    if (x != NULL) /* else the slot's pass has added it */
+        wk_gradient_add_block(j->layout, block, sum->data, x->data);
     (void)pthread_mutex_lock(&j->lock);
     if (--from->blocks == 0)
         done = SL_TAKE(from->gradients);

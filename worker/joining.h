@@ -36,7 +36,9 @@ void wk_joining_begin(struct wk_joining *joining, uint32_t slots, const struct s
 /* wk_joining_clear releases all gradients: of a run that was cancelled. */
 void wk_joining_clear(struct wk_joining *joining);
 
-/* wk_joining_enter gives a slot its gradients, sl_layout_gradient_floats, which its backward pass fills. Owns: takes *gradients. */
+/* wk_joining_left borrows the gradients of a slot's left sibling if all of it is done and it waits for this slot alone; else NULL. Whoever gets them may add the slot's own to them, range by range, and then enters without a buffer. */
+struct sl_buffer *wk_joining_left(struct wk_joining *joining, uint32_t slot);
+/* wk_joining_enter gives a slot its gradients, sl_layout_gradient_floats, which its backward pass fills; *gradients NULL: each block is in the left sibling's when it is added. Owns: takes *gradients. */
 void wk_joining_enter(struct wk_joining *joining, uint32_t slot, struct sl_buffer **gradients);
 /* wk_joining_add joins a block that the slot's backward pass is done with, as far up as its siblings are there. True: the block of the cut that the slot belongs to is whole. Each block once. */
 bool wk_joining_add(struct wk_joining *joining, uint32_t slot, int block);

@@ -15,7 +15,7 @@ static void test_they_join_in_any_order(void **state)
     assert_int_equal(ps_coordinator_total_steps(w.c), 0);
     expect("s100<welcome 0; joined", server_hello(&w, 0)); /* nobody has told how much there is to learn */
     expect("w1<welcome 0; joined; load 0", hello(&w, 1));
-    assert_string_equal(w.updates.actions[0].text, "w0 h:12 with 4 threads");
+    assert_string_equal(w.updates.actions[0].text, "w0 h:12 with 2 threads");
     assert_int_equal(w.updates.actions[1].count, 7); /* slots of an epoch */
     assert_int_equal(ps_coordinator_steps_per_epoch(w.c), 2);
     assert_int_equal(ps_coordinator_total_steps(w.c), 4);
@@ -95,26 +95,37 @@ static void test_a_full_house_refuses(void **state)
     close_world(&w);
 }
 
-/* The first worker does not take all slots from one that joins a moment later: until both are known, each takes as many as it computes at a time. */
+/* Of a node of a step of 7 slots, all of them whole. */
+static const char *stats_of_seven(struct world *w, uint64_t id, uint32_t level, uint32_t index)
+{
+    struct sl_message *m = statistics(w, 0, 0);
+    m->slots = 7;
+    m->node = (struct sl_node){level, index};
+    m->stats.count = 2 << level;
+    m->stats.weight_sum = m->stats.count;
+    return from_worker(w, id, m);
+}
+
+/* The first worker does not take all slots from one that joins a moment later: until both are known, each takes two for each of its threads. */
 static void test_the_first_step_is_for_those_who_come_a_moment_later_too(void **state)
 {
     (void)state;
     struct world w = blank_world();
     struct ps_training training = ps_training_begin();
+    w.config->batch.slots = 8; /* of which the data fills 7 */
     open_world(&w, &training);
     struct sl_hello h = introduction(&w);
     h.threads = 1;
     (void)server_hello(&w, 0);
     (void)hello_as(&w, 1, h);
-    expect("w1<assign train 0-1 of 4 at 0; ready", loaded(&w, 0));
-    expect("w2<welcome 1; w2<assign train 1-2 of 4 at 0; joined", hello_as(&w, 2, h));
+    expect("w1<assign train 0-2 of 7 at 0; ready", loaded(&w, 0));
+    expect("w2<welcome 1; w2<assign train 2-4 of 7 at 0; joined", hello_as(&w, 2, h));
     w.now_us += 1000000;
-    expect("w1<assign train 2-3 of 4 at 0", stats(&w, 1, 0, 0)); /* the other's speed is not known */
-    expect("w2<assign train 3-4 of 4 at 0", stats(&w, 2, 0, 1));
-    expect("", stats(&w, 1, 0, 2));
-    expect("", stats(&w, 2, 0, 3));
+    expect("w1<assign train 4-6 of 7 at 0", stats_of_seven(&w, 1, 1, 0)); /* the other's speed is not known */
+    expect("w2<assign train 6-7 of 7 at 0", stats_of_seven(&w, 2, 1, 1));
+    expect("", stats_of_seven(&w, 1, 1, 2));
+    expect("", stats_of_seven(&w, 2, 0, 6));
     expect("s100<commit 0 to 1", reduced(&w));
-    expect("w1<assign train 0-2 of 3 at 1; w2<assign train 2-3 of 3 at 1; step 1", applied(&w));
     close_world(&w);
 }
 

@@ -139,7 +139,8 @@ static inline struct sl_hello introduction(const struct world *w)
             .layout_hash = w->layout->hash,
             .train_count = TRAIN,
             .validation_count = VALIDATION,
-            .threads = 4, /* as many as a step has slots: before any speed is known a worker takes no more */
+            .threads =
+                    2, /* enough for all slots of a step: before speeds are known a worker takes two for each */
             .pid = 12,
             .host = "h"};
 }
