@@ -324,7 +324,7 @@ static int cut_blocks(const struct sl_layout *layout, size_t block_floats, struc
                 continue;
             blocks[count] = (struct sl_block){begin, end - begin < size ? end - begin : size, param->part,
                     param->part == SL_PART_FUSION ? -1 : param->modality,
-                    {param->part != SL_PART_FUSION, param->part != SL_PART_HEAD}, false};
+                    {param->part != SL_PART_FUSION, param->part != SL_PART_HEAD}, false, false};
             if (layout->vectors == 1 && param->part == SL_PART_EXTRACTOR)
                 blocks[count].tagged[SL_TAG_UNIMODAL] = false; /* its part is in the fused one's sum */
         }
@@ -333,15 +333,21 @@ static int cut_blocks(const struct sl_layout *layout, size_t block_floats, struc
     return count;
 }
 
-static void mark_sparse(struct sl_layout *layout)
+/* What blocks have of the parameters that lie in them. */
+static void mark_blocks(struct sl_layout *layout)
 {
     for (int b = 0; b < layout->block_count; b++) {
         struct sl_block *block = &layout->blocks[b];
+        block->frozen = true;
         for (int p = 0; p < layout->param_count; p++) {
             const struct sl_param *param = &layout->params[p];
-            block->sparse |= param->table && param->offset < block->offset + block->count &&
-                             block->offset < param->offset + param->count;
+            if (param->offset >= block->offset + block->count ||
+                    block->offset >= param->offset + param->count)
+                continue;
+            block->sparse |= param->table;
+            block->frozen &= param->frozen;
         }
+        layout->trained_block_count += !block->frozen;
     }
 }
 
@@ -385,7 +391,7 @@ enum sl_status sl_layout_create(struct sl_layout **ret_layout, const struct sl_c
     if (layout->blocks == NULL)
         return sl_fail(err, SL_NO_MEMORY, "out of memory for the block table");
     (void)cut_blocks(layout, block_floats, layout->blocks);
-    mark_sparse(layout);
+    mark_blocks(layout);
     layout->hash = hash_layout(layout);
     *ret_layout = SL_TAKE(layout);
     return SL_OK;

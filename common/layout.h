@@ -56,6 +56,7 @@ struct sl_block {
     bool tagged
             [SL_TAGS]; /* which gradients exist for it; with exchange early one: unimodal for heads, else fused */
     bool sparse;       /* rows of a table lie in it: most of its gradient may be +0.0 */
+    bool frozen;       /* no trained parameter lies in it: it has no gradient and never changes */
 };
 
 struct sl_layout {
@@ -63,6 +64,7 @@ struct sl_layout {
     int param_count;
     struct sl_block *blocks; /* in order of offset; together they cover [0, count) */
     int block_count;
+    int trained_block_count; /* that are not frozen: heads and fusion always train, so there are some */
     size_t count, head_end, extractor_end; /* floats */
     size_t trained;                        /* numbers that are parameters, without gaps */
     uint64_t hash; /* of names, shapes and offsets: two layouts with the same hash are interchangeable */

@@ -8,13 +8,16 @@ static void update_block(void *context, int part, int member)
     (void)member;
     struct ps_committing *c = context;
     int block = c->blocks[c->next + part];
-    const float *grads[SL_TAGS];
+    bool trained = !c->layout->blocks[block].frozen; /* else nothing was pushed for it */
+    const float *grads[SL_TAGS] = {NULL};
     struct sl_error error = {0};
-    ps_reduction_peek(c->reduction, block, grads);
+    if (trained)
+        ps_reduction_peek(c->reduction, block, grads);
     enum sl_status status = ps_table_apply(c->table, block, c->version, &c->commit, grads, &error);
     if (status == SL_OK) {
         c->changes[c->place[block]] = ps_table_change(c->table, block);
-        ps_reduction_drop(c->reduction, block);
+        if (trained)
+            ps_reduction_drop(c->reduction, block);
     } else if (atomic_exchange(&c->failed, 1) == 0) {
         c->status = status;
         c->error = error;

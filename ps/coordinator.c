@@ -51,6 +51,14 @@ static void begin_at(struct ps_coordinator *c, const struct ps_training *trainin
     c->snapshot_step = training->step;
 }
 
+static int count_reducing(const struct ps_coordinator *c)
+{
+    int count = 0;
+    for (int s = 0; s < c->options.servers; s++)
+        count += ps_coordinator_reduces(c, s);
+    return count;
+}
+
 static enum sl_status allocate(struct ps_coordinator *c, struct sl_error *err)
 {
     const struct sl_config *config = c->options.config;
@@ -60,6 +68,7 @@ static enum sl_status allocate(struct ps_coordinator *c, struct sl_error *err)
     if (c->owners == NULL || c->block_saved == NULL)
         return sl_fail(err, SL_NO_MEMORY, "out of memory for the coordinator");
     sl_placement_make(c->options.layout, c->options.servers, c->owners);
+    c->reducing_servers = count_reducing(c);
     enum sl_status status = ps_roster_init(&c->roster, c->options.servers, err);
     if (status == SL_OK)
         status = sl_evaluation_create(&c->evaluation, config->modality_count + 1, config->label_count, err);

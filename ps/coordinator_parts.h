@@ -34,6 +34,7 @@ struct ps_coordinator {
     struct ps_roster roster;
     uint64_t cluster;
     int *owners;          /* (block_count,): ranks */
+    int reducing_servers; /* that own a trained block: who has none has nothing to reduce */
     struct sl_plan *plan; /* NULL until the data is known */
     uint64_t shards_hash; /* of the shards' sizes, locality shards */
     uint32_t shard_count; /* 0: locality samples */
@@ -169,6 +170,8 @@ SL_MUST_USE enum sl_status ps_coordinator_commit_whole_steps(struct ps_coordinat
  * samples than those slots have → the worker is expelled: it has another idea of the data. */
 SL_MUST_USE enum sl_status ps_coordinator_on_stats(
         struct ps_coordinator *c, int w, const struct sl_message *m, struct sl_error *err);
+/* Whether a server owns a trained block. */
+bool ps_coordinator_reduces(const struct ps_coordinator *c, int rank);
 /* REDUCED by a server: text is set when it found something that is not finite; else the sums of its blocks. */
 SL_MUST_USE enum sl_status ps_coordinator_on_reduced(
         struct ps_coordinator *c, int rank, const struct sl_message *m, struct sl_error *err);

@@ -20,7 +20,7 @@ struct reducing {
     bool open;
     int64_t step;
     uint32_t slots;
-    int blocks_whole;                  /* of ours */
+    int blocks_whole;                  /* of ours that are trained */
     struct ps_reduction *reduction;    /* made when first needed, kept */
     struct sl_buffer *sums;            /* struct sl_block_sums (own_count,) in our blocks' order */
     char problem[SL_MESSAGE_TEXT_MAX]; /* the first gradient that is not finite */
@@ -31,11 +31,11 @@ struct ps_server {
     struct sl_team *team;
     enum state state;
     uint64_t cluster, dropped;
-    int *own;   /* (own_count,): our blocks in order */
-    int *place; /* (block_count,): index in own, -1 = another server's */
-    int *order; /* (own_count,): our blocks as a forward pass reads them */
-    int own_count;
-    unsigned char *loaded; /* (own_count,) */
+    int *own;                     /* (own_count,): our blocks in order */
+    int *place;                   /* (block_count,): index in own, -1 = another server's */
+    int *order;                   /* (own_count,): our blocks as a forward pass reads them */
+    int own_count, trained_count; /* ours; those of them that are not frozen */
+    unsigned char *loaded;        /* (own_count,) */
     int to_load;
     int64_t version; /* updates applied to all our blocks */
     uint64_t epoch_slots;
@@ -100,8 +100,10 @@ static enum sl_status plan_blocks(struct ps_server *s, struct sl_error *err)
     for (int b = 0; b < (int)blocks; b++) {
         bool ours = owners[b] == (int)s->options.hello.rank;
         s->place[b] = ours ? s->own_count : -1;
-        if (ours)
-            s->own[s->own_count++] = b;
+        if (!ours)
+            continue;
+        s->own[s->own_count++] = b;
+        s->trained_count += !s->options.layout->blocks[b].frozen;
     }
     s->to_load = s->own_count;
     plan_order(s);
@@ -362,7 +364,7 @@ static enum sl_status join_push(
     if (whole_before || !ps_reduction_whole(r->reduction, (int)m->block))
         return SL_OK;
     measure(s, r, (int)m->block);
-    return r->blocks_whole == s->own_count ? send_reduced(s, r, err) : SL_OK;
+    return r->blocks_whole == s->trained_count ? send_reduced(s, r, err) : SL_OK;
 }
 
 /* Whether the coordinator can have opened a step, or will before it sees more of us: it opens them in order, at most open_max beyond as many as it knows to be applied, which are no more than `version`. So
@@ -373,12 +375,13 @@ static bool may_be_open(const struct ps_server *s, int64_t step)
 }
 
 /* PUSH of a step that is or may be open → joined, acknowledged; of slots that are in already (another worker was first) → acknowledged; of a step that is
- * applied → acknowledged too; too far ahead, of another tree or a senseless block → dropped. */
+ * applied → acknowledged too; too far ahead, of another tree, a frozen or a senseless block → dropped. */
 static enum sl_status on_push(
         struct ps_server *s, struct sl_address from, struct sl_message *m, struct sl_error *err)
 {
     bool fits = s->state == STATE_SERVING && m->block < (uint32_t)s->options.layout->block_count &&
-                s->place[m->block] >= 0 && may_be_open(s, m->step) &&
+                s->place[m->block] >= 0 && !s->options.layout->blocks[m->block].frozen &&
+                may_be_open(s, m->step) &&
                 m->slots == sl_plan_cut_slots(s->epoch_slots, s->options.config->batch.slots, m->step);
     if (!fits) {
         s->dropped++;
@@ -526,6 +529,20 @@ static enum sl_status begin_commit(
     return SL_OK;
 }
 
+/* The step that is to be committed; NULL: we know none that is whole. Who owns nothing that is trained hears of a step here first. */
+static enum sl_status find_whole(
+        struct ps_server *s, int64_t step, struct reducing **ret_step, struct sl_error *err)
+{
+    struct reducing *r = find_step(s, step);
+    enum sl_status status = SL_OK;
+    if (r == NULL && s->trained_count == 0 && may_be_open(s, step) && !is_applied(s, step))
+        status = open_step(
+                s, step, sl_plan_cut_slots(s->epoch_slots, s->options.config->batch.slots, step), &r, err);
+    if (status == SL_OK)
+        *ret_step = r != NULL && r->blocks_whole == s->trained_count ? r : NULL;
+    return status;
+}
+
 /* COMMIT of a step that is whole, to the version after ours → every block updated, a piece at a time. Any other → dropped: it was applied before. */
 static enum sl_status on_commit(struct ps_server *s, const struct sl_message *m, struct sl_error *err)
 {
@@ -534,8 +551,12 @@ static enum sl_status on_commit(struct ps_server *s, const struct sl_message *m,
     enum sl_status status = complete_commit(s, err);
     if (status != SL_OK)
         return status;
-    struct reducing *r = s->state == STATE_SERVING ? find_step(s, m->step) : NULL;
-    if (r == NULL || r->blocks_whole < s->own_count || m->version != s->version + 1) {
+    struct reducing *r = NULL;
+    if (s->state == STATE_SERVING && m->version == s->version + 1)
+        status = find_whole(s, m->step, &r, err);
+    if (status != SL_OK)
+        return status;
+    if (r == NULL) {
         s->dropped++;
         return SL_OK;
     }

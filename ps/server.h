@@ -4,7 +4,7 @@
  *
  *     START ─▶ HELLO to the coordinator ─▶ WELCOME ─▶ LOAD of every own block ─▶ LOADED
  *     PUSH ─▶ joined in the step's reduction tree, acknowledged; a block that is whole is measured while it is in cache
- *             all own blocks whole ─▶ REDUCED to the coordinator
+ *             all own blocks that are trained whole ─▶ REDUCED to the coordinator; who has none of those says nothing
  *     COMMIT ─▶ own blocks updated piece by piece, those that are needed first before the others; each answers the waiting PULLs
  *             every own block updated ─▶ APPLIED to the coordinator
  *     PULL ─▶ answered when that version or a newer one stands, once

@@ -208,7 +208,7 @@ enum sl_status ps_coordinator_commit_whole_steps(struct ps_coordinator *c, struc
         for (int i = 0; i < c->open_max; i++) {
             struct ps_open_step *step = &c->steps[i];
             if (step->open && !step->committing && is_whole(step) &&
-                    (step->reduced_count == c->roster.server_count ||
+                    (step->reduced_count == c->reducing_servers ||
                             (step->reduced_count > 0 &&
                                     sl_mutant("coordinator: commits without all servers"))) &&
                     within_staleness(c, step) && (next == NULL || is_older(step, next)))
@@ -339,11 +339,19 @@ static bool spread(
     return true;
 }
 
+bool ps_coordinator_reduces(const struct ps_coordinator *c, int rank)
+{
+    for (int b = 0; b < c->options.layout->block_count; b++)
+        if (c->owners[b] == rank && !c->options.layout->blocks[b].frozen)
+            return true;
+    return false;
+}
+
 enum sl_status ps_coordinator_on_reduced(
         struct ps_coordinator *c, int rank, const struct sl_message *m, struct sl_error *err)
 {
     int at = c->state == STATE_TRAINING ? find_step(c, m->step) : -1;
-    if (at < 0 || c->steps[at].reduced[rank])
+    if (at < 0 || c->steps[at].reduced[rank] || !ps_coordinator_reduces(c, rank))
         return SL_OK;
     if (m->text[0] != 0)
         return ps_coordinator_begin_finish(c, SL_DIVERGED, m->text, err);

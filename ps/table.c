@@ -379,6 +379,10 @@ enum sl_status ps_table_apply(struct ps_table *table, int block, int64_t version
     if (state->version != version)
         return sl_fail(err, SL_STALE, "block %d is at version %lld, not %lld", block,
                 (long long)state->version, (long long)version);
+    if (state->span_begin == state->span_end) { /* frozen: others may hold its values for ever */
+        state->version = version + 1;
+        return SL_OK;
+    }
     /* what is copied here is in cache for the update that follows */
     enum sl_status status = make_exclusive(&state->holds.params, err);
     if (status == SL_OK)

@@ -13,7 +13,7 @@
  *
  * A block is owned from the start and has values once they were loaded or put (ps_table_loaded); all that looks at values or moments
  * needs that (asserted). Blocks do not know each other: different threads may work on different blocks. Frozen parameters and the gaps
- * between parameters are neither measured nor changed.
+ * between parameters are neither measured nor changed; of a block of nothing else only the version goes up.
  */
 #include "common/buffer.h"
 #include "common/error.h"

@@ -24,7 +24,7 @@ struct pending_node {
     struct sl_step_stats stats;
     struct sl_spent spent;
     uint64_t compute_us, hash;
-    int unacknowledged;      /* blocks */
+    int unacknowledged;      /* blocks, of those that are trained */
     unsigned char *progress; /* (block_count,) */
 };
 
@@ -492,8 +492,9 @@ static enum sl_status find_pending(
             return SL_OK;
     }
     assert(core->pending_count < PENDING_MAX);
-    struct pending_node new = {
-            .node = node, .unacknowledged = blocks, .progress = sl_alloc((size_t)blocks, 1)};
+    struct pending_node new = {.node = node,
+            .unacknowledged = core->options.layout->trained_block_count,
+            .progress = sl_alloc((size_t)blocks, 1)};
     if (new.progress == NULL)
         return sl_fail(err, SL_NO_MEMORY, "out of memory for a push");
     *ret_pending = &core->pending[core->pending_count++];
@@ -501,10 +502,11 @@ static enum sl_status find_pending(
     return SL_OK;
 }
 
+/* A block goes once, a frozen one never. */
 static enum sl_status push_once(struct wk_core *core, struct pending_node *pending, int b,
         const struct wk_event *event, struct wk_updates *updates, struct sl_error *err)
 {
-    if (pending->progress[b] != BLOCK_COMPUTED_ON)
+    if (pending->progress[b] != BLOCK_COMPUTED_ON || core->options.layout->blocks[b].frozen)
         return SL_OK;
     pending->progress[b] = BLOCK_PUSHED;
     return push_block(core, event->node, b, event->gradients, updates, err);

@@ -6,7 +6,7 @@
  *                           └───────────────────────────── every node of the run reported ──────────────────────────┘
  *
  * In bsp the next version is asked for when a step is reported, and taken while nothing is computed: servers send each block when they have updated it. A run is given to the executor when its parameters are asked for: batches are read, and layers computed, as blocks of parameters come.
- * Blocks of a node are pushed as they become whole, while the rest is still being computed; the node is reported when all of it is computed and acknowledged.
+ * Blocks of a node are pushed as they become whole, while the rest is still being computed, those that are frozen never; the node is reported when all of it is computed and acknowledged.
  *
  * With exchange early a step has two runs: SCORE, whose nodes are reported as soon as their forward pass is done, then TRAIN with the step's coefficients. In between the worker is idle, so that
  * it can be given the slots of another one that was lost.

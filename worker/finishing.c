@@ -177,7 +177,7 @@ static void note_range(struct wk_finishing *f, size_t begin, size_t end)
         size_t from = layout->blocks[b].offset, to = from + layout->blocks[b].count;
         from = from > begin ? from : begin;
         to = to < end ? to : end;
-        if (from >= to)
+        if (from >= to || layout->blocks[b].frozen)
             continue;
         f->left[b] -= to - from;
         if (f->left[b] == 0)

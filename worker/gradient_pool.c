@@ -168,10 +168,15 @@ int wk_gradient_ranges(const struct sl_layout *layout, struct wk_gradient_range 
 uint64_t wk_gradient_hash(
         const struct sl_layout *layout, const float *gradients, const struct sl_step_stats *stats)
 {
-    struct wk_gradient_range ranges[SL_TAGS];
     uint64_t hash = 0;
-    for (int i = 0, n = wk_gradient_ranges(layout, ranges); i < n; i++)
-        hash = sl_hash64(gradients + ranges[i].offset, ranges[i].count * sizeof(float), hash);
+    for (int tag = 0; tag < SL_TAGS; tag++) {
+        for (int b = 0; b < layout->block_count; b++) {
+            const struct sl_block *block = &layout->blocks[b];
+            if (block->tagged[tag] && !block->frozen)
+                hash = sl_hash64(gradients + sl_layout_gradient_at(layout, tag, block->offset),
+                        block->count * sizeof(float), hash);
+        }
+    }
     hash = sl_hash64(&stats->count, sizeof(stats->count), hash);
     hash = sl_hash64(&stats->weight_sum, sizeof(stats->weight_sum), hash);
     hash = sl_hash64(stats->loss, sizeof(stats->loss), hash);

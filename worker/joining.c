@@ -10,7 +10,7 @@
 /* What a slot's backward pass fills, and later the sums of the nodes that begin with the slot. */
 struct entry {
     struct sl_buffer *gradients; /* NULL = not begun, or added to a left sibling whole, or folded */
-    int blocks;                  /* that were not added to a left sibling */
+    int blocks;                  /* that are trained and were not added to a left sibling */
 };
 
 struct waiting {
@@ -82,7 +82,7 @@ void wk_joining_clear(struct wk_joining *j)
 void wk_joining_enter(struct wk_joining *j, uint32_t slot, struct sl_buffer **gradients)
 {
     (void)pthread_mutex_lock(&j->lock);
-    j->entries[slot] = (struct entry){SL_TAKE(*gradients), j->layout->block_count};
+    j->entries[slot] = (struct entry){SL_TAKE(*gradients), j->layout->trained_block_count};
     (void)pthread_mutex_unlock(&j->lock);
 }
 

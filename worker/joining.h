@@ -40,7 +40,7 @@ void wk_joining_clear(struct wk_joining *joining);
 struct sl_buffer *wk_joining_left(struct wk_joining *joining, uint32_t slot);
 /* wk_joining_enter gives a slot its gradients, sl_layout_gradient_floats, which its backward pass fills; *gradients NULL: each block is in the left sibling's when it is added. Owns: takes *gradients. */
 void wk_joining_enter(struct wk_joining *joining, uint32_t slot, struct sl_buffer **gradients);
-/* wk_joining_add joins a block that the slot's backward pass is done with, as far up as its siblings are there. True: the block of the cut that the slot belongs to is whole. Each block once. */
+/* wk_joining_add joins a block that the slot's backward pass is done with, as far up as its siblings are there. True: the block of the cut that the slot belongs to is whole. Each block once, a frozen one never. */
 bool wk_joining_add(struct wk_joining *joining, uint32_t slot, int block);
 
 /* wk_joining_deposit joins what a slot has besides gradients, whose blocks have all been added. True: all slots of the cut are done, *sums are the cut's; else *sums wait inside. */
@@ -50,5 +50,5 @@ bool wk_joining_deposit(struct wk_joining *joining, uint32_t slot, struct wk_nod
 struct sl_node wk_joining_cut(const struct wk_joining *joining, uint32_t slot);
 /* wk_joining_peek borrows the gradients that the sums of a node lie in. Only blocks that are whole may be read while slots are being computed. */
 struct sl_buffer *wk_joining_peek(struct wk_joining *joining, struct sl_node node);
-/* wk_joining_take gives the gradients of a cut whose blocks are all whole. Owns: the caller. */
+/* wk_joining_take gives the gradients of a cut whose blocks are all whole; in frozen ones anything may lie. Owns: the caller. */
 struct sl_buffer *wk_joining_take(struct wk_joining *joining, struct sl_node cut);

@@ -352,9 +352,21 @@ static bool is_acknowledged(
     return false;
 }
 
+void sim_origin_put(struct sl_message *push, struct sim_origin origin)
+{
+    push->compute_us = origin.mark;
+    push->count = (uint64_t)origin.base;
+    push->hash = (uint64_t)origin.step;
+}
+
+struct sim_origin sim_origin_get(const struct sl_message *push)
+{
+    return (struct sim_origin){push->compute_us, (int64_t)push->count, (int64_t)push->hash};
+}
+
 /* By the rule of ps/reduction.h: the first one that covers some slot anew counts, and takes the place of narrower ones below it. */
 void sim_check_pushed(struct sim_world *w, struct sim_process *p, struct sl_address from,
-        const struct sl_message *push, const struct sl_buffer *gradients, const struct sl_outbox *answers)
+        const struct sl_message *push, const struct sl_outbox *answers)
 {
     struct sim_lineage *l = find_lineage(w, p->mark);
     if (l == NULL || !is_acknowledged(answers, from, push))
@@ -364,10 +376,7 @@ void sim_check_pushed(struct sim_world *w, struct sim_process *p, struct sl_addr
             return; /* of a step that is applied: acknowledged, not counted */
     if (push->step < l->begin)
         return;
-    struct sim_origin origin;
-    memcpy(&origin,
-            (const char *)gradients->data + sl_layout_gradient_floats(w->model->layout) * sizeof(float),
-            sizeof(origin));
+    struct sim_origin origin = sim_origin_get(push);
     if (origin.mark != p->mark || origin.step != push->step) {
         sim_fail(w,
                 "server %u counts gradients of step %" PRId64 " of mark %" PRIx64 " for step %" PRId64
@@ -399,11 +408,26 @@ static int64_t bound(const struct sim_world *w)
     return INT64_MAX;
 }
 
+static bool is_trained_by(const struct sim_world *w, const struct sim_process *p, int block)
+{
+    return ps_table_owns(p->table, block) && !w->model->layout->blocks[block].frozen;
+}
+
+static bool owns_trained(const struct sim_world *w, const struct sim_process *p)
+{
+    bool any = false;
+    for (int b = 0; b < w->model->layout->block_count; b++)
+        any |= is_trained_by(w, p, b);
+    return any;
+}
+
 void sim_check_committing(struct sim_world *w, struct sim_process *p, const struct sl_message *commit)
 {
     if (commit->version != p->checked_version + 1)
         return; /* dropped, or else its version is found wrong */
     struct sim_account *account = find_account(w, p, commit->step, false);
+    if (account == NULL && !owns_trained(w, p))
+        return; /* nothing is pushed to it */
     if (account == NULL) {
         sim_fail(w, "server %u is told to commit step %" PRId64 ", of which it has nothing", p->rank,
                 commit->step);
@@ -411,7 +435,7 @@ void sim_check_committing(struct sim_world *w, struct sim_process *p, const stru
     }
     uint32_t slots = sim_model_slots(w->model, commit->step);
     for (int b = 0; b < w->model->layout->block_count; b++) {
-        for (uint32_t s = 0; s < slots && ps_table_owns(p->table, b); s++) {
+        for (uint32_t s = 0; s < slots && is_trained_by(w, p, b); s++) {
             int64_t base = account->base[(size_t)b * (size_t)w->config.batch.slots + s],
                     age = commit->version - 1 - base;
             if (base < 0) {

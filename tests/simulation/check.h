@@ -56,13 +56,16 @@ struct sim_check {
     int64_t stalest; /* that was seen to count */
 };
 
-/* What a gradient's buffer has behind its numbers. */
+/* Of a gradient: what it was computed on. It travels in fields of the header that a push does not use. */
 struct sim_origin {
     uint64_t mark;
     int64_t base, step;
 };
 
 void sim_check_fini(struct sim_world *world);
+
+void sim_origin_put(struct sl_message *push, struct sim_origin origin);
+struct sim_origin sim_origin_get(const struct sl_message *push);
 
 /* A server gets a block. */
 void sim_check_load(struct sim_world *world, uint64_t mark, const struct sl_message *load);
@@ -71,7 +74,7 @@ void sim_check_sent(struct sim_world *world, struct sim_process *process, struct
         const struct sl_message *message);
 /* A server is about to take a message; what comes back goes to sim_check_pushed. */
 void sim_check_pushed(struct sim_world *world, struct sim_process *process, struct sl_address from,
-        const struct sl_message *push, const struct sl_buffer *gradients, const struct sl_outbox *answers);
+        const struct sl_message *push, const struct sl_outbox *answers);
 void sim_check_committing(
         struct sim_world *world, struct sim_process *process, const struct sl_message *commit);
 /* A server has taken an event. */

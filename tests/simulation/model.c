@@ -23,6 +23,7 @@ struct variant {
     enum sl_modulation_scale scale;
     bool by_slot; /* statistics slot */
     enum sl_exchange exchange;
+    bool tables; /* text is a table of embeddings, visual is frozen; nothing decays or has momentum */
 };
 
 static const struct variant variants[SIM_MODEL_COUNT] = {
@@ -44,6 +45,14 @@ static const struct variant variants[SIM_MODEL_COUNT] = {
                 SL_FORM_EXCESS, SL_SCALE_UNIMODAL, false, SL_EXCHANGE_EARLY},
         [SIM_MODEL_EARLY_SHARDS] = {SL_CONSISTENCY_BSP, 0, 8, 1, 2, 31, 0, 4, 64, SL_OPTIMISER_SGD, 5,
                 SL_FORM_MLB, SL_SCALE_UNIMODAL, false, SL_EXCHANGE_EARLY},
+        [SIM_MODEL_TABLES] = {SL_CONSISTENCY_BSP, 0, 4, 2, 2, 43, 9, 4, 128, SL_OPTIMISER_ADAMW, 0,
+                SL_FORM_EXCESS, SL_SCALE_UNIMODAL, false, SL_EXCHANGE_TAGGED, true},
+        [SIM_MODEL_TABLES_SSP] = {SL_CONSISTENCY_SSP, 3, 3, 2, 2, 47, 5, 4, 128, SL_OPTIMISER_SGD, 0,
+                SL_FORM_EXCESS, SL_SCALE_UNIMODAL, false, SL_EXCHANGE_TAGGED, true},
+        [SIM_MODEL_TABLES_ASP] = {SL_CONSISTENCY_ASP, 0, 2, 2, 2, 41, 0, 4, 128, SL_OPTIMISER_SGD, 0,
+                SL_FORM_EXCESS, SL_SCALE_UNIMODAL, false, SL_EXCHANGE_TAGGED, true},
+        [SIM_MODEL_TABLES_EARLY] = {SL_CONSISTENCY_BSP, 0, 3, 2, 2, 29, 5, 4, 64, SL_OPTIMISER_SGD, 0,
+                SL_FORM_EXCESS, SL_SCALE_UNIMODAL, false, SL_EXCHANGE_EARLY, true},
         [SIM_MODEL_SCALE] = {SL_CONSISTENCY_BSP, 0, 1024, 1, 1, 3072, 0, 16, 16, SL_OPTIMISER_ADAMW},
 };
 
@@ -54,6 +63,22 @@ static void *must(void *memory)
         exit(9);
     }
     return memory;
+}
+
+#define ROWS 160 /* of the table: 40 lines of 16 numbers */
+#define NAMED 48 /* one row of so many is named by a slot */
+
+static void use_tables(struct sl_config *config)
+{
+    struct sl_modality_config *visual = &config->modalities[0], *text = &config->modalities[1];
+    visual->freeze_count = 1;
+    (void)snprintf(visual->freeze[0], sizeof(visual->freeze[0]), "*");
+    text->kind = SL_KIND_BERT;
+    text->vocab_size = ROWS;
+    text->max_position = text->max_tokens = 4;
+    text->heads = 1;
+    config->optimiser.momentum = 0.0F;
+    config->optimiser.weight_decay = 0.0F;
 }
 
 static void configure(struct sl_config *config, const struct variant *variant)
@@ -107,6 +132,8 @@ static void configure(struct sl_config *config, const struct variant *variant)
         (void)snprintf(config->snapshots.keep_best, sizeof(config->snapshots.keep_best), "fused.loss");
     for (int b = 0; b <= SIM_MODALITIES; b++)
         config->loss.weight[b] = 1.0F;
+    if (variant->tables)
+        use_tables(config);
 }
 
 /* Shards of unequal sizes, the last of them has the rest. */
@@ -132,6 +159,18 @@ static void make_plan(struct sim_model *model, int shards)
     }
 }
 
+static void find_rows(struct sim_model *model)
+{
+    model->row = must(sl_alloc(model->layout->count, sizeof(*model->row)));
+    for (size_t i = 0; i < model->layout->count; i++)
+        model->row[i] = -1;
+    for (int p = 0; p < model->layout->param_count; p++) {
+        const struct sl_param *param = &model->layout->params[p];
+        for (size_t i = 0; param->table && i < param->count; i++)
+            model->row[param->offset + i] = (int32_t)(i / (size_t)param->shape[1]);
+    }
+}
+
 struct sim_model *sim_model_create(enum sim_model_kind kind)
 {
     const struct variant *variant = &variants[kind];
@@ -143,6 +182,7 @@ struct sim_model *sim_model_create(enum sim_model_kind kind)
         (void)fprintf(stderr, "simulation: %s\n", err.text);
         exit(1);
     }
+    find_rows(model);
     model->train_count = (uint64_t)variant->train;
     model->validation_count = (uint64_t)variant->validation;
     make_plan(model, variant->shards);
@@ -169,6 +209,7 @@ void sim_model_destroy(struct sim_model *model)
     sl_layout_destroy(model->layout);
     sl_plan_destroy(model->plan);
     sl_free(model->initial);
+    sl_free(model->row);
     sl_free(model->facts);
     sl_free(model->params_hash);
     sl_free(model->state_hash);
@@ -208,6 +249,8 @@ static float drawn_gradient(
         const struct sim_model *model, const float *params, int64_t step, uint32_t slot, int tag, size_t i)
 {
     uint64_t drawn = number(step, slot, (size_t)tag * model->layout->count + i);
+    if (model->row[i] >= 0 && number(step, slot, (1U << 23) + (uint64_t)model->row[i]) % NAMED != 0)
+        return 0.0F;
     return model->whole_numbers ? (float)(int)(drawn % 15) - 7.0F
                                 : (float)(drawn >> 40) * 0x1p-24F - 0.5F + 0.1F * params[i];
 }

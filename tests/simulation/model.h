@@ -22,7 +22,8 @@
 #define SIM_LABELS 3
 #define SIM_SHARDS_MAX 8
 
-/* SIM_MODEL_WIDE has 64 slots, for hundreds of workers; SIM_MODEL_FINE more blocks than a link's window has messages. */
+/* SIM_MODEL_WIDE has 64 slots, for hundreds of workers; SIM_MODEL_FINE more blocks than a link's window has messages; the models of TABLES have an extractor that is frozen and one that is a table of embeddings, of which a
+ * step names few rows: most of its gradient is +0.0, and most of it does not change. */
 enum sim_model_kind {
     SIM_MODEL_BSP,
     SIM_MODEL_BSP_SGD,
@@ -35,6 +36,10 @@ enum sim_model_kind {
     SIM_MODEL_EARLY,
     SIM_MODEL_EARLY_SSP,
     SIM_MODEL_EARLY_SHARDS,
+    SIM_MODEL_TABLES,
+    SIM_MODEL_TABLES_SSP,
+    SIM_MODEL_TABLES_ASP,
+    SIM_MODEL_TABLES_EARLY,
     SIM_MODEL_SCALE,
     SIM_MODEL_COUNT
 };
@@ -50,6 +55,7 @@ struct sim_model {
     struct sl_config config; /* without what a plan decides */
     struct sl_layout *layout;
     float *initial; /* (layout->count,) */
+    int32_t *row;   /* (layout->count,): of a table, that the number lies in; -1 = in none */
     struct sl_plan *plan;
     uint64_t shards[SIM_SHARDS_MAX]; /* samples of each */
     uint32_t shard_count;            /* 0 = any worker can read all samples */

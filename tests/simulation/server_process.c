@@ -85,24 +85,20 @@ static void step_server(struct sim_world *w, struct sim_process *p, struct ps_se
 {
     struct sl_error err = {0};
     struct sl_message push = {0};
-    struct sl_buffer *gradients = NULL;
     if (p->server == NULL || p->leaving)
         return;
     event->now_us = sim_process_now(w, p);
     const struct sl_message *m = event->kind == PS_SERVER_MESSAGE ? event->message : NULL;
-    if (m != NULL && m->kind == SL_MESSAGE_PUSH) {
-        push = *m;
-        gradients = sl_buffer_retain(m->frames[0].buffer); /* the checker reads what is behind the numbers */
-    }
+    if (m != NULL && m->kind == SL_MESSAGE_PUSH)
+        push = *m; /* for the checker, without its frames, which the server takes */
     if (m != NULL && m->kind == SL_MESSAGE_WELCOME && event->from.role == SL_ROLE_COORDINATOR)
         p->mark = m->cluster;
     if (m != NULL && m->kind == SL_MESSAGE_COMMIT && m->cluster == p->mark)
         sim_check_committing(w, p, m);
     if (ps_server_step(p->server, event, &p->server_updates, &err) != SL_OK)
         sim_fail(w, "server %u: %s", p->rank, err.text);
-    if (gradients != NULL)
-        sim_check_pushed(w, p, event->from, &push, gradients, &p->server_updates.outbox);
-    sl_buffer_release(gradients);
+    if (push.kind == SL_MESSAGE_PUSH)
+        sim_check_pushed(w, p, event->from, &push, &p->server_updates.outbox);
     sim_check_server(w, p);
     take_server_updates(w, p);
 }

@@ -114,20 +114,17 @@ static void cancel(struct sim_world *w, struct sim_process *p)
     p->job.cancelled = true;
 }
 
-/* Sums of the next node, with their origin behind them; of a forward pass the statistics alone (NULL). The same bits whenever they are asked for. */
+/* Sums of the next node; of a forward pass the statistics alone (NULL). The same bits whenever they are asked for. */
 static struct sl_buffer *node_sums(struct sim_world *w, struct sim_process *p, struct sl_step_stats *stats)
 {
     struct sim_job *job = &p->job;
     size_t size = sl_layout_gradient_floats(w->model->layout) * sizeof(float);
     bool scoring = job->run.phase == SL_PHASE_SCORE;
-    struct sl_buffer *buffer = scoring ? NULL : sl_buffer_create(size + sizeof(struct sim_origin));
+    struct sl_buffer *buffer = scoring ? NULL : sl_buffer_create(size);
     assert(scoring || buffer != NULL);
     if (job->run.phase != SL_PHASE_SKIP)
         sim_model_node(w->model, p->params, job->run.step, next_node(job), job->run.coefficient,
                 scoring ? NULL : buffer->data, stats);
-    struct sim_origin origin = {job->mark, job->base, job->run.step};
-    if (!scoring)
-        memcpy((char *)buffer->data + size, &origin, sizeof(origin));
     return buffer;
 }
 
@@ -259,6 +256,9 @@ static void take_updates(struct sim_world *w, struct sim_process *p)
     if (action.kind == WK_ACTION_CONNECT)
         connect_servers(w, p, &action);
     for (int i = 0; i < outbox->count; i++) {
+        if (outbox->items[i].message->kind == SL_MESSAGE_PUSH) /* of the node that was just given */
+            sim_origin_put(
+                    outbox->items[i].message, (struct sim_origin){p->job.mark, p->job.base, p->job.run.step});
         enum sl_status status = sl_links_send(
                 p->links, outbox->items[i].to, &outbox->items[i].message, sim_process_now(w, p), &err);
         if (status != SL_OK && status != SL_NOT_FOUND)

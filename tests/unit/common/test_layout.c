@@ -226,6 +226,41 @@ static void test_freezing(void **state)
     visual->freeze_count = 0;
 }
 
+/* Whether a trained number lies in a block, found the other way round: from the numbers. */
+static bool has_trained(const struct sl_layout *layout, const struct sl_block *block)
+{
+    bool any = false;
+    for (int p = 0; p < layout->param_count; p++)
+        for (size_t i = 0; i < layout->params[p].count && !layout->params[p].frozen; i++) {
+            size_t at = layout->params[p].offset + i;
+            any |= at >= block->offset && at < block->offset + block->count;
+        }
+    return any;
+}
+
+static void test_blocks_of_frozen_parameters(void **state)
+{
+    (void)state;
+    struct sl_modality_config *visual = &config->modalities[0];
+    struct sl_layout *layout = make(256);
+    assert_int_equal(layout->trained_block_count, layout->block_count);
+    sl_layout_destroy(layout);
+    (void)snprintf(visual->freeze[0], sizeof(visual->freeze[0]), "vit.encoder.layer.0.*");
+    visual->freeze_count = 1;
+    for (size_t size = 64; size <= 1024; size *= 4) {
+        int frozen = 0;
+        layout = make(size);
+        for (int b = 0; b < layout->block_count; b++) {
+            assert_int_equal(layout->blocks[b].frozen, !has_trained(layout, &layout->blocks[b]));
+            frozen += layout->blocks[b].frozen;
+        }
+        assert_true(frozen > 0);
+        assert_int_equal(layout->trained_block_count, layout->block_count - frozen);
+        sl_layout_destroy(layout);
+    }
+    visual->freeze_count = 0;
+}
+
 static void test_initial_values(void **state)
 {
     (void)state;
@@ -273,6 +308,7 @@ int main(void)
             cmocka_unit_test(test_blocks_cover_everything_once),
             cmocka_unit_test(test_the_hash_tells_layouts_apart),
             cmocka_unit_test(test_freezing),
+            cmocka_unit_test(test_blocks_of_frozen_parameters),
             cmocka_unit_test(test_initial_values),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

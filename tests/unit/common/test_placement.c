@@ -69,12 +69,30 @@ static void test_more_servers_than_blocks_leave_some_empty(void **state)
     assert_true(owners[0] == 0 && owners[1] == 1);
 }
 
+/* What is pushed is spread as evenly as what is pulled, wherever the frozen blocks lie in the model. */
+static void test_trained_blocks_go_round_by_themselves(void **state)
+{
+    (void)state;
+    struct sl_block blocks[8] = {{0}};
+    static const bool frozen[8] = {false, true, true, false, true, true, true, false};
+    static const int expected[8] = {0, 0, 1, 1, 2, 0, 1, 2};
+    int owners[8];
+    for (int b = 0; b < 8; b++) {
+        blocks[b].count = 64;
+        blocks[b].frozen = frozen[b];
+    }
+    struct sl_layout layout = layout_of(blocks, 8);
+    sl_placement_make(&layout, 3, owners);
+    assert_memory_equal(owners, expected, sizeof(expected));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
             cmocka_unit_test(test_evenly_by_bytes),
             cmocka_unit_test(test_equal_blocks_go_round),
             cmocka_unit_test(test_more_servers_than_blocks_leave_some_empty),
+            cmocka_unit_test(test_trained_blocks_go_round_by_themselves),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -129,6 +129,35 @@ static void test_a_step_of_two_servers(void **state)
     close_world(&w);
 }
 
+/* Who owns nothing that is trained has nothing to reduce: it is told the commit, and waited for from there on. */
+static void test_a_server_without_trained_blocks(void **state)
+{
+    (void)state;
+    struct world w = blank_world();
+    struct ps_training training = ps_training_begin();
+    w.config->modalities[0].freeze_count = 1;
+    (void)snprintf(w.config->modalities[0].freeze[0], sizeof(w.config->modalities[0].freeze[0]), "*");
+    struct sl_layout *layout = fixture_layout(w.config, FIXTURE_BLOCK);
+    int trained = layout->trained_block_count;
+    w.servers = trained + 1;
+    assert_true(layout->block_count > trained);
+    sl_layout_destroy(layout);
+    open_world(&w, &training);
+    (void)gather(&w);
+    expect("", stats(&w, 1, 2, 0));
+    expect("", reduced_at(&w, trained, 0)); /* which it does not say; it is not counted */
+    for (int s = 0; s + 1 < trained; s++)
+        expect("", reduced_at(&w, s, 0));
+    (void)reduced_at(&w, trained - 1, 0);
+    assert_int_equal(w.updates.outbox.count, trained + 1);
+    for (int s = 0; s <= trained; s++)
+        assert_int_equal(w.updates.outbox.items[s].message->kind, SL_MESSAGE_COMMIT);
+    for (int s = 0; s < trained; s++)
+        expect("", applied_at(&w, s, 0, 1));
+    expect("w1<assign train 0-3 of 3 at 1; step 1", applied_at(&w, trained, 0, 1));
+    close_world(&w);
+}
+
 static void test_sums_over_other_blocks_roll_back(void **state)
 {
     (void)state;
@@ -643,6 +672,7 @@ int main(void)
             cmocka_unit_test(test_servers_that_do_not_fit_are_refused),
             cmocka_unit_test(test_a_server_that_goes_while_gathering_is_waited_for),
             cmocka_unit_test(test_a_step_of_two_servers),
+            cmocka_unit_test(test_a_server_without_trained_blocks),
             cmocka_unit_test(test_sums_over_other_blocks_roll_back),
             cmocka_unit_test(test_changes_of_other_blocks_roll_back),
             cmocka_unit_test(test_a_snapshot_of_two_servers),

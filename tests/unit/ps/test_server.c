@@ -31,6 +31,7 @@ static struct sl_error err;
 /* ---- the world ---- */
 
 static size_t piece_floats; /* of worlds that are made */
+static bool freezes;        /* their first extractor */
 
 static struct world joining_world(int rank, int servers, enum sl_consistency mode, int staleness)
 {
@@ -38,6 +39,8 @@ static struct world joining_world(int rank, int servers, enum sl_consistency mod
     w.config->batch.slots = 2;
     w.config->consistency.mode = mode;
     w.config->consistency.staleness = staleness;
+    w.config->modalities[0].freeze_count = freezes;
+    (void)snprintf(w.config->modalities[0].freeze[0], sizeof(w.config->modalities[0].freeze[0]), "*");
     w.layout = fixture_layout(w.config, 4096); /* one block for each head and extractor, two for the fusion */
     sl_text_init(&w.text, 1 << 20);
     int *owners = sl_alloc((size_t)w.layout->block_count, sizeof(int));
@@ -548,6 +551,62 @@ static void test_a_server_of_two_has_its_own_blocks_alone(void **state)
     close_world(&w);
 }
 
+static int frozen_block(const struct world *w)
+{
+    int block = 0;
+    while (!w->layout->blocks[block].frozen)
+        block++;
+    return block;
+}
+
+/* Nothing is pushed for a frozen block and nobody waits for that; it goes through versions as it is, without a copy. */
+static void test_a_frozen_block(void **state)
+{
+    (void)state;
+    freezes = true;
+    struct world w = new_world(0);
+    int frozen = frozen_block(&w);
+    struct sl_buffer *held = ps_table_share(w.table, frozen); /* others have it too: a snapshot, a worker */
+    dropped(&w, push(&w, 0, 1, 0, frozen, 1.0F));
+    const char *line = "";
+    for (int b = 0; b < w.layout->block_count; b++)
+        if (b != frozen)
+            line = from(&w, SL_ROLE_WORKER, 1, push(&w, 0, 1, 0, b, 0.25F));
+    assert_int_equal(strncmp(line, "c<reduced 0; w1<ack", 19), 0);
+    const struct sl_block_sums *sums = w.updates.outbox.items[0].message->frames[0].data;
+    for (int b = 0; b < w.layout->block_count; b++)
+        assert_true((sums[b].norm2 > 0.0) == (b != frozen));
+    expect("c<applied 0 to 1", control(&w, commit(0, 1)));
+    struct sl_buffer *now = ps_table_share(w.table, frozen);
+    assert_ptr_equal(now, held);
+    assert_int_equal(ps_table_version(w.table, frozen), 1);
+    assert_true(ps_table_change(w.table, frozen).update2 == 0.0);
+    sl_buffer_release(now);
+    sl_buffer_release(held);
+    close_world(&w);
+    freezes = false;
+}
+
+static void test_a_server_of_frozen_blocks_alone(void **state)
+{
+    (void)state;
+    freezes = true;
+    struct world w = new_world(0);
+    int rank = w.layout->block_count - 1; /* frozen blocks are placed last */
+    close_world(&w);
+    w = world_of(rank, rank + 1, 0, SL_CONSISTENCY_BSP, 0);
+    assert_true(w.own_count == 1 && w.layout->blocks[w.own[0]].frozen);
+    dropped_from(&w, SL_ROLE_COORDINATOR, commit(0, 2));
+    dropped_from(&w, SL_ROLE_COORDINATOR, commit(1, 1)); /* which nobody can have opened */
+    expect("c<applied 0 to 1", control(&w, commit(0, 1)));
+    dropped_from(&w, SL_ROLE_COORDINATOR, commit(0, 1));
+    expect("c<applied 1 to 2", control(&w, commit(1, 2)));
+    (void)from(&w, SL_ROLE_WORKER, 1, message(SL_MESSAGE_PULL, 0, 2));
+    expect_params(&w);
+    close_world(&w);
+    freezes = false;
+}
+
 static void test_pushes_that_are_acknowledged_but_not_added(void **state)
 {
     (void)state;
@@ -880,6 +939,8 @@ int main(void)
             cmocka_unit_test(test_a_step),
             cmocka_unit_test(test_a_team_gives_the_same_bits),
             cmocka_unit_test(test_a_server_of_two_has_its_own_blocks_alone),
+            cmocka_unit_test(test_a_frozen_block),
+            cmocka_unit_test(test_a_server_of_frozen_blocks_alone),
             cmocka_unit_test(test_pushes_that_are_acknowledged_but_not_added),
             cmocka_unit_test(test_pushes_that_fit_nothing_are_dropped),
             cmocka_unit_test(test_commits_that_do_not_count),

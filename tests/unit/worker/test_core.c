@@ -28,11 +28,14 @@ static struct sl_error err;
 /* ---- the world ---- */
 
 static bool pulls_ahead, rounds; /* of worlds that are made */
+static bool freezes;             /* their first extractor */
 
 static struct world world_of_exchange(int servers, bool busy, enum sl_exchange exchange)
 {
     struct world w = {.config = fixture_config(), .now_us = 1000, .servers = servers};
     w.config->modulation.exchange = exchange;
+    w.config->modalities[0].freeze_count = freezes;
+    (void)snprintf(w.config->modalities[0].freeze[0], sizeof(w.config->modalities[0].freeze[0]), "*");
     w.layout = fixture_layout(w.config);
     w.params = sl_alloc_aligned(w.layout->count, sizeof(float));
     w.owners = sl_alloc((size_t)w.layout->block_count, sizeof(int));
@@ -550,6 +553,31 @@ static void test_blocks_leave_before_their_node_is_whole(void **state)
     }
 }
 
+/* Nothing of a frozen block leaves, and no acknowledgement of it is waited for. */
+static void test_frozen_blocks_stay(void **state)
+{
+    (void)state;
+    freezes = true;
+    struct world w = new_world();
+    int frozen = 0, last = w.layout->block_count - 1;
+    while (!w.layout->blocks[frozen].frozen)
+        frozen++;
+    assert_int_equal(w.layout->trained_block_count, w.layout->block_count - 1);
+    (void)join(&w);
+    (void)assign(&w, 0, 0, 1);
+    params(&w, 0, 1.0F);
+    expect("", blocks_done(&w, w.run, 0, 0, &frozen, 1));
+    (void)node_done(&w, 0, 0);
+    assert_int_equal(w.updates.outbox.count, w.layout->trained_block_count);
+    for (int i = 0; i < w.updates.outbox.count; i++)
+        assert_true(w.updates.outbox.items[i].message->block != (uint32_t)frozen);
+    for (int b = 0; b < last; b++)
+        expect("", receive(&w, ack(0, 0, 0, b))); /* one of them of nothing that was pushed */
+    expect("stats 0.0 at 0", receive(&w, ack(0, 0, 0, last)));
+    close_world(&w);
+    freezes = false;
+}
+
 static void test_blocks_of_a_run_that_was_replaced(void **state)
 {
     (void)state;
@@ -976,6 +1004,7 @@ int main(void)
             cmocka_unit_test(test_pushes_of_tables_are_sparse),
             cmocka_unit_test(test_pushes_are_rounded),
             cmocka_unit_test(test_blocks_leave_before_their_node_is_whole),
+            cmocka_unit_test(test_frozen_blocks_stay),
             cmocka_unit_test(test_blocks_of_a_run_that_was_replaced),
             cmocka_unit_test(test_acknowledgements_count_once),
             cmocka_unit_test(test_parameters_that_do_not_count),

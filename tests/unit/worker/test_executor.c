@@ -707,6 +707,40 @@ static void test_hashes_tell_sums_apart(void **state)
     wk_executor_destroy(many);
 }
 
+/* Sums of frozen blocks are not made, whatever lies there is not hashed, and all others are as ever. */
+static void test_frozen_blocks_are_left_out(void **state)
+{
+    (void)state;
+    struct wk_executor *executor = start(THREADS_MAX);
+    struct wk_result first[FIXTURE_SLOTS], again[FIXTURE_SLOTS], other[FIXTURE_SLOTS];
+    struct wk_action action = slots(0, 0, 4);
+    int frozen = 0;
+    while (layout->blocks[frozen].part != SL_PART_EXTRACTOR)
+        frozen++;
+    action.hash = true;
+    (void)run(executor, action, other);
+    layout->blocks[frozen].frozen = true;
+    layout->trained_block_count--;
+    (void)run(executor, action, first);
+    (void)run(executor, action, again);
+    assert_true(first[0].hash != 0 && first[0].hash == again[0].hash);
+    assert_true(first[0].hash != other[0].hash);
+    for (int b = 0; b < layout->block_count; b++)
+        for (int tag = 0; tag < SL_TAGS; tag++) {
+            const struct sl_block *block = &layout->blocks[b];
+            size_t at = sl_layout_gradient_at(layout, tag, block->offset);
+            if (block->tagged[tag] && b != frozen)
+                assert_memory_equal((const float *)first[0].buffer->data + at,
+                        (const float *)other[0].buffer->data + at, block->count * sizeof(float));
+        }
+    layout->blocks[frozen].frozen = false;
+    layout->trained_block_count++;
+    drop(first);
+    drop(again);
+    drop(other);
+    wk_executor_destroy(executor);
+}
+
 static void test_skipped_slots_are_zeros(void **state)
 {
     (void)state;
@@ -864,6 +898,7 @@ int main(void)
             cmocka_unit_test(test_cancelled_while_parameters_are_missing),
             cmocka_unit_test(test_waiting_for_parameters_is_told),
             cmocka_unit_test(test_hashes_tell_sums_apart),
+            cmocka_unit_test(test_frozen_blocks_are_left_out),
             cmocka_unit_test(test_skipped_slots_are_zeros),
             cmocka_unit_test(test_gradients_outlive_the_executor),
             cmocka_unit_test(test_a_failure_is_told_once),
