@@ -12,9 +12,9 @@ enum sl_status wk_bert_init(struct wk_bert *bert, const struct sl_config *config
     bert->modality = modality;
     (void)snprintf(prefix, sizeof(prefix), "extractor.%s.bert.", m->name);
     (void)snprintf(layers, sizeof(layers), "%sencoder.layer.", prefix);
-    bert->word = sl_layout_offset(layout, "%sembeddings.word_embeddings.weight", prefix);
-    bert->position = sl_layout_offset(layout, "%sembeddings.position_embeddings.weight", prefix);
-    bert->type = sl_layout_offset(layout, "%sembeddings.token_type_embeddings.weight", prefix);
+    bert->word = wk_place_find(layout, prefix, "embeddings.word_embeddings.weight");
+    bert->position = wk_place_find(layout, prefix, "embeddings.position_embeddings.weight");
+    bert->type = wk_place_find(layout, prefix, "embeddings.token_type_embeddings.weight");
     bert->encoder = (struct wk_encoder){.d = (size_t)m->hidden,
             .heads = m->heads,
             .layers = m->layers,
@@ -24,8 +24,8 @@ enum sl_status wk_bert_init(struct wk_bert *bert, const struct sl_config *config
     enum sl_status status = wk_encoder_init(&bert->encoder, layout, layers, (size_t)m->mlp, err);
     if (status != SL_OK)
         return status;
-    bert->encoder.node[0].gamma = sl_layout_offset(layout, "%sembeddings.LayerNorm.weight", prefix);
-    bert->encoder.node[0].beta = sl_layout_offset(layout, "%sembeddings.LayerNorm.bias", prefix);
+    bert->encoder.node[0] = wk_place_norm(layout, prefix, "embeddings.LayerNorm");
+    wk_encoder_find_lowest(&bert->encoder, bert->word.frozen && bert->position.frozen && bert->type.frozen);
     return SL_OK;
 }
 
@@ -46,15 +46,26 @@ const float *wk_bert_forward(
     const struct wk_batch_input *input = &run->batch->inputs[bert->modality];
     size_t d = bert->encoder.d;
     const float *p = run->params;
-    wk_run_need(run, bert->word, bert->encoder.layer[0].begin);
+    wk_run_need(run, bert->word.offset, bert->encoder.layer[0].begin);
     for (size_t r = 0; r < (size_t)input->rows; r++) {
         float *row = state->encoder.node[0].sum + r * d;
-        memcpy(row, p + bert->word + (size_t)input->tokens[r] * d, d * sizeof(*row));
-        run->v->bias(row, d, p + bert->position + (size_t)input->position[r] * d, 1, d);
-        run->v->bias(row, d, p + bert->type, 1, d);
+        memcpy(row, p + bert->word.offset + (size_t)input->tokens[r] * d, d * sizeof(*row));
+        run->v->bias(row, d, p + bert->position.offset + (size_t)input->position[r] * d, 1, d);
+        run->v->bias(row, d, p + bert->type.offset, 1, d);
     }
     return wk_encoder_forward(
             run, &bert->encoder, &state->encoder, input->offset, run->batch->count, input->offset);
+}
+
+/* The table's rows that were read get the gradients of their readers. */
+static void table_backward(const struct wk_run *run, const struct wk_tags *tags, int tag,
+        struct wk_place table, const int32_t *row, const float *g, size_t rows, size_t d)
+{
+    if (table.frozen)
+        return;
+    float *at = wk_gradient_at(tags, tag, table.offset);
+    for (size_t r = 0; r < rows; r++)
+        run->v->axpy(at + (size_t)row[r] * d, g + r * d, 1.0F, d);
 }
 
 void wk_bert_backward(const struct wk_run *run, const struct wk_tags *tags, const struct wk_bert *bert,
@@ -63,15 +74,11 @@ void wk_bert_backward(const struct wk_run *run, const struct wk_tags *tags, cons
     const struct wk_batch_input *input = &run->batch->inputs[bert->modality];
     size_t d = bert->encoder.d, rows = (size_t)input->rows;
     const float *g = wk_encoder_backward(run, tags, &bert->encoder, &state->encoder, dx);
-    for (int t = 0; t < tags->count; t++) {
-        const float *gt = g + (size_t)t * rows * d;
-        float *word = wk_gradient_at(tags, t, bert->word),
-              *position = wk_gradient_at(tags, t, bert->position);
-        for (size_t r = 0; r < rows; r++) {
-            run->v->axpy(word + (size_t)input->tokens[r] * d, gt + r * d, 1.0F, d);
-            run->v->axpy(position + (size_t)input->position[r] * d, gt + r * d, 1.0F, d);
-        }
-        run->v->column_sum(wk_gradient_at(tags, t, bert->type), gt, d, rows, d);
+    for (int t = 0; t < tags->count && g != NULL; t++, g += rows * d) {
+        table_backward(run, tags, t, bert->word, input->tokens, g, rows, d);
+        table_backward(run, tags, t, bert->position, input->position, g, rows, d);
+        if (!bert->type.frozen)
+            run->v->column_sum(wk_gradient_at(tags, t, bert->type.offset), g, d, rows, d);
     }
 }
 
@@ -83,6 +90,5 @@ double wk_bert_flops(const struct wk_bert *bert, const struct wk_batch *batch, i
         double length = input->offset[b + 1] - input->offset[b];
         squares += length * length;
     }
-    double encoder = wk_encoder_flops(&bert->encoder, (size_t)input->rows, squares);
-    return tags == 0 ? encoder : 2.0 * tags * encoder;
+    return wk_encoder_flops(&bert->encoder, (size_t)input->rows, squares, tags);
 }

@@ -7,7 +7,7 @@
 struct wk_bert {
     struct wk_encoder encoder;
     int modality;
-    size_t word, position, type; /* offsets of the tables: (vocab, d), (max_position, d), (2, d) */
+    struct wk_place word, position, type; /* the tables: (vocab, d), (max_position, d), (2, d) */
 };
 
 struct wk_bert_state {
@@ -26,7 +26,13 @@ void wk_bert_plan(struct wk_bert_state *state, const struct wk_bert *bert, size_
 const float *wk_bert_forward(
         const struct wk_run *run, const struct wk_bert *bert, struct wk_bert_state *state);
 
-/* wk_bert_backward adds the gradients of all parameters; those of the tables go to the rows that were read.
+/* wk_bert_frozen says whether no parameter trains: then backward does not look at dx. */
+static inline bool wk_bert_frozen(const struct wk_bert *bert)
+{
+    return wk_encoder_frozen(&bert->encoder);
+}
+
+/* wk_bert_backward adds the gradients of all parameters that train; those of the tables go to the rows that were read.
  * Inverts wk_bert_forward. Shapes: dx (R, d) per tag, stacked. */
 void wk_bert_backward(const struct wk_run *run, const struct wk_tags *tags, const struct wk_bert *bert,
         struct wk_bert_state *state, const float *dx);

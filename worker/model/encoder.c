@@ -3,23 +3,10 @@
 
 #include "common/memory.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* ---- the plan ---- */
-
-static struct wk_norm_at norm_at(
-        const struct sl_layout *layout, const char *prefix, int layer, const char *name)
-{
-    return (struct wk_norm_at){sl_layout_offset(layout, "%s%d.%s.weight", prefix, layer, name),
-            sl_layout_offset(layout, "%s%d.%s.bias", prefix, layer, name)};
-}
-
-static struct wk_linear_at linear_at(
-        const struct sl_layout *layout, const char *prefix, int layer, const char *name)
-{
-    return (struct wk_linear_at){sl_layout_offset(layout, "%s%d.%s.weight", prefix, layer, name),
-            sl_layout_offset(layout, "%s%d.%s.bias", prefix, layer, name)};
-}
 
 enum sl_status wk_encoder_init(struct wk_encoder *encoder, const struct sl_layout *layout, const char *prefix,
         size_t mlp, struct sl_error *err)
@@ -33,26 +20,74 @@ enum sl_status wk_encoder_init(struct wk_encoder *encoder, const struct sl_layou
         return sl_fail(err, SL_NO_MEMORY, "out of memory for the plan of %d layers", encoder->layers);
     bool pre = encoder->pre_norm;
     for (int l = 0; l < encoder->layers; l++) {
+        char in[SL_PARAM_NAME_MAX];
+        (void)snprintf(in, sizeof(in), "%s%d.", prefix, l);
         encoder->layer[l] = (struct wk_encoder_layer){
-                .qkv = linear_at(
-                        layout, prefix, l, pre ? "attention.attention.query" : "attention.self.query"),
-                .out = linear_at(layout, prefix, l, "attention.output.dense"),
-                .mid = norm_at(layout, prefix, l, pre ? "layernorm_after" : "attention.output.LayerNorm"),
+                .qkv = wk_place_linear(
+                        layout, in, pre ? "attention.attention.query" : "attention.self.query", 3),
+                .out = wk_place_linear(layout, in, "attention.output.dense", 1),
+                .mid = wk_place_norm(layout, in, pre ? "layernorm_after" : "attention.output.LayerNorm"),
                 .ffn = {.in = encoder->d,
                         .mid = mlp,
                         .out = encoder->d,
-                        .first = linear_at(layout, prefix, l, "intermediate.dense"),
-                        .second = linear_at(layout, prefix, l, "output.dense")},
+                        .first = wk_place_linear(layout, in, "intermediate.dense", 1),
+                        .second = wk_place_linear(layout, in, "output.dense", 1)},
         };
         encoder->layer[l].begin = encoder->layer[l].qkv.weight;
         if (pre) {
-            encoder->node[l] = norm_at(layout, prefix, l, "layernorm_before");
+            encoder->node[l] = wk_place_norm(layout, in, "layernorm_before");
             encoder->layer[l].begin = encoder->node[l].gamma;
         } else {
-            encoder->node[l + 1] = norm_at(layout, prefix, l, "output.LayerNorm");
+            encoder->node[l + 1] = wk_place_norm(layout, in, "output.LayerNorm");
         }
     }
     return SL_OK;
+}
+
+/* ---- how deep a backward pass goes ---- */
+
+/* The places of a layer in the order of the forward pass. */
+enum stage { STAGE_NORM, STAGE_QKV, STAGE_OUT, STAGE_MID, STAGE_FFN, STAGES };
+
+static bool stage_frozen(const struct wk_encoder *encoder, int l, enum stage stage)
+{
+    const struct wk_encoder_layer *layer = &encoder->layer[l];
+    switch (stage) {
+    case STAGE_NORM:
+        return encoder->node[l].frozen;
+    case STAGE_QKV:
+        return wk_linear_frozen(layer->qkv);
+    case STAGE_OUT:
+        return wk_linear_frozen(layer->out);
+    case STAGE_MID:
+        return layer->mid.frozen;
+    case STAGE_FFN:
+    case STAGES:
+        break;
+    }
+    return wk_ffn_frozen(&layer->ffn);
+}
+
+void wk_encoder_find_lowest(struct wk_encoder *encoder, bool input_frozen)
+{
+    int end = encoder->layers * STAGES, at = 0;
+    encoder->lowest = -1;
+    if (!input_frozen)
+        return;
+    while (at < end && stage_frozen(encoder, at / STAGES, (enum stage)(at % STAGES)))
+        at++;
+    encoder->lowest = at == end && encoder->node[encoder->layers].frozen ? end + 1 : at;
+}
+
+bool wk_encoder_frozen(const struct wk_encoder *encoder)
+{
+    return encoder->lowest > encoder->layers * STAGES;
+}
+
+/* Whether a backward pass comes to this stage: something trains there or before it. */
+static bool reaches(const struct wk_encoder *encoder, int layer, enum stage stage)
+{
+    return encoder->lowest <= layer * STAGES + (int)stage;
 }
 
 void wk_encoder_fini(struct wk_encoder *encoder)
@@ -93,6 +128,14 @@ static size_t larger(size_t a, size_t b)
     return a > b ? a : b;
 }
 
+/* The index-th of the linear layers of one matrix. */
+static struct wk_linear_at packed_at(struct wk_linear_at at, size_t index, size_t d)
+{
+    at.weight += index * d * d;
+    at.bias += index * d;
+    return at;
+}
+
 static struct wk_single_query single_query(const struct wk_encoder *encoder, int layer)
 {
     struct wk_linear_at at = encoder->layer[layer].qkv;
@@ -101,8 +144,8 @@ static struct wk_single_query single_query(const struct wk_encoder *encoder, int
             .length = encoder->period,
             .heads = encoder->heads,
             .query = at,
-            .key = {at.weight + d * d, at.bias + d},
-            .value = {at.weight + 2 * d * d, at.bias + 2 * d}};
+            .key = packed_at(at, 1, d),
+            .value = packed_at(at, 2, d)};
 }
 
 /* Floats of queries, keys and values of a layer, or what stands for them; their gradients have as many for each tag. */
@@ -314,12 +357,13 @@ static void through_norm(const struct wk_run *run, const struct wk_tags *tags, f
         const float *x, const float *mean, const float *rstd, struct wk_norm_at at, size_t rows, size_t d,
         bool add)
 {
-    struct wk_targets gamma = wk_targets(tags, at.gamma), beta = wk_targets(tags, at.beta);
+    struct wk_targets gamma = wk_targets(tags, at.gamma, at.frozen),
+                      beta = wk_targets(tags, at.beta, at.frozen);
     run->v->norm_backward(dx, dy, gamma.at, beta.at, x, mean, rstd, run->params + at.gamma, rows, d,
             tags->count, rows * d, add);
 }
 
-/* Inverts feed_forward and the norm of mid: g goes from the gradient of sum[l + 1] to that of mid[l]. */
+/* Inverts feed_forward and the norm of mid: g goes from the gradient of sum[l + 1] to that of mid[l], where the pass goes on. */
 static void feed_forward_backward(const struct wk_run *run, const struct wk_tags *tags,
         const struct wk_encoder *encoder, struct wk_encoder_state *state, int l)
 {
@@ -327,23 +371,31 @@ static void feed_forward_backward(const struct wk_run *run, const struct wk_tags
     const struct wk_encoder_layer *layer = &encoder->layer[l];
     size_t rows = query_rows(encoder, l, state->rows);
     const float *dy = undrop(run, encoder, tags->count, state->dcontext, state->g, node->mask_ffn, rows);
+    bool deeper = reaches(encoder, l, STAGE_MID);
     float *dhmid =
             encoder->pre_norm ? state->d : state->g; /* post-norm: the residual's part is in g already */
-    wk_ffn_backward(
-            run, tags, &layer->ffn, dhmid, dy, node->hmid, node->u, rows, !encoder->pre_norm, state->scratch);
+    wk_ffn_backward(run, tags, &layer->ffn, deeper ? dhmid : NULL, dy, node->hmid, node->u, rows,
+            !encoder->pre_norm, state->scratch);
+    if (!deeper)
+        return;
     through_norm(run, tags, state->g, dhmid, node->mid, node->mean_mid, node->rstd_mid, layer->mid, rows,
             encoder->d, encoder->pre_norm);
 }
 
-/* Inverts attend and the product of close_attention: dh = (add: +=) the gradient of h[l]. */
+/* Inverts attend and the product of close_attention: dh = (add: +=) the gradient of h[l], where the pass goes on. */
 static void attention_backward(const struct wk_run *run, const struct wk_tags *tags,
         const struct wk_encoder *encoder, struct wk_encoder_state *state, int l, float *dh, bool add)
 {
     struct wk_encoder_node *node = &state->node[l];
     size_t d = encoder->d, rows = state->rows, queries = query_rows(encoder, l, rows);
     const float *da = undrop(run, encoder, tags->count, state->d, state->g, node->mask_attention, queries);
-    wk_linear_backward(
-            run, tags, state->dcontext, da, node->context, encoder->layer[l].out, queries, d, d, false);
+    bool deeper = reaches(encoder, l, STAGE_QKV);
+    wk_linear_backward(run, tags, deeper ? state->dcontext : NULL, da, node->context, encoder->layer[l].out,
+            queries, d, d, false);
+    if (!deeper)
+        return;
+    if (!reaches(encoder, l, STAGE_NORM))
+        dh = NULL;
     if (narrow(encoder, l)) { /* pre-norm: dh holds nothing yet */
         struct wk_single_query single = single_query(encoder, l);
         wk_single_query_backward(run, tags, &single, dh, state->dcontext, node->qkv, node->probs, node->h,
@@ -362,27 +414,25 @@ static void attention_backward(const struct wk_run *run, const struct wk_tags *t
     wk_linear_backward(run, tags, dh, state->dqkv, node->h, encoder->layer[l].qkv, rows, 3 * d, d, add);
 }
 
-/* From the gradient of mid[l] in g to that of sum[l]: attention, its projections, the norm of node l and the
+/* From the gradient of mid[l] in g to that of sum[l], where the pass goes on: attention, its projections, the norm of node l and the
  * residual. */
 static void node_backward(const struct wk_run *run, const struct wk_tags *tags,
         const struct wk_encoder *encoder, struct wk_encoder_state *state, int l)
 {
     struct wk_encoder_node *node = &state->node[l];
     size_t d = encoder->d, rows = state->rows;
-    if (!encoder->pre_norm) { /* from[l] = h[l] */
-        attention_backward(run, tags, encoder, state, l, state->g, true);
-        if (l == 0) {
-            const float *dh =
-                    undrop(run, encoder, tags->count, state->d, state->g, state->mask_embedding, rows);
-            through_norm(run, tags, state->g, dh, node->sum, node->mean, node->rstd, encoder->node[l], rows,
-                    d, false);
-        } else {
-            through_norm(run, tags, state->g, state->g, node->sum, node->mean, node->rstd, encoder->node[l],
-                    rows, d, false);
-        }
+    bool pre = encoder->pre_norm;
+    attention_backward(run, tags, encoder, state, l, pre ? state->d : state->g, !pre);
+    if (!reaches(encoder, l, STAGE_NORM))
+        return;
+    if (!pre) { /* from[l] = h[l] */
+        const float *dh = state->g;
+        if (l == 0)
+            dh = undrop(run, encoder, tags->count, state->d, state->g, state->mask_embedding, rows);
+        through_norm(
+                run, tags, state->g, dh, node->sum, node->mean, node->rstd, encoder->node[l], rows, d, false);
         return;
     }
-    attention_backward(run, tags, encoder, state, l, state->d, false);
     if (!narrow(encoder, l)) { /* from[l] = sum[l] */
         through_norm(run, tags, state->g, state->d, node->sum, node->mean, node->rstd, encoder->node[l], rows,
                 d, true);
@@ -399,33 +449,54 @@ static void node_backward(const struct wk_run *run, const struct wk_tags *tags,
     state->g = whole;
 }
 
+static void layer_backward(const struct wk_run *run, const struct wk_tags *tags,
+        const struct wk_encoder *encoder, struct wk_encoder_state *state, int l)
+{
+    if (reaches(encoder, l, STAGE_FFN))
+        feed_forward_backward(run, tags, encoder, state, l);
+    if (reaches(encoder, l, STAGE_OUT))
+        node_backward(run, tags, encoder, state, l);
+}
+
 float *wk_encoder_backward(const struct wk_run *run, const struct wk_tags *tags,
         const struct wk_encoder *encoder, struct wk_encoder_state *state, const float *dh)
 {
     int last = encoder->layers;
     struct wk_encoder_node *end = &state->node[last];
-    through_norm(run, tags, state->g, dh, end->sum, end->mean, end->rstd, encoder->node[last],
-            query_rows(encoder, last - 1, state->rows), encoder->d, false);
+    if (!wk_encoder_frozen(encoder))
+        through_norm(run, tags, state->g, dh, end->sum, end->mean, end->rstd, encoder->node[last],
+                query_rows(encoder, last - 1, state->rows), encoder->d, false);
     for (int l = last - 1; l >= 0; l--) {
-        feed_forward_backward(run, tags, encoder, state, l);
-        node_backward(run, tags, encoder, state, l);
-        wk_run_reached(run, encoder->layer[l].begin);
+        layer_backward(run, tags, encoder, state, l);
+        wk_run_reached(run, encoder->layer[l].begin); /* of what is frozen too */
     }
+    if (encoder->lowest >= 0)
+        return NULL;
     if (encoder->pre_norm && wk_dropout_on(run, &encoder->dropout))
         (void)undrop(run, encoder, tags->count, state->g, state->g, state->mask_embedding, state->rows);
     return state->g;
 }
 
-double wk_encoder_flops(const struct wk_encoder *encoder, size_t rows, double squares)
+double wk_encoder_flops(const struct wk_encoder *encoder, size_t rows, double squares, int tags)
 {
-    double flops = 0.0, d = (double)encoder->d;
+    double flops = 0.0;
+    size_t d = encoder->d;
     for (int l = 0; l < encoder->layers; l++) {
-        size_t queries = query_rows(encoder, l, rows);
+        const struct wk_encoder_layer *layer = &encoder->layer[l];
         struct wk_single_query single = single_query(encoder, l);
-        flops += narrow(encoder, l) ? wk_single_query_flops(&single, queries)
-                                    : 6.0 * (double)rows * d * d + 4.0 * squares * d;
-        flops += 2.0 * (double)queries * d * d; /* the output of attention */
-        flops += wk_ffn_flops(&encoder->layer[l].ffn, queries);
+        size_t queries = query_rows(encoder, l, rows);
+        bool goes[STAGES];
+        for (int stage = 0; stage < STAGES; stage++)
+            goes[stage] = tags == 0 || reaches(encoder, l, (enum stage)stage);
+        if (goes[STAGE_FFN])
+            flops += wk_ffn_flops(&layer->ffn, queries, tags, goes[STAGE_MID]);
+        if (goes[STAGE_OUT])
+            flops += wk_linear_flops(layer->out, queries, d, d, tags, goes[STAGE_QKV]);
+        if (goes[STAGE_QKV])
+            flops += narrow(encoder, l)
+                             ? wk_single_query_flops(&single, queries, tags, goes[STAGE_NORM])
+                             : wk_linear_flops(layer->qkv, rows, 3 * d, d, tags, goes[STAGE_NORM]) +
+                                       (tags == 0 ? 4.0 : 8.0 * tags) * squares * (double)d;
     }
     return flops;
 }

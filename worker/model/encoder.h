@@ -39,6 +39,7 @@ struct wk_encoder {
     size_t per_item;   /* rows per item of the batch's input: for dropout */
     size_t max_length; /* rows of the longest segment */
     struct wk_dropout dropout;
+    int lowest; /* place from which on something trains, in the order of the forward pass: see encoder.c. Below 0: the input has a gradient */
     struct wk_encoder_layer *layer; /* (layers,) */
     struct wk_norm_at *node;        /* (layers + 1,) */
 };
@@ -69,6 +70,11 @@ SL_MUST_USE enum sl_status wk_encoder_init(struct wk_encoder *encoder, const str
         const char *prefix, size_t mlp, struct sl_error *err);
 void wk_encoder_fini(struct wk_encoder *encoder);
 
+/* wk_encoder_find_lowest is called when all of layer and node are set; input_frozen: nothing that node[0].sum comes from trains. */
+void wk_encoder_find_lowest(struct wk_encoder *encoder, bool input_frozen);
+/* wk_encoder_frozen says whether nothing trains, the input included: then backward does not look at dh. */
+bool wk_encoder_frozen(const struct wk_encoder *encoder);
+
 SL_MUST_USE enum sl_status wk_encoder_state_init(
         struct wk_encoder_state *state, const struct wk_encoder *encoder, struct sl_error *err);
 void wk_encoder_state_fini(struct wk_encoder_state *state);
@@ -85,10 +91,10 @@ const float *wk_encoder_forward(const struct wk_run *run, const struct wk_encode
         struct wk_encoder_state *state, const int *offset, int segments, const int *item_offset);
 
 /* wk_encoder_backward takes the gradient of the result in dh and returns that of node[0].sum, in the state's
- * scratch. Inverts wk_encoder_forward. Shapes: dh as the result, return (R, d), per tag, stacked. */
+ * scratch, or NULL where nothing before it trains: the pass ends at the lowest place that does. Inverts wk_encoder_forward. Shapes: dh as the result, return (R, d), per tag, stacked. */
 float *wk_encoder_backward(const struct wk_run *run, const struct wk_tags *tags,
         const struct wk_encoder *encoder, struct wk_encoder_state *state, const float *dh);
 
-/* wk_encoder_flops counts the matrix products of one forward over `rows` rows, whose segments' squared
+/* wk_encoder_flops counts the matrix products of a forward (tags 0), or of a backward with so many tags, over `rows` rows, whose segments' squared
  * lengths add up to squares. */
-double wk_encoder_flops(const struct wk_encoder *encoder, size_t rows, double squares);
+double wk_encoder_flops(const struct wk_encoder *encoder, size_t rows, double squares, int tags);

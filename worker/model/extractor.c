@@ -84,6 +84,19 @@ void wk_extractor_forward(
     }
 }
 
+bool wk_extractor_frozen(const struct wk_extractor *extractor)
+{
+    switch (extractor->kind) {
+    case SL_KIND_VIT:
+        return wk_vit_frozen(&extractor->vit);
+    case SL_KIND_BERT:
+        return wk_bert_frozen(&extractor->bert);
+    case SL_KIND_FEATURES:
+        break;
+    }
+    return wk_features_frozen(&extractor->features);
+}
+
 void wk_extractor_backward(const struct wk_run *run, const struct wk_tags *tags,
         const struct wk_extractor *extractor, struct wk_extractor_state *state, const float *dx)
 {

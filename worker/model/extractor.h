@@ -41,7 +41,10 @@ void wk_extractor_plan(struct wk_extractor_state *state, const struct wk_extract
 void wk_extractor_forward(
         const struct wk_run *run, const struct wk_extractor *extractor, struct wk_extractor_state *state);
 
-/* wk_extractor_backward adds the gradients of all parameters of the extractor. Inverts wk_extractor_forward.
+/* wk_extractor_frozen says whether no parameter trains: then backward does not look at dx. */
+bool wk_extractor_frozen(const struct wk_extractor *extractor);
+
+/* wk_extractor_backward adds the gradients of all parameters of the extractor that train. Inverts wk_extractor_forward.
  * Shapes: dx (R, d) per tag, stacked. */
 void wk_extractor_backward(const struct wk_run *run, const struct wk_tags *tags,
         const struct wk_extractor *extractor, struct wk_extractor_state *state, const float *dx);

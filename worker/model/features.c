@@ -15,12 +15,9 @@ void wk_features_init(struct wk_features *features, const struct sl_config *conf
     features->ffn = (struct wk_ffn){.in = (size_t)m->input,
             .mid = (size_t)m->hidden,
             .out = (size_t)m->hidden,
-            .first = {sl_layout_offset(layout, "%sfc1.weight", prefix),
-                    sl_layout_offset(layout, "%sfc1.bias", prefix)},
-            .second = {sl_layout_offset(layout, "%sfc2.weight", prefix),
-                    sl_layout_offset(layout, "%sfc2.bias", prefix)}};
-    features->norm.gamma = sl_layout_offset(layout, "%slayernorm.weight", prefix);
-    features->norm.beta = sl_layout_offset(layout, "%slayernorm.bias", prefix);
+            .first = wk_place_linear(layout, prefix, "fc1", 1),
+            .second = wk_place_linear(layout, prefix, "fc2", 1)};
+    features->norm = wk_place_norm(layout, prefix, "layernorm");
 }
 
 void wk_features_plan(struct wk_features_state *state, const struct wk_features *features, size_t rows,
@@ -60,10 +57,14 @@ void wk_features_backward(const struct wk_run *run, const struct wk_tags *tags,
 {
     const struct wk_batch_input *input = &run->batch->inputs[features->modality];
     size_t d = features->ffn.out, rows = (size_t)input->rows;
-    struct wk_targets gamma = wk_targets(tags, features->norm.gamma),
-                      beta = wk_targets(tags, features->norm.beta);
+    struct wk_targets gamma = wk_targets(tags, features->norm.gamma, features->norm.frozen),
+                      beta = wk_targets(tags, features->norm.beta, features->norm.frozen);
+    if (wk_features_frozen(features))
+        return;
     run->v->norm_backward(state->g, dx, gamma.at, beta.at, state->sum, state->mean, state->rstd,
             run->params + features->norm.gamma, rows, d, tags->count, rows * d, 0);
+    if (wk_ffn_frozen(&features->ffn))
+        return;
     if (wk_dropout_on(run, &features->dropout))
         for (size_t t = 0; t < (size_t)tags->count; t++)
             run->v->drop(state->g + t * rows * d, state->g + t * rows * d, state->mask,
@@ -72,10 +73,15 @@ void wk_features_backward(const struct wk_run *run, const struct wk_tags *tags,
             run, tags, &features->ffn, NULL, state->g, input->values, state->u, rows, false, state->scratch);
 }
 
+bool wk_features_frozen(const struct wk_features *features)
+{
+    return features->norm.frozen && wk_ffn_frozen(&features->ffn);
+}
+
 double wk_features_flops(const struct wk_features *features, const struct wk_batch *batch, int tags)
 {
-    const struct wk_ffn *ffn = &features->ffn;
     size_t rows = (size_t)batch->inputs[features->modality].rows;
-    double first = 2.0 * (double)rows * (double)ffn->in * (double)ffn->mid, all = wk_ffn_flops(ffn, rows);
-    return tags == 0 ? all : tags * (2.0 * all - first); /* the input needs no gradient */
+    if (tags > 0 && wk_ffn_frozen(&features->ffn))
+        return 0.0;
+    return wk_ffn_flops(&features->ffn, rows, tags, false); /* the input needs no gradient */
 }

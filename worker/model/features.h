@@ -30,7 +30,10 @@ void wk_features_plan(struct wk_features_state *state, const struct wk_features 
 const float *wk_features_forward(
         const struct wk_run *run, const struct wk_features *features, struct wk_features_state *state);
 
-/* wk_features_backward adds the gradients of all parameters. Inverts wk_features_forward. Shapes: dx (R, d)
+/* wk_features_frozen says whether no parameter trains: then backward does not look at dx. */
+bool wk_features_frozen(const struct wk_features *features);
+
+/* wk_features_backward adds the gradients of all parameters that train. Inverts wk_features_forward. Shapes: dx (R, d)
  * per tag, stacked. */
 void wk_features_backward(const struct wk_run *run, const struct wk_tags *tags,
         const struct wk_features *features, struct wk_features_state *state, const float *dx);

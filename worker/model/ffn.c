@@ -40,25 +40,35 @@ static void input_of_tags(const struct wk_run *run, float *dx, size_t dx_tag, si
         wk_product_input(run, dx + t * dx_tag, in, dy + t * dy_tag, out, w, n, out, in, add);
 }
 
+/* Whether a backward pass goes through the second layer. */
+static bool passes_second(const struct wk_ffn *ffn, bool input)
+{
+    return input || !wk_linear_frozen(ffn->first);
+}
+
 void wk_ffn_backward(const struct wk_run *run, const struct wk_tags *tags, const struct wk_ffn *ffn,
         float *dh, const float *dy, const float *h, const float *u, size_t rows, bool add, float *scratch)
 {
     size_t in = ffn->in, mid = ffn->mid, out = ffn->out, chunk = wk_chunk(mid, rows);
     float *act = scratch, *d = scratch + chunk * mid;
-    struct wk_targets first_bias = wk_targets(tags, ffn->first.bias);
+    const float *bias = run->params + ffn->first.bias;
+    struct wk_targets first_bias = wk_targets(tags, ffn->first.bias, ffn->first.bias_frozen);
+    bool deep = passes_second(ffn, dh != NULL);
     for (size_t r = 0; r < rows; r += chunk) {
         size_t n = rows - r < chunk ? rows - r : chunk;
-        input_of_tags(run, d, n * mid, mid, dy + r * out, rows * out, out, run->params + ffn->second.weight,
-                n, tags->count, false);
-        run->v->gelu_backward(act, d, first_bias.at, u + r * mid, run->params + ffn->first.bias, n, mid,
-                tags->count, n * mid);
+        if (deep) {
+            input_of_tags(run, d, n * mid, mid, dy + r * out, rows * out, out,
+                    run->params + ffn->second.weight, n, tags->count, false);
+            run->v->gelu_backward(act, d, first_bias.at, u + r * mid, bias, n, mid, tags->count, n * mid);
+        } else {
+            run->v->gelu(act, u + r * mid, bias, n, mid);
+        }
         for (int t = 0; t < tags->count; t++) {
             const float *dyt = dy + (size_t)t * rows * out + r * out, *dt = d + (size_t)t * n * mid;
-            float *dw1 = wk_gradient_at(tags, t, ffn->first.weight),
-                  *dw2 = wk_gradient_at(tags, t, ffn->second.weight);
-            run->v->column_sum(wk_gradient_at(tags, t, ffn->second.bias), dyt, out, n, out);
-            wk_product_weight(run, dw2, dyt, out, act, mid, n, out, mid);
-            wk_product_weight(run, dw1, dt, mid, h + r * in, in, n, mid, in);
+            wk_linear_gradient(run, tags, t, ffn->second, dyt, out, act, mid, n, out, mid);
+            if (!ffn->first.weight_frozen)
+                wk_product_weight(
+                        run, wk_gradient_at(tags, t, ffn->first.weight), dt, mid, h + r * in, in, n, mid, in);
         }
         if (dh != NULL)
             input_of_tags(run, dh + r * in, rows * in, in, d, n * mid, mid, run->params + ffn->first.weight,
@@ -66,7 +76,8 @@ void wk_ffn_backward(const struct wk_run *run, const struct wk_tags *tags, const
     }
 }
 
-double wk_ffn_flops(const struct wk_ffn *ffn, size_t rows)
+double wk_ffn_flops(const struct wk_ffn *ffn, size_t rows, int tags, bool input)
 {
-    return 2.0 * (double)rows * (double)ffn->mid * (double)(ffn->in + ffn->out);
+    return wk_linear_flops(ffn->second, rows, ffn->out, ffn->mid, tags, passes_second(ffn, input)) +
+           wk_linear_flops(ffn->first, rows, ffn->mid, ffn->in, tags, input);
 }

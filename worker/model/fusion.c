@@ -9,18 +9,6 @@
 
 /* ---- the plan ---- */
 
-static struct wk_linear_at linear_at(const struct sl_layout *layout, const char *prefix, const char *name)
-{
-    return (struct wk_linear_at){sl_layout_offset(layout, "%s%s.weight", prefix, name),
-            sl_layout_offset(layout, "%s%s.bias", prefix, name)};
-}
-
-static struct wk_norm_at norm_at(const struct sl_layout *layout, const char *prefix, const char *name)
-{
-    return (struct wk_norm_at){sl_layout_offset(layout, "%s%s.weight", prefix, name),
-            sl_layout_offset(layout, "%s%s.bias", prefix, name)};
-}
-
 enum sl_status wk_fusion_init(struct wk_fusion *fusion, const struct sl_config *config,
         const struct sl_layout *layout, const int *max_items, struct sl_error *err)
 {
@@ -39,26 +27,26 @@ enum sl_status wk_fusion_init(struct wk_fusion *fusion, const struct sl_config *
         const char *name = config->modalities[m].name;
         fusion->width[m] = (size_t)config->modalities[m].hidden;
         fusion->max_items[m] = max_items[m];
-        fusion->project[m] = linear_at(layout, "fusion.project.", name);
-        fusion->norm[m] = norm_at(layout, "fusion.layernorm.", name);
+        fusion->project[m] = wk_place_linear(layout, "fusion.project.", name, 1);
+        fusion->norm[m] = wk_place_norm(layout, "fusion.layernorm.", name);
         for (int l = 0; l < fusion->layers; l++) {
             (void)snprintf(prefix, sizeof(prefix), "fusion.layer.%d.%s.", l, name);
             fusion->stream[l * fusion->modalities + m] = (struct wk_fusion_stream){
-                    .norm_query = norm_at(layout, prefix, "norm_query"),
-                    .norm_context = norm_at(layout, prefix, "norm_context"),
-                    .norm_ffn = norm_at(layout, prefix, "norm_ffn"),
-                    .query = linear_at(layout, prefix, "query"),
-                    .key_value = linear_at(layout, prefix, "key"),
-                    .out = linear_at(layout, prefix, "out"),
+                    .norm_query = wk_place_norm(layout, prefix, "norm_query"),
+                    .norm_context = wk_place_norm(layout, prefix, "norm_context"),
+                    .norm_ffn = wk_place_norm(layout, prefix, "norm_ffn"),
+                    .query = wk_place_linear(layout, prefix, "query", 1),
+                    .key_value = wk_place_linear(layout, prefix, "key", 2),
+                    .out = wk_place_linear(layout, prefix, "out", 1),
                     .ffn = {.in = d,
                             .mid = mlp,
                             .out = d,
-                            .first = linear_at(layout, prefix, "fc1"),
-                            .second = linear_at(layout, prefix, "fc2")},
+                            .first = wk_place_linear(layout, prefix, "fc1", 1),
+                            .second = wk_place_linear(layout, prefix, "fc2", 1)},
             };
         }
     }
-    fusion->head = linear_at(layout, "fusion.", "head");
+    fusion->head = wk_place_linear(layout, "fusion.", "head", 1);
     return SL_OK;
 }
 
@@ -336,7 +324,8 @@ static void through_norm(const struct wk_run *run, const struct wk_tags *tags, f
         const float *x, const float *mean, const float *rstd, struct wk_norm_at at, size_t rows, size_t d,
         bool add)
 {
-    struct wk_targets gamma = wk_targets(tags, at.gamma), beta = wk_targets(tags, at.beta);
+    struct wk_targets gamma = wk_targets(tags, at.gamma, at.frozen),
+                      beta = wk_targets(tags, at.beta, at.frozen);
     run->v->norm_backward(
             dx, dy, gamma.at, beta.at, x, mean, rstd, run->params + at.gamma, rows, d, 1, 0, add);
 }
@@ -443,16 +432,18 @@ void wk_fusion_backward(const struct wk_run *run, const struct wk_tags *tags, co
     }
 }
 
-double wk_fusion_flops(const struct wk_fusion *fusion, const struct wk_batch *batch)
+double wk_fusion_flops(const struct wk_fusion *fusion, const struct wk_batch *batch, const bool needed[])
 {
-    double d = (double)fusion->d, layer = 0.0,
+    double d = (double)fusion->d, layer = 0.0, spared = 0.0,
            rest = 2.0 * batch->count * d * fusion->modalities * (double)fusion->classes;
     for (int m = 0; m < fusion->modalities; m++) {
-        double rows = batch->inputs[m].rows;
-        rest += 2.0 * rows * (double)fusion->width[m] * d;
-        layer += 4.0 * rows * d * d; /* query, out */
+        size_t rows = (size_t)batch->inputs[m].rows;
+        double project = 2.0 * (double)rows * (double)fusion->width[m] * d;
+        rest += project;
+        spared += needed == NULL || needed[m] ? 0.0 : project;
+        layer += 4.0 * (double)rows * d * d; /* query, out */
         if (fusion->layers > 0)
-            layer += wk_ffn_flops(&fusion->stream[m].ffn, (size_t)batch->inputs[m].rows);
+            layer += wk_ffn_flops(&fusion->stream[m].ffn, rows, 0, true);
         for (int o = 0; o < fusion->modalities; o++) {
             if (o == m)
                 continue;
@@ -462,5 +453,5 @@ double wk_fusion_flops(const struct wk_fusion *fusion, const struct wk_batch *ba
                          (double)(batch->inputs[o].offset[b + 1] - batch->inputs[o].offset[b]) * d;
         }
     }
-    return rest + fusion->layers * layer;
+    return (needed == NULL ? 1.0 : 2.0) * (rest + fusion->layers * layer) - spared;
 }

@@ -69,7 +69,7 @@ void wk_fusion_forward(const struct wk_run *run, const struct wk_fusion *fusion,
         struct wk_fusion_state *state, float *logits, const float *const features[]);
 
 /* wk_fusion_backward adds the gradients of the fusion's parameters into the one tag and writes those of the
- * features into dfeatures[m]. Inverts wk_fusion_forward. Shapes: dlogits (B, K), dfeatures[m] (R_m, width_m).
+ * features into dfeatures[m], NULL = not needed. Inverts wk_fusion_forward. Shapes: dlogits (B, K), dfeatures[m] (R_m, width_m).
  */
 void wk_fusion_backward(const struct wk_run *run, const struct wk_tags *tags, const struct wk_fusion *fusion,
         struct wk_fusion_state *state, float *const dfeatures[], const float *dlogits,
@@ -78,5 +78,5 @@ void wk_fusion_backward(const struct wk_run *run, const struct wk_tags *tags, co
 /* wk_fusion_layer_begin is where the parameters of a layer begin; those behind the last one are the norms'. Units: floats. */
 size_t wk_fusion_layer_begin(const struct wk_fusion *fusion, int l);
 
-/* wk_fusion_flops: matrix products of one forward; a backward has twice as many. */
-double wk_fusion_flops(const struct wk_fusion *fusion, const struct wk_batch *batch);
+/* wk_fusion_flops: matrix products of a forward (needed NULL), or of a backward that gives the gradients of those modalities' features that are needed. */
+double wk_fusion_flops(const struct wk_fusion *fusion, const struct wk_batch *batch, const bool needed[]);

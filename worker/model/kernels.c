@@ -129,15 +129,29 @@ void wk_linear_forward(const struct wk_run *run, float *y, const float *x, struc
     }
 }
 
+void wk_linear_gradient(const struct wk_run *run, const struct wk_tags *tags, int tag, struct wk_linear_at at,
+        const float *dy, size_t dy_stride, const float *x, size_t x_stride, size_t rows, size_t out,
+        size_t in)
+{
+    if (!at.weight_frozen)
+        wk_product_weight(
+                run, wk_gradient_at(tags, tag, at.weight), dy, dy_stride, x, x_stride, rows, out, in);
+    if (!at.bias_frozen)
+        run->v->column_sum(wk_gradient_at(tags, tag, at.bias), dy, dy_stride, rows, out);
+}
+
 void wk_linear_backward(const struct wk_run *run, const struct wk_tags *tags, float *dx, const float *dy,
         const float *x, struct wk_linear_at at, size_t rows, size_t out, size_t in, bool add)
 {
-    for (int t = 0; t < tags->count; t++) {
-        const float *d = dy + (size_t)t * rows * out;
-        wk_product_weight(run, wk_gradient_at(tags, t, at.weight), d, out, x, in, rows, out, in);
-        run->v->column_sum(wk_gradient_at(tags, t, at.bias), d, out, rows, out);
-    }
+    for (int t = 0; t < tags->count; t++)
+        wk_linear_gradient(run, tags, t, at, dy + (size_t)t * rows * out, out, x, in, rows, out, in);
     if (dx != NULL)
         wk_product_input(
                 run, dx, in, dy, out, run->params + at.weight, (size_t)tags->count * rows, out, in, add);
+}
+
+double wk_linear_flops(struct wk_linear_at at, size_t rows, size_t out, size_t in, int tags, bool input)
+{
+    double each = 2.0 * (double)rows * (double)out * (double)in;
+    return tags == 0 ? each : tags * each * ((at.weight_frozen ? 0.0 : 1.0) + (input ? 1.0 : 0.0));
 }

@@ -37,7 +37,15 @@ void wk_product_weight(const struct wk_run *run, float *dw, const float *dy, siz
 void wk_linear_forward(const struct wk_run *run, float *y, const float *x, struct wk_linear_at at,
         size_t rows, size_t out, size_t in);
 
+/* wk_linear_gradient adds the gradients of weight and bias for one tag, of what is not frozen. Shapes: dy (rows, out), x (rows, in). */
+void wk_linear_gradient(const struct wk_run *run, const struct wk_tags *tags, int tag, struct wk_linear_at at,
+        const float *dy, size_t dy_stride, const float *x, size_t x_stride, size_t rows, size_t out,
+        size_t in);
+
 /* wk_linear_backward adds the gradients of weight and bias for each tag and, where dx is not NULL, sets dx =
  * dy W (add: +=). Inverts wk_linear_forward. Shapes: dy (rows, out), dx (rows, in) per tag, stacked. */
 void wk_linear_backward(const struct wk_run *run, const struct wk_tags *tags, float *dx, const float *dy,
         const float *x, struct wk_linear_at at, size_t rows, size_t out, size_t in, bool add);
+
+/* wk_linear_flops counts the matrix products of a forward (tags 0), or of a backward with so many tags. input: it has a dx. */
+double wk_linear_flops(struct wk_linear_at at, size_t rows, size_t out, size_t in, int tags, bool input);

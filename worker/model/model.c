@@ -44,7 +44,8 @@ struct wk_workspace {
     float *pooled[SL_MODALITIES_MAX];                          /* (B, d) */
     float *logits[SL_BRANCHES_MAX], *dlogits[SL_BRANCHES_MAX]; /* (B, K) */
     float *dpooled;                                            /* (B, d) of the widest modality */
-    float *dfeatures[SL_MODALITIES_MAX];                       /* (R, d) per tag of heads and fusion */
+    float *dfeatures
+            [SL_MODALITIES_MAX]; /* (R, d) per tag of heads and fusion; NULL where the extractor is frozen */
 };
 
 static size_t extractor_begin(const struct wk_model *model, int m)
@@ -89,8 +90,7 @@ enum sl_status wk_model_create(struct wk_model **ret_model, const struct sl_conf
     model->classes = (size_t)config->label_count;
     for (int m = 0; m < model->modalities && status == SL_OK; m++) {
         const char *name = config->modalities[m].name;
-        model->head[m].weight = sl_layout_offset(layout, "head.%s.weight", name);
-        model->head[m].bias = sl_layout_offset(layout, "head.%s.bias", name);
+        model->head[m] = wk_place_linear(layout, "head.", name, 1);
         status = wk_extractor_init(&model->extractor[m], config, m, layout, err);
         max_items[m] = model->extractor[m].max_items;
     }
@@ -136,7 +136,7 @@ static void plan(struct wk_workspace *ws, struct wk_arena *kept, struct wk_arena
         scratch->used = 0;
         wk_extractor_plan(&ws->extractor[m], &model->extractor[m], ws->capacity, ws->tags, kept, scratch);
         ws->pooled[m] = wk_arena_floats(kept, b, d);
-        if (ws->training)
+        if (ws->training && !wk_extractor_frozen(&model->extractor[m]))
             ws->dfeatures[m] = wk_arena_floats(kept, SL_TAGS * b * (size_t)model->extractor[m].max_items, d);
         widest = d > widest ? d : widest;
     }
@@ -318,14 +318,16 @@ const float *wk_model_logits(const struct wk_workspace *workspace, int branch)
     return workspace->logits[branch];
 }
 
-/* Inverts head_forward: dx, the unimodal gradient of modality m's features. */
+/* Inverts head_forward: dx, the unimodal gradient of modality m's features, unless it is NULL. */
 static void head_backward(const struct wk_run *run, const struct wk_tags *tags, const struct wk_model *model,
         struct wk_workspace *ws, int m, float *dx)
 {
     const struct wk_extractor *extractor = &model->extractor[m];
     const int *offset = run->batch->inputs[m].offset;
-    wk_linear_backward(run, tags, ws->dpooled, ws->dlogits[m], ws->pooled[m], model->head[m],
-            (size_t)run->batch->count, model->classes, extractor->d, false);
+    wk_linear_backward(run, tags, dx == NULL ? NULL : ws->dpooled, ws->dlogits[m], ws->pooled[m],
+            model->head[m], (size_t)run->batch->count, model->classes, extractor->d, false);
+    if (dx == NULL)
+        return;
     if (extractor->pool_first)
         wk_pool_first_backward(run, dx, ws->dpooled, offset, extractor->d);
     else
@@ -381,7 +383,8 @@ static void backward_to_features(const struct wk_run *run, const struct wk_tags 
     float *dfused[SL_MODALITIES_MAX] = {NULL};
     for (int m = 0; m < model->modalities; m++) {
         features[m] = ws->extractor[m].output;
-        dfused[m] = ws->dfeatures[m] + (size_t)run->batch->inputs[m].rows * model->extractor[m].d;
+        if (ws->dfeatures[m] != NULL)
+            dfused[m] = ws->dfeatures[m] + (size_t)run->batch->inputs[m].rows * model->extractor[m].d;
         head_backward(run, &unimodal, model, ws, m, ws->dfeatures[m]);
     }
     run->walk->end = model->layout->head_end;
@@ -432,20 +435,22 @@ void wk_model_backward_early(const struct wk_model *model, const float *params, 
     backward_to_features(&run, &pass.tags, model, workspace);
     for (int m = model->modalities - 1; m >= 0; m--) {
         size_t count = (size_t)batch->inputs[m].rows * model->extractor[m].d;
-        float *unimodal = workspace->dfeatures[m], *fused = unimodal + count;
-        run.v->axpy(fused, unimodal, (float)coefficients[m], count);
+        float *unimodal = workspace->dfeatures[m], *fused = unimodal == NULL ? NULL : unimodal + count;
+        if (fused != NULL)
+            run.v->axpy(fused, unimodal, (float)coefficients[m], count);
         extractor_backward(&run, &both, model, workspace, m, fused);
     }
 }
 
 double wk_model_flops(const struct wk_model *model, const struct wk_batch *batch, int tags)
 {
-    bool backward = tags > 0;
-    double flops = (backward ? 2.0 : 1.0) * wk_fusion_flops(&model->fusion, batch);
+    bool needed[SL_MODALITIES_MAX] = {false}; /* gradients of features */
+    double flops = 0.0;
     for (int m = 0; m < model->modalities; m++) {
+        needed[m] = tags > 0 && !wk_extractor_frozen(&model->extractor[m]);
         flops += wk_extractor_flops(&model->extractor[m], batch, tags);
-        flops += (backward ? 4.0 : 2.0) * batch->count * (double)model->extractor[m].d *
-                 (double)model->classes;
+        flops += wk_linear_flops(model->head[m], (size_t)batch->count, model->classes, model->extractor[m].d,
+                tags > 0, needed[m]); /* heads have one tag */
     }
-    return flops;
+    return flops + wk_fusion_flops(&model->fusion, batch, tags > 0 ? needed : NULL);
 }

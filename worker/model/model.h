@@ -74,6 +74,7 @@ const float *wk_model_logits(const struct wk_workspace *workspace, int branch);
 /* wk_model_backward adds the gradients of the SUMS of losses over the batch, each times its loss.weight, into grads.
  * grads[SL_TAG_UNIMODAL]: flat vector of which [0, extractor_end) is written: unimodal branches on heads and extractors.
  * grads[SL_TAG_FUSED]: flat vector of which [head_end, count) is written: the fused branch on extractors and fusion.
+ * Of frozen parameters nothing is computed and the gradients stay as they were, but where a frozen one is part of one matrix or norm with one that trains.
  * Both pointers are to offset 0 of a whole flat vector, or of a folded one (wk_workspace_fold). Must follow a training forward of the same batch in the same workspace. */
 void wk_model_backward(const struct wk_model *model, const float *params, const struct wk_batch *batch,
         struct wk_workspace *workspace, float *const grads[SL_TAGS]);

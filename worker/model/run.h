@@ -10,6 +10,7 @@
 #include "worker/model/arena.h"
 #include "worker/model/batch.h"
 #include "worker/model/fold.h"
+#include "worker/model/place.h"
 #include "worker/model/vector.h"
 
 #include <stdbool.h>
@@ -72,19 +73,11 @@ struct wk_targets {
     float *at[WK_TAGS_MAX];
 };
 
-static inline struct wk_targets wk_targets(const struct wk_tags *tags, size_t offset)
+/* frozen: NULL for each tag, for which a kernel sums up nothing. */
+static inline struct wk_targets wk_targets(const struct wk_tags *tags, size_t offset, bool frozen)
 {
     struct wk_targets targets = {{NULL}};
-    for (int t = 0; t < tags->count; t++)
+    for (int t = 0; t < tags->count && !frozen; t++)
         targets.at[t] = wk_gradient_at(tags, t, offset);
     return targets;
 }
-
-/* Offsets of a LayerNorm and of a linear layer in the flat vector. */
-struct wk_norm_at {
-    size_t gamma, beta;
-};
-
-struct wk_linear_at {
-    size_t weight, bias;
-};

@@ -99,12 +99,14 @@ static void unmix_segment(void *context, int segment, int member)
     for (size_t tag = 0; tag < (size_t)b->tags; tag++) {
         size_t at = tag * b->segments + s;
         const float *dz = b->dz + at * heads * d;
-        float *dt = b->dt + at * heads * d, *dx = b->dx + at * length * d;
+        float *dt = b->dt + at * heads * d, *dx = b->dx == NULL ? NULL : b->dx + at * length * d;
         wk_gemm(WK_PLAIN, WK_TRANSPOSED, dp, length, dz, d, x, d, heads, length, d, false);
-        wk_gemm(WK_TRANSPOSED, WK_PLAIN, dx, d, p, length, dz, d, length, d, heads, false); /* z = p x */
+        if (dx != NULL) /* z = p x */
+            wk_gemm(WK_TRANSPOSED, WK_PLAIN, dx, d, p, length, dz, d, length, d, heads, false);
         b->run->v->softmax_backward(dp, p, scale_of(b->single), heads, length);
         wk_gemm(WK_PLAIN, WK_PLAIN, dt, d, dp, length, x, d, heads, d, length, false);
-        wk_gemm(WK_TRANSPOSED, WK_PLAIN, dx, d, dp, length, t, d, length, d, heads, true); /* t xᵀ */
+        if (dx != NULL) /* scores = t xᵀ */
+            wk_gemm(WK_TRANSPOSED, WK_PLAIN, dx, d, dp, length, t, d, length, d, heads, true);
     }
 }
 
@@ -116,7 +118,7 @@ static void value_backward(const struct backward *b, const struct wk_tags *tags,
     const float *dc = dcontext + (size_t)h * width, *z = b->z + (size_t)h * d;
     wk_product_input(b->run, b->dz + (size_t)h * d, heads * d, dc, d, b->run->params + weight,
             (size_t)b->tags * rows, width, d, false);
-    for (int t = 0; t < tags->count; t++)
+    for (int t = 0; t < tags->count && !b->single->value.weight_frozen; t++)
         wk_product_weight(b->run, wk_gradient_at(tags, t, weight), dc + (size_t)t * rows * d, d, z, heads * d,
                 rows, width, d);
 }
@@ -129,7 +131,7 @@ static void key_backward(const struct backward *b, const struct wk_tags *tags, i
     const float *dt = b->dt + (size_t)h * d, *q = b->q + (size_t)h * width;
     wk_product_forward(b->run, b->dq + (size_t)h * width, d, dt, heads * d, b->run->params + weight,
             (size_t)b->tags * rows, width, d);
-    for (int t = 0; t < tags->count; t++)
+    for (int t = 0; t < tags->count && !b->single->key.weight_frozen; t++)
         wk_product_weight(b->run, wk_gradient_at(tags, t, weight), q, d, dt + (size_t)t * rows * heads * d,
                 heads * d, rows, width, d);
 }
@@ -160,17 +162,22 @@ void wk_single_query_backward(const struct wk_run *run, const struct wk_tags *ta
         key_backward(&b, tags, h);
     for (int t = 0; t < tags->count; t++) {
         const float *dq = b.dq + (size_t)t * segments * d, *dc = dcontext + (size_t)t * segments * d;
-        run->v->column_sum(wk_gradient_at(tags, t, single->value.bias), dc, d, segments, d);
-        wk_product_weight(
-                run, wk_gradient_at(tags, t, single->query.weight), dq, d, x, apart, segments, d, d);
-        run->v->column_sum(wk_gradient_at(tags, t, single->query.bias), dq, d, segments, d);
+        if (!single->value.bias_frozen)
+            run->v->column_sum(wk_gradient_at(tags, t, single->value.bias), dc, d, segments, d);
+        wk_linear_gradient(run, tags, t, single->query, dq, d, x, apart, segments, d, d);
     }
+    if (dx == NULL)
+        return;
     /* the tags' first rows are all segments' of the stacked matrix */
     wk_product_input(run, dx, apart, b.dq, d, run->params + single->query.weight, stacked, d, d, true);
 }
 
-double wk_single_query_flops(const struct wk_single_query *single, size_t segments)
+double wk_single_query_flops(const struct wk_single_query *single, size_t segments, int tags, bool input)
 {
-    double d = (double)single->d;
-    return (double)segments * (6.0 * d * d + 4.0 * (double)single->length * single->heads * d);
+    size_t d = single->d;
+    double mix = 4.0 * (double)segments * (double)single->length * single->heads * (double)d;
+    double products = wk_linear_flops(single->query, segments, d, d, tags, input) +
+                      wk_linear_flops(single->key, segments, d, d, tags, true) +
+                      wk_linear_flops(single->value, segments, d, d, tags, true);
+    return products + (tags == 0 ? mix : tags * (input ? 2.0 : 1.0) * mix);
 }

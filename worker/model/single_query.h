@@ -24,11 +24,11 @@ size_t wk_single_query_floats(const struct wk_single_query *single);
 void wk_single_query_forward(const struct wk_run *run, const struct wk_single_query *single, float *context,
         float *kept, float *probs, const float *x, size_t segments);
 
-/* wk_single_query_backward adds the gradients of weights and biases and sets dx. Inverts wk_single_query_forward. Shapes: dx (segments * L, d), dcontext (segments, d) and scratch (segments,
+/* wk_single_query_backward adds the gradients of weights and biases, of what is not frozen, and sets dx unless it is NULL. Inverts wk_single_query_forward. Shapes: dx (segments * L, d), dcontext (segments, d) and scratch (segments,
  * wk_single_query_floats) per tag, stacked; dprobs (H, L) for each thread of the run's team. */
 void wk_single_query_backward(const struct wk_run *run, const struct wk_tags *tags,
         const struct wk_single_query *single, float *dx, const float *dcontext, const float *kept,
         const float *probs, const float *x, size_t segments, float *scratch, float *dprobs);
 
-/* wk_single_query_flops counts the matrix products of one forward; a backward has twice as many per tag. */
-double wk_single_query_flops(const struct wk_single_query *single, size_t segments);
+/* wk_single_query_flops counts the matrix products of a forward (tags 0), or of a backward with so many tags. input: it has a dx. */
+double wk_single_query_flops(const struct wk_single_query *single, size_t segments, int tags, bool input);

@@ -35,7 +35,7 @@ struct wk_vector {
     void (*gelu)(float *act, const float *u, const float *bias, size_t rows, size_t n);
 
     /* gelu_backward computes act once more and turns, for each tag, the gradient of act in d into that of u,
-     * adding its column sums to dbias[tag]. Inverts gelu. Shapes: act, u (rows, n), d (rows, n) per tag,
+     * adding its column sums to dbias[tag] unless that is NULL. Inverts gelu. Shapes: act, u (rows, n), d (rows, n) per tag,
      * bias, dbias[tag] (n,). */
     void (*gelu_backward)(float *act, float *d, float *const dbias[], const float *u, const float *bias,
             size_t rows, size_t n, int tags, size_t tag_stride);
@@ -55,7 +55,7 @@ struct wk_vector {
             size_t rows, size_t n);
 
     /* norm_backward: for each tag dx = (or, with add, +=) gradient of x from that of y in dy; adds to
-     * dgamma[tag], dbeta[tag]. dx may be dy. Inverts norm. Shapes: dx, dy (rows, n) per tag, x (rows, n),
+     * dgamma[tag], dbeta[tag], unless both are NULL. dx may be dy. Inverts norm. Shapes: dx, dy (rows, n) per tag, x (rows, n),
      * mean, rstd (rows,). */
     void (*norm_backward)(float *dx, const float *dy, float *const dgamma[], float *const dbeta[],
             const float *x, const float *mean, const float *rstd, const float *gamma, size_t rows, size_t n,

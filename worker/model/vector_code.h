@@ -157,7 +157,8 @@ static void gelu_backward(float *restrict act, float *restrict d, float *const d
                 float *row = d + (size_t)t * tag_stride;
                 vf g = load_at(row, i, n) * slope;
                 store_at(row, g, i, n);
-                store_at(dbias[t], load_at(dbias[t], i, n) + g, i, n);
+                if (dbias[t] != NULL)
+                    store_at(dbias[t], load_at(dbias[t], i, n) + g, i, n);
             }
         }
     }
@@ -225,15 +226,17 @@ static void norm(float *y, float *mean, float *rstd, const float *x, const float
     }
 }
 
-/* One row of one tag: with x̂ = (x − mean) rstd and g = dy γ, dx = rstd (g − mean(g) − x̂ mean(g x̂)). */
+/* One row of one tag: with x̂ = (x − mean) rstd and g = dy γ, dx = rstd (g − mean(g) − x̂ mean(g x̂)). dgamma and dbeta NULL: nothing is summed up. */
 INLINE void norm_backward_row(float *dx, const float *dy, float *restrict dgamma, float *restrict dbeta,
         const float *restrict x, float mean, float rstd, const float *restrict gamma, size_t n, int add)
 {
     vf m = splat(mean), s = splat(rstd), sum = splat(0.0F), dot = splat(0.0F);
     for (size_t i = 0; i < n; i += LANES) {
         vf d = load_at(dy, i, n), hat = (load_at(x, i, n) - m) * s, g = d * load_at(gamma, i, n);
-        store_at(dgamma, fma_(d, hat, load_at(dgamma, i, n)), i, n);
-        store_at(dbeta, load_at(dbeta, i, n) + d, i, n);
+        if (dgamma != NULL) {
+            store_at(dgamma, fma_(d, hat, load_at(dgamma, i, n)), i, n);
+            store_at(dbeta, load_at(dbeta, i, n) + d, i, n);
+        }
         sum += g;
         dot = fma_(g, hat, dot);
     }
@@ -252,8 +255,11 @@ static void norm_backward(float *dx, const float *dy, float *const dgamma[], flo
     for (size_t r = 0; r < rows; r++)
         for (int t = 0; t < tags; t++) {
             size_t at = (size_t)t * tag_stride + r * n;
-            norm_backward_row(
-                    dx + at, dy + at, dgamma[t], dbeta[t], x + r * n, mean[r], rstd[r], gamma, n, add);
+            if (dgamma[t] == NULL) /* a loop of its own */
+                norm_backward_row(dx + at, dy + at, NULL, NULL, x + r * n, mean[r], rstd[r], gamma, n, add);
+            else
+                norm_backward_row(
+                        dx + at, dy + at, dgamma[t], dbeta[t], x + r * n, mean[r], rstd[r], gamma, n, add);
         }
 }
 

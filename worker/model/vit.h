@@ -8,9 +8,9 @@
 struct wk_vit {
     struct wk_encoder encoder;
     int modality;
-    size_t patches, patch_floats;   /* P; 3 * patch * patch */
-    size_t cls, position, temporal; /* offsets: (d,), (N, d), (frames, d) */
-    struct wk_linear_at patch;      /* the convolution as a matrix (d, 3 * patch * patch) */
+    size_t patches, patch_floats;            /* P; 3 * patch * patch */
+    struct wk_place cls, position, temporal; /* (d,), (N, d), (frames, d) */
+    struct wk_linear_at patch;               /* the convolution as a matrix (d, 3 * patch * patch) */
 };
 
 struct wk_vit_state {
@@ -31,7 +31,10 @@ void wk_vit_plan(struct wk_vit_state *state, const struct wk_vit *vit, size_t fr
 /* wk_vit_forward gives the features of the batch's frames. Shapes: result (R, d). */
 const float *wk_vit_forward(const struct wk_run *run, const struct wk_vit *vit, struct wk_vit_state *state);
 
-/* wk_vit_backward adds the gradients of all parameters. Inverts wk_vit_forward. Shapes: dx (R, d) per tag,
+/* wk_vit_frozen says whether no parameter trains: then backward does not look at dx. */
+bool wk_vit_frozen(const struct wk_vit *vit);
+
+/* wk_vit_backward adds the gradients of all parameters that train. Inverts wk_vit_forward. Shapes: dx (R, d) per tag,
  * stacked. */
 void wk_vit_backward(const struct wk_run *run, const struct wk_tags *tags, const struct wk_vit *vit,
         struct wk_vit_state *state, const float *dx);

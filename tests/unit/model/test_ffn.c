@@ -140,7 +140,7 @@ static void test_linear(void **state)
     float p[PARAMS], x[ROWS * IN], y[ROWS * OUT], dy[TAGS * ROWS * OUT], dx[TAGS * ROWS * IN],
             grads[TAGS][PARAMS] = {{0}};
     double wp[PARAMS], wx[ROWS * IN], wy[ROWS * OUT], wdy[ROWS * OUT], wdx[ROWS * IN], wg[PARAMS];
-    struct wk_linear_at at = {0, OUT * IN};
+    struct wk_linear_at at = {.weight = 0, .bias = OUT * IN};
     struct wk_run run = {.v = wk_vector(), .params = p};
     struct wk_tags tags = {.count = TAGS, .grads = {grads[0], grads[1]}};
     fill(p, PARAMS, 1, 1.0F);

@@ -2,6 +2,8 @@
  * samples; bits; memory. What it computes is held against PyTorch by the golden tests. */
 #include "tests/unit/model/fixture.h"
 
+#include "worker/model/gemm.h"
+
 #include <pthread.h>
 
 #define SAMPLES 5
@@ -316,6 +318,13 @@ static void test_teams(void **state)
 }
 
 /* Without training: no dropout, less memory, the same numbers as a training workspace that is not training. */
+static void freeze(struct sl_config *config, int m, const char *pattern)
+{
+    struct sl_modality_config *modality = &config->modalities[m];
+    (void)snprintf(modality->freeze[modality->freeze_count], sizeof(modality->freeze[0]), "%s", pattern);
+    modality->freeze_count++;
+}
+
 /* What a backward pass said of its gradients: how often each number was in a range, the numbers as they were then, and the ranges in their order. */
 struct told {
     struct setup *s;
@@ -340,11 +349,10 @@ static void hear(void *context, size_t begin, size_t end)
 }
 
 /* Every number is told of once, after the last addition to it: heads, fusion, then extractors, the last layers first. */
-static void test_finished_gradients_are_told(void **state)
+static void check_told(struct sl_config *config)
 {
-    (void)state;
     struct setup s;
-    begin(&s, 0.1F, 3, true);
+    begin_with(&s, config, 3, true);
     const struct sl_layout *layout = s.layout;
     struct told told = {.s = &s, .times = sl_alloc(layout->count, 1)};
     told.values = sl_alloc(SL_TAGS * layout->count, sizeof(float));
@@ -369,6 +377,17 @@ static void test_finished_gradients_are_told(void **state)
     sl_free(told.times);
     sl_free(told.values);
     end(&s);
+}
+
+static void test_finished_gradients_are_told(void **state)
+{
+    (void)state;
+    check_told(make_config(0.1F));
+    struct sl_config *config = make_config(0.1F);
+    freeze(config, VISUAL, "*");
+    freeze(config, TEXT, "bert.encoder.layer.0.*");
+    freeze(config, TEXT, "bert.embeddings.*");
+    check_told(config);
 }
 
 /* Takes ranges out of folded gradients, as they are told of. */
@@ -570,6 +589,135 @@ static void test_other_shapes(void **state)
     }
 }
 
+/* What is frozen, by patterns of each modality. */
+struct freezing {
+    const char *patterns[3][4];
+    bool shared; /* some are frozen that are one matrix or one norm with others that are not */
+};
+
+static const struct freezing freezings[] = {
+        {{{"*"}, {NULL}, {NULL}}, false},
+        {{{NULL}, {"*"}, {"*"}}, false},
+        {{{"*"}, {"*"}, {"*"}}, false},
+        {{{"vit.*"}, {"bert.embeddings.*"}, {"fc1.*"}}, false}, /* the temporal embeddings need no pass */
+        {{{"temporal_embeddings"}, {"bert.encoder.*"}, {"fc2.*"}}, false},
+        {{{"vit.embeddings.*", "vit.encoder.layer.0.*"}, {"bert.embeddings.*", "bert.encoder.layer.0.*"},
+                 {"layernorm.*"}},
+                false},
+        /* the pass ends in each of the places of a layer */
+        {{{"vit.embeddings.*", "vit.encoder.layer.0.*", "vit.encoder.layer.1.layernorm_before.*"},
+                 {"bert.embeddings.*", "bert.encoder.layer.0.attention.*"}, {"fc[12].*"}},
+                false},
+        {{{"vit.embeddings.*", "vit.encoder.layer.0.*", "vit.encoder.layer.1.layernorm_before.*",
+                  "vit.encoder.layer.1.attention.attention.*"},
+                 {"bert.embeddings.*", "bert.encoder.layer.0.attention.self.*"}, {NULL}},
+                false},
+        {{{"vit.embeddings.*", "vit.encoder.layer.*"},
+                 {"bert.embeddings.*", "bert.encoder.layer.[01].[ai]*", "bert.encoder.layer.0.output.*"},
+                 {"*.weight"}},
+                true},
+        {{{"*.query.*", "*.position_embeddings", "*.cls_token"},
+                 {"*.key.*", "*word_embeddings*", "*.LayerNorm.weight"}, {"*.bias"}},
+                true},
+        {{{"*.weight"}, {"*.bias"}, {"fc1.bias"}}, true},
+        {{{"*projection.weight", "*.dense.bias"}, {"*.dense.weight", "*position*", "*token_type*"},
+                 {"fc1.weight"}},
+                true},
+};
+
+struct counting {
+    double flops;
+};
+
+static void begin_product(void *context)
+{
+    (void)context;
+}
+
+static void count_product(void *context, const struct wk_gemm_shape *shape)
+{
+    struct counting *counting = context;
+    counting->flops += 2.0 * (double)shape->m * (double)shape->n * (double)shape->k;
+}
+
+/* A forward and a backward pass, whose products are those that the model counts. */
+static double counted_pass(struct setup *s, bool early)
+{
+    static const double coefficients[] = {0.5, 0.25, 0.75};
+    struct counting counting = {0};
+    struct wk_gemm_probe probe = {begin_product, count_product, &counting};
+    (void)forward(s);
+    memset(s->grads[0], 0, s->layout->count * sizeof(float));
+    memset(s->grads[1], 0, s->layout->count * sizeof(float));
+    wk_gemm_observe(&probe);
+    if (early)
+        wk_model_backward_early(s->model, s->params, s->batch, s->workspace, coefficients, s->grads[0]);
+    else
+        backward(s);
+    wk_gemm_observe(NULL);
+    double expected = wk_model_flops(s->model, s->batch, early ? 1 : SL_TAGS);
+    if (!(fabs(counting.flops - expected) <= 1e-9 * expected))
+        fail_msg("%.0f operations were done, %.0f counted", counting.flops, expected);
+    return counting.flops;
+}
+
+/* Such parameters get their gradients all the same. */
+static bool may_be_shared(const struct sl_param *param)
+{
+    return strstr(param->name, "query") != NULL || strstr(param->name, "key") != NULL ||
+           strstr(param->name, "value") != NULL || strstr(param->name, "orm") != NULL;
+}
+
+/* Of trained parameters the bits of a pass in which everything trains, of frozen ones nothing. */
+static void compare(const struct setup *s, const struct setup *all, const struct freezing *freezing)
+{
+    size_t untouched = 0;
+    for (int p = 0; p < s->layout->param_count; p++) {
+        const struct sl_param *param = &s->layout->params[p];
+        bool zero = true, same = true;
+        for (int t = 0; t < SL_TAGS; t++) {
+            const float *got = s->grads[t] + param->offset, *want = all->grads[t] + param->offset;
+            zero = zero && norm_of(got, param->count) == 0.0;
+            same = same && memcmp(got, want, param->count * sizeof(float)) == 0;
+        }
+        if (param->frozen ? !zero && !(freezing->shared && may_be_shared(param) && same) : !same)
+            fail_msg("freezing %td: %s has %s gradient", freezing - freezings, param->name,
+                    param->frozen ? "a" : "another");
+        untouched += param->frozen && zero;
+    }
+    assert_true(untouched > 0);
+}
+
+static void check_freezing(const struct freezing *freezing, bool early)
+{
+    struct sl_config *config = make_config(0.1F);
+    struct setup s, all;
+    for (int m = 0; m < 3; m++)
+        for (int i = 0; i < 4 && freezing->patterns[m][i] != NULL; i++)
+            freeze(config, m, freezing->patterns[m][i]);
+    begin(&all, 0.1F, SAMPLES, true);
+    begin_with(&s, config, SAMPLES, true);
+    double least = counted_pass(&s, early), most = counted_pass(&all, early);
+    assert_true(least < most || (freezing->shared && least == most));
+    compare(&s, &all, freezing);
+    if (!early && freezing == &freezings[5])
+        for (int tag = 0; tag < SL_TAGS; tag++)
+            for (int p = 0; p < s.layout->param_count; p++)
+                if (!s.layout->params[p].frozen)
+                    check_tensor(&s, (enum sl_tag)tag, &s.layout->params[p]);
+    end(&s);
+    end(&all);
+}
+
+static void test_frozen(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof(freezings) / sizeof(freezings[0]); i++) {
+        check_freezing(&freezings[i], false);
+        check_freezing(&freezings[i], true);
+    }
+}
+
 static void test_flops(void **state)
 {
     (void)state;
@@ -644,6 +792,7 @@ int main(void)
             cmocka_unit_test(test_branch_without_weight),
             cmocka_unit_test(test_not_finite_shows),
             cmocka_unit_test(test_other_shapes),
+            cmocka_unit_test(test_frozen),
             cmocka_unit_test(test_flops),
             cmocka_unit_test(test_no_memory),
     };

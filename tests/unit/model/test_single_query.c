@@ -92,6 +92,27 @@ static void check_gradients(
     }
 }
 
+/* Nothing is added for what is frozen; without dx the other gradients keep their bits. */
+static void check_frozen(const struct wk_run *run, const struct wk_single_query *single, struct numbers *n,
+        const struct shape *s)
+{
+    static float before[TAGS][3 * WEIGHT + 3 * MOST_D];
+    struct wk_single_query frozen = *single;
+    struct wk_tags tags = {.count = TAGS, .grads = {n->grads[0], n->grads[1]}};
+    size_t square = s->d * s->d;
+    frozen.key.weight_frozen = frozen.value.bias_frozen = frozen.query.weight_frozen = true;
+    memcpy(before, n->grads, sizeof(before));
+    memset(n->grads, 0, sizeof(n->grads));
+    wk_single_query_backward(run, &tags, &frozen, NULL, n->dcontext, n->kept, n->probs, n->x, s->segments,
+            n->scratch, n->dprobs);
+    for (size_t t = 0; t < TAGS; t++) {
+        memset(before[t], 0, 2 * square * sizeof(float));
+        memset(before[t] + single->value.bias, 0, s->d * sizeof(float));
+        assert_memory_equal(n->grads[t], before[t], sizeof(before[t]));
+    }
+    memset(n->grads, 0, sizeof(n->grads));
+}
+
 static void check_shape(const struct shape *s)
 {
     static struct numbers n;
@@ -115,6 +136,7 @@ static void check_shape(const struct shape *s)
         expect_near(s->name, n.context, e.context, segments * d, 1e-5, 1e-4);
         check_gradients(s, &n, &e, t);
     }
+    check_frozen(&run, &single, &n, s);
     run.training = false; /* probabilities of one segment only */
     memset(n.context, 0, sizeof(n.context));
     wk_single_query_forward(&run, &single, n.context, n.kept, n.dprobs, n.x, segments);
@@ -133,8 +155,13 @@ static void test_flops(void **state)
 {
     (void)state;
     struct wk_single_query single = plan(&shapes[0]);
+    double square = 2.0 * 48 * 48, mix = 2.0 * 17 * 3 * 48;
     /* query, t and context as D x D; scores and z, head by head */
-    assert_true(wk_single_query_flops(&single, 3) == 3.0 * (3 * 2 * 48 * 48 + 2 * 2 * 17 * 3 * 48));
+    assert_true(wk_single_query_flops(&single, 3, 0, true) == 3 * (3 * square + 2 * mix));
+    assert_true(wk_single_query_flops(&single, 3, TAGS, true) == TAGS * 3 * (6 * square + 4 * mix));
+    assert_true(wk_single_query_flops(&single, 3, TAGS, false) == TAGS * 3 * (5 * square + 2 * mix));
+    single.key.weight_frozen = true;
+    assert_true(wk_single_query_flops(&single, 3, 1, true) == 3 * (5 * square + 4 * mix));
 }
 
 int main(void)
