@@ -24,6 +24,7 @@ struct variant {
     bool by_slot; /* statistics slot */
     enum sl_exchange exchange;
     bool tables; /* text is a table of embeddings, visual is frozen; nothing decays or has momentum */
+    enum sl_wire_numbers wire;
 };
 
 static const struct variant variants[SIM_MODEL_COUNT] = {
@@ -53,6 +54,10 @@ static const struct variant variants[SIM_MODEL_COUNT] = {
                 SL_FORM_EXCESS, SL_SCALE_UNIMODAL, false, SL_EXCHANGE_TAGGED, true},
         [SIM_MODEL_TABLES_EARLY] = {SL_CONSISTENCY_BSP, 0, 3, 2, 2, 29, 5, 4, 64, SL_OPTIMISER_SGD, 0,
                 SL_FORM_EXCESS, SL_SCALE_UNIMODAL, false, SL_EXCHANGE_EARLY, true},
+        [SIM_MODEL_ROUNDED] = {SL_CONSISTENCY_BSP, 0, 5, 2, 2, 37, 7, 4, 128, SL_OPTIMISER_ADAMW, 0,
+                SL_FORM_EXCESS, SL_SCALE_UNIMODAL, false, SL_EXCHANGE_TAGGED, false, SL_WIRE_BF16},
+        [SIM_MODEL_ROUNDED_TABLES] = {SL_CONSISTENCY_BSP, 0, 4, 2, 2, 43, 0, 4, 64, SL_OPTIMISER_ADAMW, 0,
+                SL_FORM_EXCESS, SL_SCALE_UNIMODAL, false, SL_EXCHANGE_TAGGED, true, SL_WIRE_BF16},
         [SIM_MODEL_SCALE] = {SL_CONSISTENCY_BSP, 0, 1024, 1, 1, 3072, 0, 16, 16, SL_OPTIMISER_ADAMW},
 };
 
@@ -121,6 +126,7 @@ static void configure(struct sl_config *config, const struct variant *variant)
     config->optimiser.weight_decay = 0.05F;
     config->optimiser.clip_norm = 1.0F;
     config->optimiser.schedule = SL_SCHEDULE_COSINE;
+    config->cluster.wire = variant->wire;
     config->batch.slots = variant->slots;
     config->batch.slot_size = variant->slot_size;
     config->epochs = variant->epochs;
@@ -245,14 +251,25 @@ static double fraction(int64_t step, uint32_t slot, uint64_t place)
     return (double)(number(step, slot, place) >> 11) * 0x1p-53;
 }
 
+/* A bit of a parameter that differs from version to version. */
+static float odd(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof(bits));
+    return (float)(bits >> 3 & 1);
+}
+
 static float drawn_gradient(
         const struct sim_model *model, const float *params, int64_t step, uint32_t slot, int tag, size_t i)
 {
     uint64_t drawn = number(step, slot, (size_t)tag * model->layout->count + i);
     if (model->row[i] >= 0 && number(step, slot, (1U << 23) + (uint64_t)model->row[i]) % NAMED != 0)
         return 0.0F;
-    return model->whole_numbers ? (float)(int)(drawn % 15) - 7.0F
-                                : (float)(drawn >> 40) * 0x1p-24F - 0.5F + 0.1F * params[i];
+    float whole = (float)(int)(drawn % 15) - 7.0F;
+    if (model->config.cluster.wire ==
+            SL_WIRE_BF16) /* which has every whole number up to 256, so all sums of these */
+        return whole + odd(params[i]);
+    return model->whole_numbers ? whole : (float)(drawn >> 40) * 0x1p-24F - 0.5F + 0.1F * params[i];
 }
 
 /* One backward pass for all branches: what the server would make of the tags, in one vector. */

@@ -2,7 +2,8 @@
 /* What the simulated cluster trains: a real layout of a few small blocks, and gradients that are numbers drawn from (step, slot).
  *
  * In bsp they depend a little on the parameters too, so that a wrong version shows in the bits. In ssp and asp they are small whole numbers: sums of
- * these are exact in any order, so that the checker knows every step's gradient without asking the cluster.
+ * these are exact in any order, so that the checker knows every step's gradient without asking the cluster. With cluster.wire bf16 they are whole numbers that depend on the parameters: nothing of
+ * them or of their sums is rounded, so that they too have one history of bits.
  *
  * The reference is what an undisturbed run with one server and one worker did: a function of the model alone, filled by the first run of a world on it.
  */
@@ -40,6 +41,8 @@ enum sim_model_kind {
     SIM_MODEL_TABLES_SSP,
     SIM_MODEL_TABLES_ASP,
     SIM_MODEL_TABLES_EARLY,
+    SIM_MODEL_ROUNDED,
+    SIM_MODEL_ROUNDED_TABLES,
     SIM_MODEL_SCALE,
     SIM_MODEL_COUNT
 };

@@ -8,11 +8,11 @@ static enum sim_model_kind draw_model(struct sim_dice *dice)
     static const struct {
         enum sim_model_kind kind;
         uint64_t weight;
-    } models[] = {{SIM_MODEL_BSP, 160}, {SIM_MODEL_BSP_SGD, 110}, {SIM_MODEL_SHARDS, 60}, {SIM_MODEL_SSP, 90},
+    } models[] = {{SIM_MODEL_BSP, 130}, {SIM_MODEL_BSP_SGD, 90}, {SIM_MODEL_SHARDS, 60}, {SIM_MODEL_SSP, 90},
             {SIM_MODEL_SSP_TIGHT, 80}, {SIM_MODEL_ASP, 60}, {SIM_MODEL_WIDE, 15}, {SIM_MODEL_FINE, 15},
-            {SIM_MODEL_EARLY, 120}, {SIM_MODEL_EARLY_SSP, 50}, {SIM_MODEL_EARLY_SHARDS, 40},
+            {SIM_MODEL_EARLY, 110}, {SIM_MODEL_EARLY_SSP, 50}, {SIM_MODEL_EARLY_SHARDS, 40},
             {SIM_MODEL_TABLES, 70}, {SIM_MODEL_TABLES_SSP, 50}, {SIM_MODEL_TABLES_ASP, 40},
-            {SIM_MODEL_TABLES_EARLY, 40}};
+            {SIM_MODEL_TABLES_EARLY, 40}, {SIM_MODEL_ROUNDED, 40}, {SIM_MODEL_ROUNDED_TABLES, 20}};
     uint64_t at = sim_below(dice, 1000);
     for (size_t i = 0; i < sizeof(models) / sizeof(models[0]); i++) {
         if (at < models[i].weight)

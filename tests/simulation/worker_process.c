@@ -311,6 +311,7 @@ void sim_worker_start(struct sim_world *w, struct sim_process *p)
             .join_us = 60000000,
             .report_us = 5000000,
             .pulls_ahead = w->config.consistency.mode == SL_CONSISTENCY_BSP,
+            .rounds = w->config.cluster.wire == SL_WIRE_BF16,
             .busy = p->job.active};
     options.hello = (struct sl_hello){.role = SL_ROLE_WORKER,
             .config_hash = 5,
