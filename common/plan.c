@@ -2,6 +2,7 @@
 #include "common/plan.h"
 
 #include "common/memory.h"
+#include "common/search.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -130,15 +131,7 @@ static void order_epoch(struct sl_plan *plan, int64_t epoch)
 /* The shard of a chunk: the last one whose first chunk is not behind it; empty shards have none. */
 static uint32_t find_shard(const struct sl_plan *plan, uint64_t chunk)
 {
-    uint32_t low = 0, high = plan->options.shard_count;
-    while (high - low > 1) {
-        uint32_t middle = low + (high - low) / 2;
-        if (plan->firsts[middle] <= chunk)
-            low = middle;
-        else
-            high = middle;
-    }
-    return low;
+    return sl_search_last(plan->firsts, plan->options.shard_count, chunk);
 }
 
 struct sl_plan_chunk sl_plan_chunk(struct sl_plan *plan, int64_t step, uint32_t slot)

@@ -3,6 +3,7 @@
 
 #include "common/file.h"
 #include "common/memory.h"
+#include "common/search.h"
 #include "worker/dataset/manifest.h"
 #include "worker/dataset/record.h"
 #include "worker/dataset/vocab.h"
@@ -233,15 +234,7 @@ const struct wk_index *wk_dataset_index(const struct wk_dataset *dataset)
 /* The shard that holds a sample: the last one that begins at or before it and is not empty. */
 static uint32_t find_shard(const struct wk_dataset *dataset, uint64_t index)
 {
-    uint32_t low = 0, high = dataset->index->shard_count;
-    while (high - low > 1) {
-        uint32_t middle = low + (high - low) / 2;
-        if (dataset->begins[middle] <= index)
-            low = middle;
-        else
-            high = middle;
-    }
-    return low;
+    return sl_search_last(dataset->begins, dataset->index->shard_count, index);
 }
 
 static enum sl_status peek(struct wk_dataset *dataset, uint64_t index, uint32_t *ret_shard,

@@ -2,11 +2,13 @@
 #include "worker/model/fold.h"
 
 #include "common/memory.h"
+#include "common/search.h"
 
 #include <assert.h>
 #include <string.h>
 
-enum sl_status wk_fold_create(struct wk_fold *ret_fold, const size_t *begin, int count, struct sl_error *err)
+enum sl_status wk_fold_create(
+        struct wk_fold *ret_fold, const uint64_t *begin, int count, struct sl_error *err)
 {
     struct wk_fold fold = {.count = count,
             .begin = sl_alloc((size_t)count + 1, sizeof(*fold.begin)),
@@ -36,16 +38,8 @@ void wk_fold_fini(struct wk_fold *fold)
 
 int wk_fold_range(const struct wk_fold *fold, size_t offset)
 {
-    int low = 0, high = fold->count; /* it is one of [low, high) */
     assert(offset < fold->begin[fold->count]);
-    while (high - low > 1) {
-        int middle = low + (high - low) / 2;
-        if (fold->begin[middle] <= offset)
-            low = middle;
-        else
-            high = middle;
-    }
-    return low;
+    return (int)sl_search_last(fold->begin, (uint32_t)fold->count, offset);
 }
 
 size_t wk_fold_place(const struct wk_fold *fold, size_t offset)

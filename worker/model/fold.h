@@ -12,17 +12,18 @@
 #include "common/error.h"
 
 #include <stddef.h>
+#include <stdint.h>
 
 struct wk_fold {
-    size_t *begin; /* (count + 1,): where ranges begin in the flat vector; the last one's end */
-    size_t *place; /* (count,): where they begin in the folded one */
+    uint64_t *begin; /* (count + 1,): where ranges begin in the flat vector; the last one's end */
+    size_t *place;   /* (count,): where they begin in the folded one */
     int count;
     size_t floats; /* of a folded vector */
 };
 
 /* wk_fold_create plans it. Shapes: begin (count + 1,), rising, of ranges that do not cross the border of a part; is copied. Owns: *ret_fold. Errors: NO_MEMORY. */
 SL_MUST_USE enum sl_status wk_fold_create(
-        struct wk_fold *ret_fold, const size_t *begin, int count, struct sl_error *err);
+        struct wk_fold *ret_fold, const uint64_t *begin, int count, struct sl_error *err);
 void wk_fold_fini(struct wk_fold *fold);
 
 /* wk_fold_range gives the range that a number of the flat vector lies in. */

@@ -59,7 +59,7 @@ static enum sl_status plan_fold(struct wk_model *model, struct sl_error *err)
     int most = 2 + model->fusion.layers, count = 0;
     for (int m = 0; m < model->modalities; m++)
         most += 1 + wk_extractor_layers(&model->extractor[m]);
-    SL_AUTO_FREE size_t *begin = sl_alloc((size_t)most + 1, sizeof(*begin));
+    SL_AUTO_FREE uint64_t *begin = sl_alloc((size_t)most + 1, sizeof(*begin));
     if (begin == NULL)
         return sl_fail(err, SL_NO_MEMORY, "out of memory for the model's plan");
     begin[count++] = 0;
