@@ -102,9 +102,9 @@ static void scale(float *x, size_t count, float factor)
 
 #define UNFOLD_PART ((size_t)1 << 16) /* floats: enough to be worth a thread's while */
 
-/* A run of one tag's folded gradient that goes to the sibling's. */
+/* A run of one tag's folded gradient that goes to the sibling's; of frozen blocks it goes nowhere. */
 struct unfolding {
-    float *from, *to;
+    float *from, *to; /* to NULL = nowhere */
     size_t count;
     float factor;
 };
@@ -115,29 +115,40 @@ static void unfold_part(void *context, int part, int member)
     const struct unfolding *u = context;
     size_t begin = (size_t)part * UNFOLD_PART, left = u->count - begin,
            now = left < UNFOLD_PART ? left : UNFOLD_PART;
-    scale(u->from + begin, now, u->factor);
-    sl_vector_add(u->to + begin, u->from + begin, now);
+    if (u->to != NULL) {
+        scale(u->from + begin, now, u->factor);
+        sl_vector_add(u->to + begin, u->from + begin, now);
+    }
     memset(u->from + begin, 0, now * sizeof(*u->from));
 }
 
-static const struct sl_block *block_at(const struct sl_layout *layout, size_t offset)
+static int block_at(const struct sl_layout *layout, size_t offset)
 {
     int b = 0;
     while (layout->blocks[b].offset + layout->blocks[b].count <= offset)
         b++;
-    return &layout->blocks[b];
+    return b;
 }
 
-/* [begin, end) lies within one range of the fold, and so within one part of the model. */
-static void unfold_range(const struct wk_finishing *f, size_t begin, size_t end)
+/* The end of the blocks from b on that are frozen as b is, or trained as b is. */
+static size_t end_of_alike(const struct sl_layout *layout, int b)
+{
+    int end = b;
+    while (end < layout->block_count && layout->blocks[end].frozen == layout->blocks[b].frozen)
+        end++;
+    return layout->blocks[end - 1].offset + layout->blocks[end - 1].count;
+}
+
+/* [begin, end) lies within one range of the fold, and so within one part of the model; all its blocks are frozen, or none. */
+static void unfold_run(const struct wk_finishing *f, const struct sl_block *block, size_t begin, size_t end)
 {
     const struct sl_layout *layout = f->options.layout;
     const struct wk_fold *fold = f->options.fold;
-    const struct sl_block *block = block_at(layout, begin);
     for (int tag = 0; tag < SL_TAGS; tag++) {
         size_t vector = layout->vectors == 1 ? 0 : (size_t)tag * fold->floats;
-        struct unfolding u = {f->gradients + vector + wk_fold_place(fold, begin),
-                f->into + sl_layout_gradient_at(layout, tag, begin), end - begin, factor_of(f, block, tag)};
+        float *to = f->into + sl_layout_gradient_at(layout, tag, begin);
+        struct unfolding u = {f->gradients + vector + wk_fold_place(fold, begin), block->frozen ? NULL : to,
+                end - begin, factor_of(f, block, tag)};
         if (block->tagged[tag])
             sl_team_run(f->options.team, (int)((u.count + UNFOLD_PART - 1) / UNFOLD_PART), unfold_part, &u);
     }
@@ -145,11 +156,14 @@ static void unfold_range(const struct wk_finishing *f, size_t begin, size_t end)
 
 static void unfold(const struct wk_finishing *f, size_t begin, size_t end)
 {
+    const struct sl_layout *layout = f->options.layout;
     const struct wk_fold *fold = f->options.fold;
     while (begin < end) {
-        size_t range_end = fold->begin[wk_fold_range(fold, begin) + 1],
-               to = end < range_end ? end : range_end;
-        unfold_range(f, begin, to);
+        int b = block_at(layout, begin);
+        size_t range_end = fold->begin[wk_fold_range(fold, begin) + 1], to = end_of_alike(layout, b);
+        to = to < range_end ? to : range_end;
+        to = to < end ? to : end;
+        unfold_run(f, &layout->blocks[b], begin, to);
         begin = to;
     }
 }
