@@ -124,13 +124,15 @@ static __mmask16 first_of_high(size_t n)
     return n > LANES ? first(n - LANES) : 0;
 }
 
-static void transpose(__m512 r[LANES])
+static inline __attribute__((always_inline)) void transpose(__m512 r[LANES])
 {
     __m512 t[LANES];
+#pragma GCC unroll 8
     for (int i = 0; i < 8; i++) {
         t[2 * i] = _mm512_unpacklo_ps(r[2 * i], r[2 * i + 1]);
         t[2 * i + 1] = _mm512_unpackhi_ps(r[2 * i], r[2 * i + 1]);
     }
+#pragma GCC unroll 4
     for (int i = 0; i < 4; i++) {
         __m512d a = _mm512_castps_pd(t[4 * i]), b = _mm512_castps_pd(t[4 * i + 1]),
                 c = _mm512_castps_pd(t[4 * i + 2]), d = _mm512_castps_pd(t[4 * i + 3]);
@@ -139,12 +141,14 @@ static void transpose(__m512 r[LANES])
         r[4 * i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(b, d));
         r[4 * i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(b, d));
     }
+#pragma GCC unroll 4
     for (int i = 0; i < 4; i++) {
         t[i] = _mm512_shuffle_f32x4(r[i], r[4 + i], 0x88);
         t[4 + i] = _mm512_shuffle_f32x4(r[i], r[4 + i], 0xdd);
         t[8 + i] = _mm512_shuffle_f32x4(r[8 + i], r[12 + i], 0x88);
         t[12 + i] = _mm512_shuffle_f32x4(r[8 + i], r[12 + i], 0xdd);
     }
+#pragma GCC unroll 4
     for (int i = 0; i < 4; i++) {
         r[i] = _mm512_shuffle_f32x4(t[i], t[8 + i], 0x88);
         r[8 + i] = _mm512_shuffle_f32x4(t[i], t[8 + i], 0xdd);
@@ -153,13 +157,29 @@ static void transpose(__m512 r[LANES])
     }
 }
 
+/* A whole tile: no lane is masked, so that it stays in registers. */
+static inline __attribute__((always_inline)) void pack_tile(
+        float *packed, size_t width, const float *x, size_t stride)
+{
+    __m512 r[LANES];
+#pragma GCC unroll 16
+    for (size_t c = 0; c < LANES; c++)
+        r[c] = _mm512_loadu_ps(x + c * stride);
+    transpose(r);
+#pragma GCC unroll 16
+    for (size_t c = 0; c < LANES; c++)
+        _mm512_storeu_ps(packed + c * width, r[c]);
+}
+
 /* packed (k, width) from the transposed of rows (n, k) that lie stride apart, n <= width; zero past n. */
 static void pack_transposed(float *packed, size_t width, const float *x, size_t stride, size_t n, size_t k)
 {
     for (size_t j = 0; j < width; j += LANES) {
-        size_t present = n > j ? n - j : 0;
+        size_t present = n > j ? n - j : 0, i = 0;
         __mmask16 columns = first(width - j);
-        for (size_t i = 0; i < k; i += LANES) {
+        for (; present >= LANES && i + LANES <= k; i += LANES)
+            pack_tile(packed + i * width + j, width, x + j * stride + i, stride);
+        for (; i < k; i += LANES) {
             size_t deep = k - i < LANES ? k - i : LANES;
             __m512 r[LANES];
             for (size_t c = 0; c < LANES; c++)
