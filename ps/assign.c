@@ -11,14 +11,24 @@ bool ps_assign_idle(const struct ps_worker *worker)
     return worker->present && (worker->run.at < 0 || worker->run.left == 0);
 }
 
-/* While the speed of somebody who is here is not known, nobody takes more of what everybody waits for than two units for each of its threads: a worker that has just joined is soon idle again.
- * Not one: a pair of slots of one thread needs memory for one gradient (worker/finishing.h), two nodes for two. */
+/* Whether somebody's speed will be known soon: its first run is going on. Nobody has had one before the first step. */
+static bool is_learning(const struct ps_roster *roster)
+{
+    if (roster->known_weight <= 0.0)
+        return true;
+    for (int w = 0; w < roster->worker_end; w++)
+        if (roster->workers[w].present && roster->workers[w].seconds_per_slot <= 0.0 &&
+                !ps_assign_idle(&roster->workers[w]))
+            return true;
+    return false;
+}
+
+/* While speeds are being learned nobody takes more of what everybody waits for than two units for each of its threads: whoever has just joined is soon idle again. Not one: a pair of slots of one thread needs
+ * memory for one gradient (worker/finishing.h), two nodes for two. */
 static uint32_t most_at_once(const struct ps_roster *roster, int worker)
 {
     uint32_t threads = roster->workers[worker].threads;
-    if (roster->weight_count == roster->worker_count)
-        return UINT32_MAX;
-    return 2 * (threads > 0 ? threads : 1);
+    return is_learning(roster) ? 2 * (threads > 0 ? threads : 1) : UINT32_MAX;
 }
 
 bool ps_assign_share(const struct ps_roster *roster, const struct ps_open_step *step, int worker,
@@ -39,9 +49,9 @@ bool ps_assign_share(const struct ps_roster *roster, const struct ps_open_step *
     if (slow && ((uint64_t)step->step + roster->workers[worker].rank) % SECOND_CHANCE != 0)
         return false;
     uint32_t share = part < 1.0 ? 1 : (uint32_t)(part + 0.5);
-    if (among_idle && share > most_at_once(roster, worker))
-        share = most_at_once(roster, worker);
-    return ps_open_step_free_stretch(step, share, roster->workers[worker].readable, ret_begin, ret_end);
+    uint32_t most = among_idle ? most_at_once(roster, worker) : UINT32_MAX;
+    return ps_open_step_free_stretch(
+            step, share < most ? share : most, roster->workers[worker].readable, ret_begin, ret_end);
 }
 
 /* How many times what is allowed the worker's run has taken. */

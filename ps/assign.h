@@ -10,8 +10,8 @@ bool ps_assign_idle(const struct ps_worker *worker);
 
 /* ps_assign_share gives the units that an idle worker should take of a step now: false = none. among_idle: all that is free is shared among the idle workers (a step that
  * everybody waits for); else each takes the part of the whole step that its speed is of all workers' (steps that overlap). A worker so slow that its share rounds to nothing
- * gets one unit every 16th step, so that it can show that it recovered; one with shards of its own always gets one. Among the idle, while the
- * speed of any worker is not known, nobody gets more than two units for each of its threads: the first to join does not take a whole step from those who come a moment later. */
+ * gets one unit every 16th step, so that it can show that it recovered; one with shards of its own always gets one. Among the idle, until a first run
+ * is over, and while one of a worker that has just joined goes on, nobody gets more than two units for each of its threads: the first to join does not take a whole step from those who come a moment later. */
 bool ps_assign_share(const struct ps_roster *roster, const struct ps_open_step *step, int worker,
         bool among_idle, uint32_t *ret_begin, uint32_t *ret_end);
 

@@ -157,10 +157,31 @@ static void test_speeds_are_learnt(void **state)
     close_world(&w);
 }
 
+/* Workers whose speed is not known: nobody is given much until it is, but for those who have nothing to do. */
+static void test_shares_are_small_until_speeds_are_known(void **state)
+{
+    (void)state;
+    struct world w = new_world((const double[]){0.0, 0.0}, 2, 16);
+    w.roster.workers[0].threads = 3;
+    assert_int_equal(share(&w, 0, true), 6);
+    assert_int_equal(share(&w, 1, true), 2); /* threads are not known: one */
+    close_world(&w);
+    w = new_world((const double[]){1.0, 0.0}, 2, 16);
+    assert_int_equal(share(&w, 0, true), 8); /* the other has nothing: maybe it never will */
+    assert_int_equal(share(&w, 1, true), 8);
+    close_world(&w);
+    w = new_world((const double[]){1.0, 0.0}, 2, 16);
+    give(&w, 1, 0, 2, 0);
+    assert_int_equal(share(&w, 0, true), 2);  /* the other's speed is soon known */
+    assert_int_equal(share(&w, 0, false), 8); /* where nobody waits it does not matter */
+    close_world(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
             cmocka_unit_test(test_shares_follow_speed),
+            cmocka_unit_test(test_shares_are_small_until_speeds_are_known),
             cmocka_unit_test(test_nothing_is_left_over),
             cmocka_unit_test(test_a_very_slow_worker_gets_a_second_chance),
             cmocka_unit_test(test_stragglers),
