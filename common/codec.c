@@ -44,6 +44,8 @@ static void fill_header(Header *h, const struct sl_message *m)
     SET(*h, ack, m->ack);
     SET(*h, step, m->step);
     SET(*h, version, m->version);
+    if (m->held >= 0)
+        SET(*h, held, m->held);
     SET(*h, phase, (uint32_t)m->phase);
     SET(*h, slots, m->slots);
     SET(*h, level, m->node.level);
@@ -292,6 +294,8 @@ static enum sl_status check_tree(const struct sl_message *m, struct sl_error *er
     if (m->step > SL_STEP_MAX || m->version > SL_STEP_MAX)
         return sl_fail(err, SL_BAD_DATA, "message field %s is out of range",
                 m->step > SL_STEP_MAX ? "step" : "version");
+    if (m->held < -1 || m->held > SL_STEP_MAX)
+        return sl_fail(err, SL_BAD_DATA, "message field held is out of range");
     if (m->kind == SL_MESSAGE_PUSH || m->kind == SL_MESSAGE_STATS) {
         if (m->slots == 0 || m->slots > SL_SLOTS_MAX || m->node.level > 31 ||
                 !sl_tree_node_valid(m->slots, m->node))
@@ -317,6 +321,7 @@ static void copy_numbers(struct sl_message *m, const Header *h)
     m->ack = h->ack;
     m->step = h->step;
     m->version = h->version;
+    m->held = h->has_held ? h->held : -1;
     m->phase = (enum sl_phase)h->phase;
     m->slots = h->slots;
     m->node = (struct sl_node){h->level, h->index};
@@ -331,7 +336,16 @@ static void copy_numbers(struct sl_message *m, const Header *h)
     m->shared = h->shared;
 }
 
-/* Afterwards only a push has frames that are not dense, each in an encoding that there is. */
+/* Whether frames of this kind may be written so. */
+static bool may_be_encoded(enum sl_message_kind kind, uint32_t encoding)
+{
+    if (encoding == SL_ENCODING_DENSE)
+        return true;
+    return encoding < SL_ENCODING_COUNT &&
+           kind == (encoding == SL_ENCODING_CHANGED ? SL_MESSAGE_PARAMS : SL_MESSAGE_PUSH);
+}
+
+/* Afterwards only pushes and parameters have frames that are not dense, each in an encoding that there is for them. */
 static enum sl_status read_encodings(struct sl_message *m, const Header *h, struct sl_error *err)
 {
     if (h->n_encoding > SL_MESSAGE_FRAMES_MAX)
@@ -339,7 +353,7 @@ static enum sl_status read_encodings(struct sl_message *m, const Header *h, stru
                 h->n_encoding, SL_MESSAGE_FRAMES_MAX);
     for (size_t i = 0; i < h->n_encoding; i++) {
         uint32_t encoding = h->encoding[i];
-        if (encoding >= SL_ENCODING_COUNT || (encoding != SL_ENCODING_DENSE && m->kind != SL_MESSAGE_PUSH))
+        if (!may_be_encoded(m->kind, encoding))
             return sl_fail(err, SL_BAD_DATA, "message field encoding is %u in %s", encoding,
                     sl_message_name(m->kind));
         m->encoding[i] = (enum sl_encoding)encoding;

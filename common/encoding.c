@@ -10,7 +10,7 @@ static size_t lines_of(size_t count)
     return (count + SL_LINE_FLOATS - 1) / SL_LINE_FLOATS;
 }
 
-static size_t bitmap_size(size_t count)
+size_t sl_encoding_bitmap_size(size_t count)
 {
     return (lines_of(count) + 63) / 64 * sizeof(uint64_t);
 }
@@ -38,7 +38,7 @@ static bool is_empty(const float *values, size_t count, size_t line)
 
 size_t sl_encoding_lines_size(const float *values, size_t count)
 {
-    size_t lines = lines_of(count), there = 0, size = bitmap_size(count);
+    size_t lines = lines_of(count), there = 0, size = sl_encoding_bitmap_size(count);
     for (size_t line = 0; line < lines; line++) {
         if (is_empty(values, count, line))
             continue;
@@ -49,29 +49,38 @@ size_t sl_encoding_lines_size(const float *values, size_t count)
     return size;
 }
 
-void sl_encoding_put_lines(const float *values, size_t count, void *ret_bytes)
-{
-    unsigned char *bitmap = ret_bytes, *next = bitmap + bitmap_size(count);
-    memset(bitmap, 0, bitmap_size(count));
-    for (size_t line = 0; line < lines_of(count); line++) {
-        if (is_empty(values, count, line))
-            continue;
-        size_t size = line_length(count, line) * sizeof(float);
-        bitmap[line / 8] |= (unsigned char)(1U << line % 8);
-        memcpy(next, values + line * SL_LINE_FLOATS, size);
-        next += size;
-    }
-}
-
 static bool has_line(const unsigned char *bitmap, size_t line)
 {
     return (bitmap[line / 8] >> line % 8 & 1) != 0;
 }
 
+/* Those with a bit, one behind the other. */
+static void put_by_bitmap(
+        const float *values, const unsigned char *bitmap, size_t count, unsigned char *ret_lines)
+{
+    for (size_t line = 0; line < lines_of(count); line++) {
+        if (!has_line(bitmap, line))
+            continue;
+        size_t size = line_length(count, line) * sizeof(float);
+        memcpy(ret_lines, values + line * SL_LINE_FLOATS, size);
+        ret_lines += size;
+    }
+}
+
+void sl_encoding_put_lines(const float *values, size_t count, void *ret_bytes)
+{
+    unsigned char *bitmap = ret_bytes;
+    memset(bitmap, 0, sl_encoding_bitmap_size(count));
+    for (size_t line = 0; line < lines_of(count); line++)
+        if (!is_empty(values, count, line))
+            bitmap[line / 8] |= (unsigned char)(1U << line % 8);
+    put_by_bitmap(values, bitmap, count, bitmap + sl_encoding_bitmap_size(count));
+}
+
 /* Whether a bitmap of count numbers names lines that there are, and goes with so many bytes, of number_size each number. */
 static bool makes_sense(const unsigned char *bytes, size_t size, size_t count, size_t number_size)
 {
-    size_t bits = bitmap_size(count) * 8, expected = bitmap_size(count);
+    size_t bits = sl_encoding_bitmap_size(count) * 8, expected = sl_encoding_bitmap_size(count);
     if (size < expected)
         return false;
     for (size_t line = 0; line < bits; line++) {
@@ -90,7 +99,7 @@ enum sl_status sl_encoding_get_lines(
     const unsigned char *bitmap = bytes;
     if (!makes_sense(bitmap, size, count, sizeof(float)))
         return sl_fail(err, SL_BAD_DATA, "%zu bytes are not the lines of %zu numbers", size, count);
-    const unsigned char *next = bitmap + bitmap_size(count);
+    const unsigned char *next = bitmap + sl_encoding_bitmap_size(count);
     for (size_t line = 0; line < lines_of(count); line++) {
         size_t length = line_length(count, line) * sizeof(float);
         if (!has_line(bitmap, line)) {
@@ -98,6 +107,45 @@ enum sl_status sl_encoding_get_lines(
             continue;
         }
         memcpy(ret_values + line * SL_LINE_FLOATS, next, length);
+        next += length;
+    }
+    return SL_OK;
+}
+
+/* ---- what changed ---- */
+
+size_t sl_encoding_changed_size(const unsigned char *lines, size_t count)
+{
+    size_t size = 0;
+    for (size_t line = 0; line < lines_of(count); line++)
+        if (has_line(lines, line))
+            size += line_length(count, line) * sizeof(float);
+    return size == 0 ? 0 : sl_encoding_bitmap_size(count) + size;
+}
+
+void sl_encoding_put_changed(const float *values, const unsigned char *lines, size_t count, void *ret_bytes)
+{
+    unsigned char *bitmap = ret_bytes;
+    if (sl_encoding_changed_size(lines, count) == 0)
+        return;
+    memcpy(bitmap, lines, sl_encoding_bitmap_size(count));
+    put_by_bitmap(values, bitmap, count, bitmap + sl_encoding_bitmap_size(count));
+}
+
+enum sl_status sl_encoding_get_changed(
+        const void *bytes, size_t size, size_t count, float *values, struct sl_error *err)
+{
+    const unsigned char *bitmap = bytes;
+    if (size == 0)
+        return SL_OK;
+    if (!makes_sense(bitmap, size, count, sizeof(float)))
+        return sl_fail(err, SL_BAD_DATA, "%zu bytes are not changed lines of %zu numbers", size, count);
+    const unsigned char *next = bitmap + sl_encoding_bitmap_size(count);
+    for (size_t line = 0; line < lines_of(count); line++) {
+        if (!has_line(bitmap, line))
+            continue;
+        size_t length = line_length(count, line) * sizeof(float);
+        memcpy(values + line * SL_LINE_FLOATS, next, length);
         next += length;
     }
     return SL_OK;
@@ -112,7 +160,7 @@ size_t sl_encoding_bf16_size(size_t count)
 
 size_t sl_encoding_bf16_lines_size(const float *values, size_t count)
 {
-    size_t size = bitmap_size(count);
+    size_t size = sl_encoding_bitmap_size(count);
     for (size_t line = 0; line < lines_of(count); line++)
         if (!is_empty(values, count, line))
             size += line_length(count, line) * sizeof(sl_bf16);
@@ -127,8 +175,8 @@ void sl_encoding_put_bf16(const float *values, sl_bf16 *kept, size_t count, void
 void sl_encoding_put_bf16_lines(const float *values, sl_bf16 *kept, size_t count, void *ret_bytes)
 {
     unsigned char *bitmap = ret_bytes;
-    sl_bf16 *next = (sl_bf16 *)(void *)(bitmap + bitmap_size(count));
-    memset(bitmap, 0, bitmap_size(count));
+    sl_bf16 *next = (sl_bf16 *)(void *)(bitmap + sl_encoding_bitmap_size(count));
+    memset(bitmap, 0, sl_encoding_bitmap_size(count));
     for (size_t line = 0; line < lines_of(count); line++) {
         size_t first = line * SL_LINE_FLOATS, length = line_length(count, line);
         if (is_empty(values, count, line))
@@ -154,7 +202,7 @@ enum sl_status sl_encoding_get_bf16_lines(
     const unsigned char *bitmap = bytes;
     if (!makes_sense(bitmap, size, count, sizeof(sl_bf16)))
         return sl_fail(err, SL_BAD_DATA, "%zu bytes are not the lines of %zu numbers of bf16", size, count);
-    const sl_bf16 *next = (const sl_bf16 *)(const void *)(bitmap + bitmap_size(count));
+    const sl_bf16 *next = (const sl_bf16 *)(const void *)(bitmap + sl_encoding_bitmap_size(count));
     for (size_t line = 0; line < lines_of(count); line++) {
         float *values = ret_values + line * SL_LINE_FLOATS;
         size_t length = line_length(count, line);
@@ -182,6 +230,7 @@ static enum sl_status get(const struct sl_frame *frame, enum sl_encoding encodin
     case SL_ENCODING_BF16_LINES:
         return sl_encoding_get_bf16_lines(frame->data, frame->size, count, ret_values, err);
     case SL_ENCODING_DENSE:
+    case SL_ENCODING_CHANGED: /* of what? */
     case SL_ENCODING_COUNT:
         break;
     }

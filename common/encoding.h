@@ -8,7 +8,9 @@
  * A line is left out when every bit of it is 0: -0.0 counts as a number, so that what is decoded has the bits that were encoded.
  *
  * BF16: the same numbers rounded to bfloat16 (bf16.h), two little-endian bytes each. BF16_LINES: a bitmap as in LINES, then such numbers of the lines with a bit. What rounding takes away is
- * kept by the caller and given to the next numbers of the same places. */
+ * kept by the caller and given to the next numbers of the same places.
+ *
+ * CHANGED: bitmap and lines as in LINES, but a line without a bit is as the receiver has it; no bytes at all: nothing changed. What that is relative to is said beside it (message.h). */
 #include "common/bf16.h"
 #include "common/buffer.h"
 #include "common/error.h"
@@ -20,6 +22,7 @@ enum sl_encoding {
     SL_ENCODING_LINES,
     SL_ENCODING_BF16,
     SL_ENCODING_BF16_LINES,
+    SL_ENCODING_CHANGED,
     SL_ENCODING_COUNT
 };
 
@@ -48,7 +51,17 @@ SL_MUST_USE enum sl_status sl_encoding_get_bf16(
 SL_MUST_USE enum sl_status sl_encoding_get_bf16_lines(
         const void *bytes, size_t size, size_t count, float *ret_values, struct sl_error *err);
 
-/* sl_encoding_open makes a frame of any encoding a dense one of count numbers; a dense one stays as it is, whatever its size. Owns: the old buffer is released. After an error the
+/* sl_encoding_bitmap_size is how many bytes a bit for each line of count numbers takes. */
+size_t sl_encoding_bitmap_size(size_t count);
+/* sl_encoding_changed_size is how many bytes CHANGED takes for these lines, 0 for none. Shapes: lines (sl_encoding_bitmap_size,), as the bitmap above. */
+size_t sl_encoding_changed_size(const unsigned char *lines, size_t count);
+/* sl_encoding_put_changed writes as many bytes as sl_encoding_changed_size said. Shapes: values (count,). */
+void sl_encoding_put_changed(const float *values, const unsigned char *lines, size_t count, void *ret_bytes);
+/* sl_encoding_get_changed is the way back, as sl_encoding_get_lines, but writes lines with a bit alone. Errors: BAD_DATA, values are as before then. */
+SL_MUST_USE enum sl_status sl_encoding_get_changed(
+        const void *bytes, size_t size, size_t count, float *values, struct sl_error *err);
+
+/* sl_encoding_open makes a frame of any encoding but CHANGED a dense one of count numbers; a dense one stays as it is, whatever its size. Owns: the old buffer is released. After an error the
  * frame is as before. Errors: BAD_DATA, NO_MEMORY. */
 SL_MUST_USE enum sl_status sl_encoding_open(
         struct sl_frame *frame, enum sl_encoding encoding, size_t count, struct sl_error *err);

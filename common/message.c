@@ -10,8 +10,10 @@
 struct sl_message *sl_message_create(enum sl_message_kind kind)
 {
     struct sl_message *message = sl_alloc(1, sizeof(*message));
-    if (message != NULL)
-        message->kind = kind;
+    if (message == NULL)
+        return NULL;
+    message->kind = kind;
+    message->held = -1;
     return message;
 }
 

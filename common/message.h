@@ -34,8 +34,8 @@
     X(LOAD, "load", 1, 3)     /* coordinator → server: parameters of a block, and moments */                   \
     X(LOADED, "loaded", 0, 0) /* server → coordinator: all my blocks stand at `version` */                     \
     X(ASSIGN, "assign", 0, 0) /* coordinator → worker: compute slots [begin, end) of this step */              \
-    X(PULL, "pull", 0, 0)     /* worker → server: send me `version` or newer when you have it */               \
-    X(PARAMS, "params", 1, 1) /* server → worker: one block, at `version` */                                   \
+    X(PULL, "pull", 0, 0) /* worker → server: send me `version` or newer when you have it; I hold `held` */    \
+    X(PARAMS, "params", 1, 1) /* server → worker: one block, at `version`, or what changed since `held` */     \
     X(PUSH, "push", 1, 2)     /* worker → server: sums of one node for one block; frames by tag */             \
     X(ACK, "ack", 0, 0)       /* server → worker: that push is accounted for */                                \
     X(STATS, "stats", 0, 0)   /* worker → coordinator: losses and scores of one node: scored, or pushed */     \
@@ -127,6 +127,7 @@ struct sl_message {
     uint64_t ack;         /* links.h */
     int64_t step;         /* of training: which samples; 0 … SL_STEP_MAX on the wire */
     int64_t version;      /* of parameters: updates applied; 0 … SL_STEP_MAX on the wire */
+    int64_t held; /* PULL: the sender holds this version of the receiver's blocks, or newer ones; -1 = none of some. PARAMS that are CHANGED: what they are relative to; else -1 */
     enum sl_phase phase;
     uint32_t slots; /* that have samples in this step */
     struct sl_node node;
@@ -145,7 +146,8 @@ struct sl_message {
     struct sl_commit commit;
     struct sl_report report;
     struct sl_frame frames[SL_MESSAGE_FRAMES_MAX];
-    enum sl_encoding encoding[SL_MESSAGE_FRAMES_MAX]; /* PUSH: of each frame; else DENSE */
+    enum sl_encoding
+            encoding[SL_MESSAGE_FRAMES_MAX]; /* PUSH: of each frame. PARAMS: DENSE or CHANGED. Else DENSE */
     int frame_count;
     uint64_t proof;  /* share.h: for the transport alone */
     uint32_t shared; /* share.h: bit i: frame i is a reference, on the wire */

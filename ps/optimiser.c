@@ -4,8 +4,6 @@
 #include <assert.h>
 #include <math.h>
 
-#define CHUNK 2048 /* elements of which a lane of floats takes up what the update did (kernels.h) */
-
 struct ps_optimiser ps_optimiser_from_config(const struct sl_config *config)
 {
     struct ps_optimiser optimiser = {
@@ -65,8 +63,8 @@ void ps_optimiser_update(const struct ps_optimiser *optimiser, const struct ps_o
     assert(step->count >= 1);
     const struct ps_kernels *kernels = optimiser->kernels;
     struct ps_factors factors = make_factors(optimiser, step, of, decay);
-    for (size_t done = 0; done < n; done += CHUNK) {
-        size_t now = n - done < CHUNK ? n - done : CHUNK;
+    for (size_t done = 0; done < n; done += PS_OPTIMISER_CHUNK) {
+        size_t now = n - done < PS_OPTIMISER_CHUNK ? n - done : PS_OPTIMISER_CHUNK;
         const float *u = unimodal == NULL ? NULL : unimodal + done, *f = fused == NULL ? NULL : fused + done;
         if (optimiser->kind == SL_OPTIMISER_ADAMW)
             kernels->adamw(

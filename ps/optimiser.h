@@ -29,6 +29,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Floats after which what an update did to parameters is taken up: runs that are cut at multiples of it add the same bits to a change. */
+#define PS_OPTIMISER_CHUNK 2048
+
 struct ps_optimiser {
     enum sl_optimiser_kind kind;
     enum sl_second_moment second_moment;

@@ -5,6 +5,7 @@
 #include "common/mutant.h"
 #include "common/placement.h"
 #include "common/plan.h"
+#include "ps/answers.h"
 #include "ps/committing.h"
 #include "ps/reduction.h"
 #include "ps/waiting.h"
@@ -49,6 +50,7 @@ struct ps_server {
     struct reducing *committed;
     struct sl_message *news;
     struct ps_waiting waiting;
+    struct ps_answers answers;
     int64_t started_us, report_us;
     struct ps_server_updates *updates; /* of the event being handled */
 };
@@ -120,6 +122,8 @@ enum sl_status ps_server_create(
     s->version = -1;
     s->open_max = ps_server_open_max(options->config);
     enum sl_status status = plan_blocks(s, err);
+    if (status == SL_OK)
+        status = ps_answers_init(&s->answers, options->table, options->layout, err);
     if (status != SL_OK) {
         ps_server_destroy(s);
         return status;
@@ -149,6 +153,7 @@ void ps_server_destroy(struct ps_server *s)
     sl_free(s->order);
     sl_free(s->loaded);
     ps_waiting_fini(&s->waiting);
+    ps_answers_fini(&s->answers);
     sl_message_destroy(s->news);
     sl_free(s);
 }
@@ -403,35 +408,31 @@ static enum sl_status on_push(
 
 /* ---- pull ---- */
 
-static enum sl_status send_block(struct ps_server *s, struct sl_address to, int block, struct sl_error *err)
+static enum sl_status send_block(
+        struct ps_server *s, const struct ps_waiting_pull *pull, int block, struct sl_error *err)
 {
-    struct sl_message *m = message_to_send(s, SL_MESSAGE_PARAMS);
-    if (m != NULL) {
-        struct sl_buffer *params = ps_table_share(s->options.table, block);
-        m->version = ps_table_version(s->options.table, block);
-        if (s->committed != NULL && sl_mutant("server: a block is sent before it is updated"))
-            m->version = s->version + 1;
-        m->block = (uint32_t)block;
-        sl_message_add_frame(m, params, params->data, s->options.layout->blocks[block].count * sizeof(float));
-        sl_buffer_release(params);
-    }
-    return send(s, to, m, err);
+    SL_AUTO(sl_message_destroy_auto) struct sl_message *m = message_to_send(s, SL_MESSAGE_PARAMS);
+    if (m == NULL)
+        return sl_fail(err, SL_NO_MEMORY, "out of memory for a message");
+    enum sl_status status = ps_answers_put(&s->answers, block, pull->held, m, err);
+    if (s->committed != NULL && sl_mutant("server: a block is sent before it is updated"))
+        m->version = s->version + 1;
+    return status == SL_OK ? send(s, pull->from, SL_TAKE(m), err) : status;
 }
 
 /* Own blocks from one place in the order to another, those that are needed first before the others. */
 static enum sl_status send_params(
-        struct ps_server *s, struct sl_address to, int begin, int end, struct sl_error *err)
+        struct ps_server *s, const struct ps_waiting_pull *pull, int begin, int end, struct sl_error *err)
 {
     enum sl_status status = SL_OK;
     for (int i = begin; i < end && status == SL_OK; i++)
-        status = send_block(s, to, s->order[i], err);
+        status = send_block(s, pull, s->order[i], err);
     return status;
 }
 
-static enum sl_status wait_for(
-        struct ps_server *s, struct sl_address from, int64_t version, struct sl_error *err)
+static enum sl_status wait_for(struct ps_server *s, struct ps_waiting_pull pull, struct sl_error *err)
 {
-    enum sl_status status = ps_waiting_put(&s->waiting, from, version, err);
+    enum sl_status status = ps_waiting_put(&s->waiting, pull, err);
     if (status != SL_USAGE)
         return status;
     s->dropped++;
@@ -446,12 +447,14 @@ static enum sl_status on_pull(
         s->dropped++;
         return SL_OK;
     }
+    struct ps_waiting_pull pull = {from, m->version, m->held};
     if (s->committed != NULL && m->version <= s->version + 1) {
-        enum sl_status status = send_params(s, from, 0, s->committing.next, err);
-        return status == SL_OK ? wait_for(s, from, s->version + 1, err) : status;
+        enum sl_status status = send_params(s, &pull, 0, s->committing.next, err);
+        pull.version = s->version + 1;
+        return status == SL_OK ? wait_for(s, pull, err) : status;
     }
     bool stands = m->version <= s->version || sl_mutant("server: any version answers a pull");
-    return stands ? send_params(s, from, 0, s->own_count, err) : wait_for(s, from, m->version, err);
+    return stands ? send_params(s, &pull, 0, s->own_count, err) : wait_for(s, pull, err);
 }
 
 /* Sends what a commit has just updated to those who wait for that version. */
@@ -462,7 +465,7 @@ static enum sl_status answer_waiting(struct ps_server *s, int begin, int end, st
         end++;
     for (int i = 0; i < s->waiting.count && status == SL_OK; i++)
         if (s->waiting.pulls[i].version <= s->version + 1)
-            status = send_params(s, s->waiting.pulls[i].from, begin, end, err);
+            status = send_params(s, &s->waiting.pulls[i], begin, end, err);
     return status;
 }
 

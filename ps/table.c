@@ -1,8 +1,10 @@
 /* Blocks of parameters and their updates: see table.h. */
 #include "ps/table.h"
 
+#include "common/encoding.h"
 #include "common/memory.h"
 #include "common/tree.h"
+#include "ps/changes.h"
 
 #include <assert.h>
 #include <math.h>
@@ -24,6 +26,8 @@ struct state {
     bool owned;                  /* else another server's */
     struct ps_block_state holds; /* all NULL until load or put */
     int64_t version;
+    int64_t changed; /* the version at which values changed last, as far as that is known without looking at lines */
+    struct ps_changes *changes; /* of a block with rows of tables, else NULL */
     int span_begin, span_end;
     struct sl_block_change change; /* of the last update */
 };
@@ -80,6 +84,11 @@ enum sl_status ps_table_create(struct ps_table **ret_table, const struct sl_layo
         table->blocks[b].span_begin = spans;
         spans = add_spans(layout, &layout->blocks[b], table->spans, spans);
         table->blocks[b].span_end = spans;
+        enum sl_status status = layout->blocks[b].sparse ? ps_changes_create(&table->blocks[b].changes,
+                                                                   layout->blocks[b].count, err)
+                                                         : SL_OK;
+        if (status != SL_OK)
+            return status;
     }
     *ret_table = SL_TAKE(table);
     return SL_OK;
@@ -89,8 +98,10 @@ void ps_table_destroy(struct ps_table *table)
 {
     if (table == NULL)
         return;
-    for (int b = 0; table->blocks != NULL && b < table->layout->block_count; b++)
+    for (int b = 0; table->blocks != NULL && b < table->layout->block_count; b++) {
         ps_block_state_fini(&table->blocks[b].holds);
+        ps_changes_destroy(table->blocks[b].changes);
+    }
     sl_free(table->blocks);
     sl_free(table->spans);
     sl_free(table);
@@ -114,7 +125,9 @@ static void replace(struct state *state, struct ps_block_state *with, int64_t ve
 {
     ps_block_state_fini(&state->holds);
     state->holds = *with;
-    state->version = version;
+    state->version = state->changed = version;
+    if (state->changes != NULL)
+        ps_changes_begin(state->changes, version);
     *with = (struct ps_block_state){0};
 }
 
@@ -371,6 +384,41 @@ static enum sl_status make_exclusive(struct sl_buffer **buffer, struct sl_error 
     return SL_OK;
 }
 
+/* Of an update all that does not depend on where in the block it is. */
+struct applying {
+    const struct ps_optimiser *optimiser;
+    struct ps_optimiser_step step;
+    struct ps_optimiser_factors factors;
+    const float *const *grads;
+    unsigned char *lines; /* those that change get a bit; NULL = nobody asks */
+    struct sl_block_change change;
+};
+
+#define COMPARED ((size_t)4 * PS_OPTIMISER_CHUNK) /* floats that are still in cache when they are compared */
+
+/* One run of a span: the numbers from `offset` of the block. */
+static void apply_run(
+        struct applying *a, const struct ps_optimiser_state *state, size_t offset, size_t n, bool decay)
+{
+    float before[COMPARED];
+    struct ps_optimiser_state at = {
+            state->params + offset, state->m + offset, state->v == NULL ? NULL : state->v + offset};
+    if (a->lines != NULL)
+        memcpy(before, at.params, n * sizeof(*before));
+    ps_optimiser_update(a->optimiser, &a->step, &at, from(a->grads[SL_TAG_UNIMODAL], offset),
+            from(a->grads[SL_TAG_FUSED], offset), n, &a->factors, decay, &a->change);
+    if (a->lines != NULL)
+        ps_changes_compare(a->lines, offset, before, at.params, n);
+}
+
+static void apply_span(struct applying *a, const struct ps_optimiser_state *state, const struct span *span)
+{
+    size_t most = a->lines != NULL ? COMPARED : span->count;
+    for (size_t done = 0; done < span->count; done += most)
+        apply_run(a, state, span->offset + done, span->count - done < most ? span->count - done : most,
+                span->decay);
+}
+
 enum sl_status ps_table_apply(struct ps_table *table, int block, int64_t version,
         const struct sl_commit *commit, const float *const grads[SL_TAGS], struct sl_error *err)
 {
@@ -392,25 +440,33 @@ enum sl_status ps_table_apply(struct ps_table *table, int block, int64_t version
     if (status != SL_OK)
         return status;
     const struct sl_block *place = &table->layout->blocks[block];
-    struct ps_optimiser_factors factors = PS_OPTIMISER_PLAIN;
+    struct applying applying = {.optimiser = &table->optimiser,
+            .step = {version + 1, commit->inverse_weight, commit->clip, commit->rate},
+            .factors = PS_OPTIMISER_PLAIN,
+            .grads = grads,
+            .lines = state->changes == NULL ? NULL : ps_changes_next(state->changes)};
     if (place->part == SL_PART_EXTRACTOR)
-        factors = (struct ps_optimiser_factors){commit->coefficient[place->modality],
+        applying.factors = (struct ps_optimiser_factors){commit->coefficient[place->modality],
                 commit->fused[place->modality], commit->update[place->modality]};
-    struct ps_optimiser_step step = {version + 1, commit->inverse_weight, commit->clip, commit->rate};
-    struct sl_block_change change = {0};
-    float *params = state->holds.params->data, *m = state->holds.m->data,
-          *v = state->holds.v == NULL ? NULL : state->holds.v->data;
+    struct ps_optimiser_state whole = {state->holds.params->data, state->holds.m->data,
+            state->holds.v == NULL ? NULL : state->holds.v->data};
     for (int s = state->span_begin; s < state->span_end; s++) {
-        const struct span *span = &table->spans[s];
-        step.rate = commit->rate * (double)span->lr_scale;
-        struct ps_optimiser_state run = {
-                params + span->offset, m + span->offset, v == NULL ? NULL : v + span->offset};
-        ps_optimiser_update(&table->optimiser, &step, &run, from(grads[SL_TAG_UNIMODAL], span->offset),
-                from(grads[SL_TAG_FUSED], span->offset), span->count, &factors, span->decay, &change);
+        applying.step.rate = commit->rate * (double)table->spans[s].lr_scale;
+        apply_span(&applying, &whole, &table->spans[s]);
     }
-    state->version = version + 1;
-    state->change = change;
+    state->version = state->changed = version + 1;
+    state->change = applying.change;
     return SL_OK;
+}
+
+bool ps_table_changed_since(const struct ps_table *table, int block, int64_t held, unsigned char *ret_lines)
+{
+    const struct state *state = &table->blocks[block];
+    if (held > state->version)
+        return false;
+    memset(ret_lines, 0, sl_encoding_bitmap_size(table->layout->blocks[block].count));
+    return held >= state->changed ||
+           (state->changes != NULL && ps_changes_since(state->changes, held, ret_lines));
 }
 
 struct sl_block_change ps_table_change(const struct ps_table *table, int block)

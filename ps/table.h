@@ -86,6 +86,11 @@ SL_MUST_USE enum sl_status ps_table_apply(struct ps_table *table, int block, int
 /* ps_table_change is what the last update did to the block's trained values; zeros before the first. */
 struct sl_block_change ps_table_change(const struct ps_table *table, int block);
 
+/* ps_table_changed_since: ret_lines, a bit for each line as common/encoding.h has it, are those in which the block differs from what it was at version `held`, and maybe others; none at all where nothing
+ * changed. False where it is not known: of a version to come, of one before the values came from elsewhere, of an old one or of a block without rows of tables, whose updates change all of it. Shapes:
+ * ret_lines (sl_encoding_bitmap_size,). */
+bool ps_table_changed_since(const struct ps_table *table, int block, int64_t held, unsigned char *ret_lines);
+
 /* ps_table_share gives one more reference to the block's values as they are now. Owns: sl_buffer_release it.
  */
 struct sl_buffer *ps_table_share(const struct ps_table *table, int block);

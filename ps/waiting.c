@@ -17,12 +17,11 @@ static int find(const struct ps_waiting *waiting, struct sl_address from)
     return -1;
 }
 
-enum sl_status ps_waiting_put(
-        struct ps_waiting *waiting, struct sl_address from, int64_t version, struct sl_error *err)
+enum sl_status ps_waiting_put(struct ps_waiting *waiting, struct ps_waiting_pull pull, struct sl_error *err)
 {
-    int known = find(waiting, from);
+    int known = find(waiting, pull.from);
     if (known >= 0) {
-        waiting->pulls[known].version = version;
+        waiting->pulls[known] = pull;
         return SL_OK;
     }
     if (waiting->count == PS_WAITING_MAX)
@@ -35,7 +34,7 @@ enum sl_status ps_waiting_put(
         waiting->pulls = pulls;
         waiting->capacity = capacity;
     }
-    waiting->pulls[waiting->count++] = (struct ps_waiting_pull){from, version};
+    waiting->pulls[waiting->count++] = pull;
     return SL_OK;
 }
 

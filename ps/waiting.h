@@ -7,7 +7,8 @@
 
 struct ps_waiting_pull {
     struct sl_address from;
-    int64_t version;
+    int64_t version; /* that it waits for */
+    int64_t held;    /* that it has, -1 = none */
 };
 
 /* All zero is an empty list. */
@@ -17,9 +18,9 @@ struct ps_waiting {
 };
 
 void ps_waiting_fini(struct ps_waiting *waiting);
-/* ps_waiting_put replaces what that worker waited for before. Errors: USAGE for more than PS_WAITING_MAX workers, NO_MEMORY; the list is as before then. */
+/* ps_waiting_put replaces what `from` waited for before. Errors: USAGE for more than PS_WAITING_MAX workers, NO_MEMORY; the list is as before then. */
 SL_MUST_USE enum sl_status ps_waiting_put(
-        struct ps_waiting *waiting, struct sl_address from, int64_t version, struct sl_error *err);
+        struct ps_waiting *waiting, struct ps_waiting_pull pull, struct sl_error *err);
 void ps_waiting_remove(struct ps_waiting *waiting, struct sl_address from);
 /* ps_waiting_forget removes all who wait for that version or an older one. */
 void ps_waiting_forget(struct ps_waiting *waiting, int64_t version);

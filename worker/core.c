@@ -4,6 +4,7 @@
 #include "common/memory.h"
 #include "common/mutant.h"
 #include "common/placement.h"
+#include "worker/holding.h"
 #include "worker/residual.h"
 
 #include <assert.h>
@@ -30,17 +31,11 @@ struct pending_node {
 
 struct wk_core {
     struct wk_core_options options;
-    float *params;
+    struct wk_holding holding;
     struct wk_residual *residual;    /* NULL: gradients travel as they are */
     struct sl_server_entry *servers; /* (server_count,), by rank */
     int server_count;
-    int *owners;               /* (block_count,): ranks */
-    int64_t version;           /* the oldest block of params, -1 = not whole */
-    int64_t wanted;            /* version that is being pulled, -1 = nothing is */
-    int64_t pulled;            /* the oldest block that has come of those being pulled */
-    uint64_t pulls;            /* so far */
-    unsigned char *block_here; /* (block_count,) of those being pulled */
-    int blocks_missing;
+    int *owners;    /* (block_count,): ranks */
     bool ahead_due; /* the next version is to be pulled once the executor is idle */
     enum state state;
     bool busy; /* the executor has not said IDLE since the last COMPUTE */
@@ -69,17 +64,13 @@ enum sl_status wk_core_create(
     if (core == NULL)
         return sl_fail(err, SL_NO_MEMORY, "out of memory for the worker");
     core->options = *options;
-    core->params = params;
     core->busy = options->busy;
-    core->version = core->wanted = -1;
-    core->block_here = sl_alloc(blocks, 1);
     core->owners = sl_alloc(blocks, sizeof(*core->owners));
-    if (core->block_here == NULL || core->owners == NULL) {
-        wk_core_destroy(core);
-        return sl_fail(err, SL_NO_MEMORY, "out of memory for the worker");
-    }
-    enum sl_status status =
-            options->rounds ? wk_residual_create(&core->residual, options->layout, err) : SL_OK;
+    enum sl_status status = core->owners != NULL
+                                    ? wk_holding_init(&core->holding, options->layout, params, err)
+                                    : sl_fail(err, SL_NO_MEMORY, "out of memory for the worker");
+    if (status == SL_OK && options->rounds)
+        status = wk_residual_create(&core->residual, options->layout, err);
     if (status != SL_OK) {
         wk_core_destroy(core);
         return status;
@@ -101,7 +92,7 @@ void wk_core_destroy(struct wk_core *core)
         return;
     drop_pending(core);
     wk_residual_destroy(core->residual);
-    sl_free(core->block_here);
+    wk_holding_fini(&core->holding);
     sl_free(core->owners);
     sl_free(core->servers);
     sl_free(core);
@@ -222,40 +213,25 @@ static void compute(struct wk_core *core, bool arriving, struct wk_updates *upda
     updates->action = core->run;
     updates->action.kind = WK_ACTION_COMPUTE;
     updates->action.arriving = arriving;
-    updates->action.here = core->block_here;
-    updates->action.parameters = core->options.incarnation + core->pulls;
+    updates->action.here = core->holding.here;
+    updates->action.parameters = core->options.incarnation + core->holding.pulls;
 }
 
-/* None of the blocks of a version has come yet. */
-static void begin_pull(struct wk_core *core, int64_t version)
-{
-    core->wanted = version;
-    core->pulled = INT64_MAX;
-    core->blocks_missing = core->options.layout->block_count;
-    memset(core->block_here, 0, (size_t)core->options.layout->block_count);
-}
-
-/* Asks servers of ranks from begin to end for their blocks. */
+/* Asks servers of ranks from begin to end for their blocks, or what of them has changed since those that are held. */
 static enum sl_status pull(
         struct wk_core *core, int begin, int end, struct wk_updates *updates, struct sl_error *err)
 {
     for (int s = begin; s < end; s++) {
         struct sl_message *m = message_to_send(core, SL_MESSAGE_PULL);
-        if (m != NULL)
-            m->version = core->wanted;
+        if (m != NULL) {
+            m->version = core->holding.wanted;
+            m->held = wk_holding_held(&core->holding, core->owners, s);
+        }
         enum sl_status status = sl_outbox_add(&updates->outbox, server_address(core, s), m, err);
         if (status != SL_OK)
             return status;
     }
     return SL_OK;
-}
-
-/* The parameters of before are whole no more. */
-static void overwrite(struct wk_core *core)
-{
-    core->version = -1;
-    if (!sl_mutant("worker: activations outlive their parameters"))
-        core->pulls++;
 }
 
 /* A step is reported, so that nothing else is to be done: the next version is asked for before anybody wants it computed on. Its blocks are taken as servers make them. But for those of
@@ -265,36 +241,38 @@ static enum sl_status pull_ahead(struct wk_core *core, struct wk_updates *update
     if (!core->ahead_due || core->busy || core->state != STATE_IDLE)
         return SL_OK;
     core->ahead_due = false;
-    if (core->version < 0 || core->server_count == 1)
+    if (core->holding.version < 0 || core->server_count == 1)
         return SL_OK;
-    begin_pull(core, core->version + 1);
+    wk_holding_begin(&core->holding, core->holding.version + 1);
     return pull(core, 1, core->server_count, updates, err);
 }
 
 /* Parameters are written while they are pulled, so the run before must have let go of them; this one reads each block when it is there. What was pulled ahead is gone on with, if it is new enough. */
 static enum sl_status begin_run(struct wk_core *core, struct wk_updates *updates, struct sl_error *err)
 {
+    struct wk_holding *holding = &core->holding;
     enum sl_status status = SL_OK;
     core->ahead_due = false;
     if (core->busy && !sl_mutant("worker: parameters change while it computes")) {
         if (core->state == STATE_COMPUTING || core->state == STATE_PULLING)
             updates->action = (struct wk_action){.kind = WK_ACTION_CANCEL};
         core->state = STATE_DRAINING;
-        core->wanted = -1; /* what comes of it until IDLE is lost */
+        if (!sl_mutant("worker: parameters change while a run that was cancelled reads them"))
+            wk_holding_stop(holding); /* what comes of it until IDLE is lost */
         return SL_OK;
     }
-    if (core->version >= 0 && sl_mutant("worker: any parameters are good enough"))
-        core->version = core->run.version;
-    bool arriving = core->version < core->run.version;
-    bool ahead = arriving && core->wanted >= core->run.version;
+    if (holding->version >= 0 && sl_mutant("worker: any parameters are good enough"))
+        holding->version = core->run.version;
+    bool arriving = holding->version < core->run.version;
+    bool ahead = arriving && holding->wanted >= core->run.version;
     if (!arriving)
-        core->wanted = -1;
+        wk_holding_stop(holding);
     else if (!ahead)
-        begin_pull(core, core->run.version);
+        wk_holding_begin(holding, core->run.version);
     if (arriving)
         status = pull(core, 0, ahead ? 1 : core->server_count, updates, err);
-    if (arriving && core->blocks_missing == core->options.layout->block_count)
-        overwrite(core);
+    if (arriving && holding->missing == core->options.layout->block_count)
+        wk_holding_overwrite(holding);
     if (status == SL_OK)
         compute(core, arriving, updates);
     return status;
@@ -346,37 +324,26 @@ static bool takes_params(const struct wk_core *core)
     if (core->state == STATE_DRAINING &&
             sl_mutant("worker: parameters change while a run that was cancelled reads them"))
         return true;
-    return core->wanted >= 0 && (core->state == STATE_PULLING || (core->state == STATE_IDLE && !core->busy));
+    return core->state == STATE_PULLING || (core->state == STATE_IDLE && !core->busy);
 }
 
-/* PARAMS that are being pulled: copy the block, which the run may read from now on. An older version, a block out of range, of another server, twice, or
- * of another size → ignored: nothing that a late answer carries can be right. */
+/* PARAMS that are being pulled, of the server that owns them → taken; the run may read the block from now on. Anything else → let pass (holding.h): nothing that a late answer carries can be right. */
 static void on_params(
         struct wk_core *core, struct sl_address from, const struct sl_message *m, struct wk_updates *updates)
 {
-    const struct sl_layout *layout = core->options.layout;
-    bool old = m->version < core->wanted && !sl_mutant("worker: blocks of any version are taken");
-    if (!takes_params(core) || old || m->block >= (uint32_t)layout->block_count ||
-            core->block_here[m->block] ||
+    if (m->block >= (uint32_t)core->options.layout->block_count ||
             !sl_address_equal(from, server_address(core, core->owners[m->block])))
         return;
-    const struct sl_block *block = &layout->blocks[m->block];
-    if (m->frames[0].size != block->count * sizeof(float))
+    if (!takes_params(core)) {
+        if (sl_mutant("worker: what is let pass counts as held"))
+            core->holding.held[m->block] = m->version;
         return;
-    if (core->state == STATE_IDLE && core->blocks_missing == layout->block_count)
-        overwrite(core);
-    memcpy(core->params + block->offset, m->frames[0].data, m->frames[0].size);
-    core->block_here[m->block] = 1;
-    core->blocks_missing--;
+    }
+    if (!wk_holding_take(&core->holding, m))
+        return;
     if (core->state != STATE_IDLE)
         updates->arrived = (int)m->block;
-    if (m->version < core->pulled)
-        core->pulled = m->version;
-    if (core->blocks_missing > 0)
-        return;
-    core->version = core->pulled;
-    core->wanted = -1;
-    if (core->state == STATE_PULLING)
+    if (core->holding.wanted < 0 && core->state == STATE_PULLING)
         core->state = STATE_COMPUTING;
 }
 
@@ -465,7 +432,7 @@ static enum sl_status send_stats(struct wk_core *core, const struct pending_node
 {
     struct sl_message *m = message_to_send(core, SL_MESSAGE_STATS);
     if (m != NULL) {
-        m->version = core->version;
+        m->version = core->holding.version;
         m->node = done->node;
         m->stats = done->stats;
         m->spent = done->spent;
@@ -591,7 +558,7 @@ static enum sl_status on_validation_done(
         return SL_OK;
     struct sl_message *m = message_to_send(core, SL_MESSAGE_VALIDATED);
     if (m != NULL) {
-        m->version = core->version;
+        m->version = core->holding.version;
         m->begin = core->run.begin;
         m->end = core->run.end;
         m->compute_us = event->compute_us;

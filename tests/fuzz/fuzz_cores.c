@@ -461,6 +461,13 @@ static void fill(struct world *w, struct input *in, struct sl_message *m)
     m->block = (uint32_t)near(byte(in), draw % (unsigned)w->layout->block_count);
     m->count = near(byte(in), m->kind == SL_MESSAGE_WELCOME ? SERVERS : 12);
     m->hash = near(byte(in), 0);
+    /* not another byte: the corpus is older */
+    if (m->kind == SL_MESSAGE_PULL || m->kind == SL_MESSAGE_PARAMS)
+        m->held = place >= 250 ? SL_STEP_MAX : step + draw % 3 - 1 - place / 4 % 3;
+    if (m->held < -1)
+        m->held = -1;
+    if (m->kind == SL_MESSAGE_PARAMS && place % 4 >= 2)
+        m->encoding[0] = SL_ENCODING_CHANGED;
     if (m->kind == SL_MESSAGE_HELLO)
         fill_hello(w, in, &m->hello);
     if (m->kind == SL_MESSAGE_STATS || m->kind == SL_MESSAGE_VALIDATED)
@@ -483,6 +490,8 @@ static size_t right_size(const struct world *w, const struct sl_message *m, int 
         return SERVERS * sizeof(struct sl_server_entry);
     if (m->kind == SL_MESSAGE_HELLO)
         return frame == 0 ? 2 * sizeof(uint64_t) : 2;
+    if (m->kind == SL_MESSAGE_PARAMS && m->encoding[0] == SL_ENCODING_CHANGED) /* a line, or none */
+        return m->held % 2 == 0 ? 0 : sl_encoding_bitmap_size(block->count) + SL_LINE_FLOATS * sizeof(float);
     return block->count * sizeof(float);
 }
 
@@ -503,6 +512,10 @@ static void fill_frame(const struct sl_message *m, int frame, void *bytes, size_
 {
     if (m->kind == SL_MESSAGE_HELLO && frame == 0 && size == 2 * sizeof(uint64_t)) {
         memcpy(bytes, shard_sizes, size);
+    } else if (m->kind == SL_MESSAGE_PARAMS && m->encoding[0] == SL_ENCODING_CHANGED &&
+               size >= sizeof(uint64_t)) {
+        memset(bytes, 0, sizeof(uint64_t));
+        *(unsigned char *)bytes = 1;
     } else if (m->kind == SL_MESSAGE_WELCOME && size == SERVERS * sizeof(struct sl_server_entry)) {
         memset(bytes, 0, size);
         for (int s = 0; s < SERVERS; s++)

@@ -11,7 +11,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static float values[COUNT_MAX], again[COUNT_MAX];
-static unsigned char bytes[COUNT_MAX * sizeof(float)];
+static unsigned char bytes[COUNT_MAX * sizeof(float) + COUNT_MAX];
 static sl_bf16 kept[COUNT_MAX];
 
 static void must(bool condition)
@@ -62,6 +62,26 @@ static void bf16_lines(size_t count)
     }
 }
 
+/* The same bytes as what changed: an error that writes nothing, or lines that are written and read again to the same bits, onto numbers that stay. */
+static void changed(size_t count, const uint8_t *data, size_t size)
+{
+    struct sl_error err = {0};
+    memset(values, 0x55, count * sizeof(float));
+    memset(again, 0x55, count * sizeof(float));
+    if (sl_encoding_get_changed(data, size, count, values, &err) != SL_OK) {
+        must(err.text[0] != 0 && memcmp(values, again, count * sizeof(float)) == 0);
+        return;
+    }
+    if (size == 0)
+        return;
+    size_t packed = sl_encoding_changed_size(data, count);
+    must(packed == size || (packed == 0 && size == sl_encoding_bitmap_size(count)));
+    sl_encoding_put_changed(values, data, count, bytes);
+    must(memcmp(bytes, data, packed) == 0);
+    must(sl_encoding_get_changed(bytes, packed, count, again, &err) == SL_OK);
+    must(memcmp(values, again, count * sizeof(float)) == 0);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const enum sl_encoding encodings[4] = {
@@ -69,6 +89,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct sl_error err = {0};
     if (size < 2)
         return 0;
+    changed(1 + ((size_t)data[0] | (size_t)data[1] << 8) % COUNT_MAX, data + 2, size - 2);
     size_t count = 1 + ((size_t)data[0] | (size_t)data[1] << 8) % COUNT_MAX;
     enum sl_encoding encoding = encodings[data[1] >> 6];
     struct sl_buffer *buffer = sl_buffer_create(size - 2);

@@ -294,9 +294,17 @@ void sim_check_params(struct sim_world *w, const struct sim_process *p, const st
     const struct sim_lineage *l = find_lineage(w, p->mark);
     if (w->learn || l == NULL)
         return;
-    if (params->version < l->begin || params->version > l->version ||
-            l->params_hash[place(w, params->version, (int)params->block)] !=
-                    sim_hash_params(w->model, (int)params->block, params->frames[0].data))
+    int block = (int)params->block;
+    const uint64_t *expected = &l->params_hash[place(w, params->version, block)];
+    bool sense = params->version >= l->begin && params->version <= l->version;
+    bool right = params->encoding[0] != SL_ENCODING_DENSE ||
+                 (sense && *expected == sim_hash_params(w->model, block, params->frames[0].data));
+    if (params->encoding[0] == SL_ENCODING_CHANGED) { /* what comes of lines shows in the worker's memory */
+        sense = sense && params->held >= l->begin && params->held <= params->version;
+        right = params->frames[0].size > 0 ||
+                (sense && *expected == l->params_hash[place(w, params->held, block)]);
+    }
+    if (!sense || !right)
         sim_fail(w, "server %u sends block %u as version %" PRId64 " with other bits", p->rank, params->block,
                 params->version);
 }

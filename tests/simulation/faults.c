@@ -19,6 +19,8 @@ static const char *const names[] = {
         "server: a push of a past step counts",
         "server: any version answers a pull",
         "server: a block is sent before it is updated",
+        "server: a changed line is forgotten",
+        "server: a pull is answered relative to a version that the worker does not hold",
         "server: who waits for parameters is forgotten",
         "coordinator: a replaced server is not told",
         "coordinator: a rollback keeps the mark",
@@ -38,6 +40,7 @@ static const char *const names[] = {
         "worker: parameters change while it computes",
         "worker: reports before all is acknowledged",
         "worker: reports before all is computed",
+        "worker: what is let pass counts as held",
 };
 
 static const char *chosen;

@@ -114,6 +114,10 @@ static void test_encodings(void **unused)
     sl_message_destroy(back);
     m.encoding[1] = SL_ENCODING_COUNT;
     refused(&m, SL_BAD_DATA, "in push");
+    refused(&(struct sl_message){.kind = SL_MESSAGE_PUSH, .slots = 1, .encoding = {SL_ENCODING_CHANGED}},
+            SL_BAD_DATA, "encoding is 4 in push");
+    refused(&(struct sl_message){.kind = SL_MESSAGE_LOAD, .encoding = {SL_ENCODING_CHANGED}}, SL_BAD_DATA,
+            "encoding is 4 in load");
     refused(&(struct sl_message){.kind = SL_MESSAGE_PARAMS, .encoding = {SL_ENCODING_LINES}}, SL_BAD_DATA,
             "encoding is 1 in params");
     refused(&(struct sl_message){.kind = SL_MESSAGE_PARAMS, .encoding = {SL_ENCODING_BF16}}, SL_BAD_DATA,

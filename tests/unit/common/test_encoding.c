@@ -204,6 +204,66 @@ static void test_frames_of_bf16_are_opened(void **state)
     sl_buffer_release(frame.buffer);
 }
 
+/* ---- what changed ---- */
+
+static void test_bytes_of_changes(void **state)
+{
+    (void)state;
+    float values[COUNT], back[COUNT];
+    unsigned char lines[8] = {0x22}, bytes[8 + 64 + 12];
+    for (int i = 0; i < COUNT; i++)
+        values[i] = (float)i;
+    assert_int_equal(sl_encoding_bitmap_size(COUNT), 8);
+    assert_int_equal(sl_encoding_bitmap_size(64 * SL_LINE_FLOATS), 8);
+    assert_int_equal(sl_encoding_bitmap_size(64 * SL_LINE_FLOATS + 1), 16);
+    assert_int_equal(sl_encoding_changed_size(lines, COUNT), sizeof(bytes));
+    sl_encoding_put_changed(values, lines, COUNT, bytes);
+    assert_memory_equal(bytes, lines, 8);
+    assert_memory_equal(bytes + 8, values + 16, 64);
+    assert_memory_equal(bytes + 72, values + 80, 12);
+    memset(back, 0, sizeof(back));
+    back[3] = -7.0F;
+    assert_int_equal(sl_encoding_get_changed(bytes, sizeof(bytes), COUNT, back, &err), SL_OK);
+    for (int i = 0; i < COUNT; i++) {
+        bool there = (i >= 16 && i < 32) || i >= 80;
+        assert_true(back[i] == (there ? values[i] : i == 3 ? -7.0F : 0.0F));
+    }
+}
+
+static void test_nothing_changed_takes_no_bytes(void **state)
+{
+    (void)state;
+    float values[COUNT] = {1.0F}, back[COUNT] = {2.0F};
+    unsigned char lines[8] = {0};
+    assert_int_equal(sl_encoding_changed_size(lines, COUNT), 0);
+    sl_encoding_put_changed(values, lines, COUNT, NULL);
+    assert_int_equal(sl_encoding_get_changed(NULL, 0, COUNT, back, &err), SL_OK);
+    assert_true(back[0] == 2.0F);
+}
+
+static void test_changes_that_make_no_sense(void **state)
+{
+    (void)state;
+    static const struct {
+        unsigned char first;
+        size_t size;
+    } bad[] = {{0, 7}, {0, 9}, {2, 8}, {2, 8 + 63}, {2, 8 + 65}, {0x20, 8 + 64}, {0x40, 8 + 64},
+            {0xff, 8 + 6 * 64}};
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        unsigned char bytes[8 + 6 * 64] = {bad[i].first};
+        float values[COUNT] = {0}, before[COUNT] = {0};
+        for (int k = 0; k < COUNT; k++)
+            values[k] = before[k] = 3.0F;
+        assert_int_equal(sl_encoding_get_changed(bytes, bad[i].size, COUNT, values, &err), SL_BAD_DATA);
+        assert_memory_equal(values, before, sizeof(values)); /* checked before anything is written */
+    }
+    struct sl_buffer *buffer = sl_buffer_create(8);
+    assert_non_null(buffer);
+    struct sl_frame frame = {buffer, buffer->data, buffer->size}; /* of what? */
+    assert_int_equal(sl_encoding_open(&frame, SL_ENCODING_CHANGED, COUNT, &err), SL_BAD_DATA);
+    sl_buffer_release(frame.buffer);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -216,6 +276,9 @@ int main(void)
             cmocka_unit_test(test_bytes_of_bf16_lines),
             cmocka_unit_test(test_bytes_of_bf16_that_make_no_sense),
             cmocka_unit_test(test_frames_of_bf16_are_opened),
+            cmocka_unit_test(test_bytes_of_changes),
+            cmocka_unit_test(test_nothing_changed_takes_no_bytes),
+            cmocka_unit_test(test_changes_that_make_no_sense),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

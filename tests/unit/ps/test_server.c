@@ -872,6 +872,56 @@ static void test_pulls(void **state)
     close_world(&w);
 }
 
+static struct sl_message *pull_of(int64_t version, int64_t held)
+{
+    struct sl_message *m = message(SL_MESSAGE_PULL, 0, version);
+    m->held = held;
+    return m;
+}
+
+/* What is left out of an answer: all of a frozen block. It is relative to what the pull said, at once, after it was kept, and when a later pull took its place. */
+static void expect_relative(struct world *w, int first, int64_t held)
+{
+    for (int i = 0; i < w->own_count; i++) {
+        const struct sl_message *params = w->updates.outbox.items[first + i].message;
+        bool frozen = w->layout->blocks[params->block].frozen;
+        assert_int_equal(params->kind, SL_MESSAGE_PARAMS);
+        assert_int_equal(params->encoding[0], frozen && held >= 0 ? SL_ENCODING_CHANGED : SL_ENCODING_DENSE);
+        assert_int_equal(params->held, frozen ? held : -1);
+        assert_int_equal(params->frames[0].size,
+                frozen && held >= 0 ? 0 : w->layout->blocks[params->block].count * sizeof(float));
+    }
+}
+
+static void test_pulls_say_what_is_held(void **state)
+{
+    (void)state;
+    freezes = true;
+    struct world w = new_world(3);
+    int frozen = frozen_block(&w);
+    (void)from(&w, SL_ROLE_WORKER, 1, pull_of(3, -1));
+    expect_relative(&w, 0, -1);
+    (void)from(&w, SL_ROLE_WORKER, 1, pull_of(3, 2)); /* of another run, or no version at all */
+    assert_int_equal(w.updates.outbox.items[0].message->encoding[0], SL_ENCODING_DENSE);
+    (void)from(&w, SL_ROLE_WORKER, 1, pull_of(3, SL_STEP_MAX)); /* of a version to come */
+    for (int i = 0; i < w.own_count; i++)
+        assert_int_equal(w.updates.outbox.items[i].message->encoding[0], SL_ENCODING_DENSE);
+    expect("", from(&w, SL_ROLE_WORKER, 1, pull_of(4, 3)));
+    expect("", from(&w, SL_ROLE_WORKER, 2, pull_of(4, 3)));
+    expect("", from(&w, SL_ROLE_WORKER, 2, pull_of(4, -1))); /* it began anew, or lost it */
+    for (int b = 0; b < w.layout->block_count; b++)
+        if (b != frozen)
+            (void)from(&w, SL_ROLE_WORKER, 1, push(&w, 3, 1, 0, b, 0.25F));
+    (void)control(&w, commit(3, 4));
+    assert_int_equal(w.updates.outbox.count, 2 * w.own_count + 1);
+    expect_relative(&w, 0, 3);
+    expect_relative(&w, w.own_count, -1);
+    (void)from(&w, SL_ROLE_WORKER, 1, pull_of(4, 3));
+    expect_relative(&w, 0, 3);
+    close_world(&w);
+    freezes = false;
+}
+
 static void test_waiting_pulls_are_bounded(void **state)
 {
     (void)state;
@@ -950,6 +1000,7 @@ int main(void)
             cmocka_unit_test(test_a_commit_in_pieces),
             cmocka_unit_test(test_what_comes_between_pieces),
             cmocka_unit_test(test_pulls),
+            cmocka_unit_test(test_pulls_say_what_is_held),
             cmocka_unit_test(test_waiting_pulls_are_bounded),
             cmocka_unit_test(test_parameters_on_their_way_stay_as_they_were),
             cmocka_unit_test(test_a_snapshot_is_the_version_that_was_asked_for),

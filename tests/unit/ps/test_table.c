@@ -581,12 +581,144 @@ static void test_last_sum_by_any_team(void **state)
     sl_layout_destroy(layout);
 }
 
+/* ---- which lines change ---- */
+
+#define CHANGES_STEPS 12
+
+/* A gradient of few lines, others at every step, all of them in the last. */
+static void name_lines(const struct sl_layout *layout, float *grads, int64_t t)
+{
+    for (size_t i = 0; i < layout->count; i++) {
+        size_t line = i / 16;
+        bool named = line % 7 == (size_t)t % 7 && line % 3 == 0;
+        grads[i] = named || t == CHANGES_STEPS - 1 ? sinf((float)(i + (size_t)t)) : 0.0F;
+    }
+}
+
+static bool line_is_equal(const float *a, const float *b, size_t count, size_t line)
+{
+    size_t left = count - line * 16;
+    return memcmp(a + line * 16, b + line * 16, (left < 16 ? left : 16) * sizeof(float)) == 0;
+}
+
+/* Of every version before: a line that is not named has the bits that it had; of the one before also: a line that is named has not. */
+static void expect_lines(const struct ps_table *table, const struct sl_layout *layout, int block,
+        float *const past[], int64_t version)
+{
+    const struct sl_block *place = &layout->blocks[block];
+    unsigned char lines[4096];
+    struct sl_buffer *now = ps_table_share(table, block);
+    assert_true(place->count / 16 / 8 + 8 <= sizeof(lines));
+    for (int64_t held = 0; held <= version; held++) {
+        bool known = ps_table_changed_since(table, block, held, lines);
+        if (place->sparse)
+            assert_int_equal(known, version - held <= 8);
+        else
+            assert_int_equal(known, held == version || place->frozen);
+        for (size_t line = 0; known && line * 16 < place->count; line++) {
+            bool named = (lines[line / 8] >> line % 8 & 1) != 0,
+                 equal = line_is_equal(now->data, past[held] + place->offset, place->count, line);
+            assert_true(named || equal);
+            assert_false(named && equal && held + 1 == version);
+        }
+    }
+    sl_buffer_release(now);
+}
+
+/* The block with lines to tell apart ends with the same bits as the one without. */
+static void changes_of(size_t block_floats)
+{
+    struct sl_layout *layout = fixture_layout(config, block_floats);
+    struct ps_table *plain = make_table(layout, NULL, 0);
+    for (int b = 0; b < layout->block_count; b++)
+        layout->blocks[b].sparse = !layout->blocks[b].frozen && layout->blocks[b].part != SL_PART_HEAD;
+    struct ps_table *table = make_table(layout, NULL, 0);
+    float *w = fixture_vector(layout->count, 3, 0.1F), *past[CHANGES_STEPS + 1],
+          *grads = sl_alloc_aligned(layout->count, sizeof(float)), *flat[SL_TAGS] = {grads, grads},
+          *all = sl_alloc(layout->count, sizeof(float));
+    w[5] = -0.0F;
+    assert_int_equal(ps_table_load(table, w, NULL, NULL, 0, &err), SL_OK);
+    assert_int_equal(ps_table_load(plain, w, NULL, NULL, 0, &err), SL_OK);
+    for (int64_t t = 0; t <= CHANGES_STEPS; t++) {
+        past[t] = sl_alloc(layout->count, sizeof(float));
+        ps_table_copy(table, past[t], NULL, NULL);
+        for (int b = 0; b < layout->block_count; b++)
+            expect_lines(table, layout, b, past, t);
+        if (t == CHANGES_STEPS)
+            break;
+        name_lines(layout, grads, t);
+        apply_all(table, layout, flat, t);
+        apply_all(plain, layout, flat, t);
+        for (int b = 0; b < layout->block_count; b++) {
+            struct sl_block_change a = ps_table_change(table, b), c = ps_table_change(plain, b);
+            assert_memory_equal(&a, &c, sizeof(a));
+        }
+    }
+    ps_table_copy(plain, all, NULL, NULL);
+    expect_vector(past[CHANGES_STEPS], all, layout->count, "params");
+    for (int t = 0; t <= CHANGES_STEPS; t++)
+        sl_free(past[t]);
+    sl_free(w);
+    sl_free(grads);
+    sl_free(all);
+    ps_table_destroy(plain);
+    ps_table_destroy(table);
+    sl_layout_destroy(layout);
+}
+
+static void test_lines_that_change(void **state)
+{
+    (void)state;
+    struct sl_config *kept = fixture_config();
+    *kept = *config;
+    config->fusion.mlp = 256; /* runs that are longer than what is compared at once */
+    config->modalities[0].freeze_count = 1;
+    (void)snprintf(config->modalities[0].freeze[0], sizeof(config->modalities[0].freeze[0]), "fc1.*");
+    for (int kind = 0; kind < 8; kind++) {
+        config->optimiser.kind = kind % 2 == 0 ? SL_OPTIMISER_ADAMW : SL_OPTIMISER_SGD;
+        config->optimiser.momentum = kind / 2 % 2 == 0 ? 0.0F : 0.9F;
+        config->optimiser.second_moment = kind / 2 % 2 == 0 ? SL_SECOND_BOUND : SL_SECOND_MODULATED;
+        config->optimiser.weight_decay = kind / 4 == 0 ? 0.0F : 0.05F;
+        changes_of(256);
+        changes_of(SL_BLOCK_FLOATS);
+    }
+    *config = *kept;
+    sl_free(kept);
+}
+
+/* What a table held before values were put is nothing that lines can be relative to. */
+static void test_values_from_elsewhere(void **state)
+{
+    (void)state;
+    struct sl_layout *layout = fixture_layout(config, FIXTURE_BLOCK);
+    unsigned char lines[FIXTURE_BLOCK];
+    layout->blocks[0].sparse = true;
+    struct ps_table *table = make_table(layout, NULL, 0);
+    float *flat[SL_TAGS] = {fixture_vector(layout->count, 1, 1.0F), fixture_vector(layout->count, 2, 1.0F)},
+          *w = fixture_vector(layout->count, 3, 0.1F);
+    assert_int_equal(ps_table_load(table, w, NULL, NULL, 4, &err), SL_OK);
+    apply_all(table, layout, flat, 4);
+    assert_true(ps_table_changed_since(table, 0, 4, lines));
+    struct sl_frame frame = frame_of(&layout->blocks[0], w, 0);
+    assert_int_equal(ps_table_put(table, 0, &frame, NULL, NULL, 5, &err), SL_OK);
+    assert_false(ps_table_changed_since(table, 0, 4, lines));
+    assert_true(ps_table_changed_since(table, 0, 5, lines));
+    assert_false(ps_table_changed_since(table, 0, 6, lines));
+    sl_buffer_release(frame.buffer);
+    ps_table_destroy(table);
+    float *all[] = {flat[0], flat[1], w};
+    for (int i = 0; i < 3; i++)
+        sl_free(all[i]);
+    sl_layout_destroy(layout);
+}
+
 static void test_no_memory(void **state)
 {
     (void)state;
     struct sl_layout *layout = fixture_layout(config, FIXTURE_BLOCK);
     struct ps_optimiser optimiser = ps_optimiser_from_config(config);
     float *w = fixture_vector(layout->count, 3, 0.1F);
+    layout->blocks[1].sparse = true;
     for (uint64_t n = 1;; n++) {
         struct ps_table *table = NULL;
         sl_memory_fail_after(n);
@@ -616,6 +748,8 @@ int main(void)
             cmocka_unit_test(test_apply_without_memory),
             cmocka_unit_test(test_measure),
             cmocka_unit_test(test_last_sum_by_any_team),
+            cmocka_unit_test(test_lines_that_change),
+            cmocka_unit_test(test_values_from_elsewhere),
             cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

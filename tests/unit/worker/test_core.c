@@ -769,6 +769,54 @@ static void test_an_executor_that_is_busy_from_before_is_waited_for(void **state
     close_world(&w);
 }
 
+/* A block of which nothing changed since version `held`. */
+static struct sl_message *unchanged(struct world *w, int block, int64_t at, int64_t held)
+{
+    struct sl_message *m = block_of(w, block, at, 9.0F);
+    m->frames[0].size = 0;
+    m->encoding[0] = SL_ENCODING_CHANGED;
+    m->held = held;
+    return m;
+}
+
+static int64_t claimed(const struct world *w, int item)
+{
+    assert_int_equal(w->updates.outbox.items[item].message->kind, SL_MESSAGE_PULL);
+    return w->updates.outbox.items[item].message->held;
+}
+
+/* Each server is told what is held of its blocks, and what it leaves out is as it was. What came while nothing could be taken is not held. */
+static void test_pulls_say_what_is_held(void **state)
+{
+    (void)state;
+    struct world w = world_of(2, false);
+    int last = w.layout->block_count - 1;
+    (void)join(&w);
+    (void)assign(&w, 0, 0, 2);
+    assert_true(claimed(&w, 0) == -1 && claimed(&w, 1) == -1);
+    expect("", receive(&w, unchanged(&w, 0, 0, 0))); /* of nothing */
+    assert_int_equal(w.updates.arrived, -1);
+    params(&w, 0, 1.0F);
+    expect("cancel", assign(&w, 1, 0, 1));
+    for (int b = 0; b <= last; b++)
+        expect("", receive(&w, block_of(&w, b, 1, 7.0F))); /* nobody has asked for it yet */
+    (void)idle(&w);
+    assert_true(claimed(&w, 0) == 0 && claimed(&w, 1) == 0);
+    for (int b = 0; b < last; b++) {
+        expect("", receive(&w, unchanged(&w, b, 1, 0)));
+        assert_int_equal(w.updates.arrived, b);
+    }
+    expect("", receive(&w, unchanged(&w, last, 1, 1))); /* it does not have that */
+    assert_int_equal(w.updates.arrived, -1);
+    expect("", receive(&w, block_of(&w, last, 2, 3.0F)));
+    assert_string_equal(wk_core_doing(w.core), "computing");
+    assert_true(w.params[0] == 1.0F && w.params[w.layout->blocks[last].offset] == 3.0F);
+    expect("cancel", assign(&w, 2, 0, 1));
+    (void)idle(&w);
+    assert_true(claimed(&w, 0) == 1 && claimed(&w, 1) == 1); /* the oldest of each */
+    close_world(&w);
+}
+
 static void test_a_newer_version_than_asked_for_is_fine(void **state)
 {
     (void)state;
@@ -1012,6 +1060,7 @@ int main(void)
             cmocka_unit_test(test_the_next_version_is_pulled_ahead),
             cmocka_unit_test(test_the_same_version_again_after_pulling_ahead),
             cmocka_unit_test(test_an_executor_that_is_busy_from_before_is_waited_for),
+            cmocka_unit_test(test_pulls_say_what_is_held),
             cmocka_unit_test(test_a_newer_version_than_asked_for_is_fine),
             cmocka_unit_test(test_several_servers),
             cmocka_unit_test(test_an_audit_sends_its_hash_alone),
