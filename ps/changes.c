@@ -53,28 +53,51 @@ unsigned char *ps_changes_next(struct ps_changes *changes)
     return lines;
 }
 
-/* A whole line: without a branch for each number. */
-static bool line_differs(const float *before, const float *after)
+/* Whole lines: without a branch for each number. */
+static unsigned line_differs(const float *before, const float *after)
 {
-    uint32_t a[SL_LINE_FLOATS], b[SL_LINE_FLOATS], any = 0;
-    memcpy(a, before, sizeof(a));
-    memcpy(b, after, sizeof(b));
-    for (int i = 0; i < SL_LINE_FLOATS; i++)
-        any |= a[i] ^ b[i];
+    uint64_t any = 0;
+    for (int i = 0; i < SL_LINE_FLOATS; i += 2) {
+        uint64_t a, b;
+        memcpy(&a, before + i, sizeof(a));
+        memcpy(&b, after + i, sizeof(b));
+        any |= a ^ b;
+    }
     return any != 0;
 }
+
+/* Eight lines from a byte's first on. */
+static unsigned char compare_byte(const float *before, const float *after)
+{
+    unsigned bits = 0;
+    for (unsigned line = 0; line < 8; line++)
+        bits |= line_differs(before + line * SL_LINE_FLOATS, after + line * SL_LINE_FLOATS) << line;
+    return (unsigned char)bits;
+}
+
+#define BYTE_FLOATS ((size_t)8 * SL_LINE_FLOATS)
 
 void ps_changes_compare(
         unsigned char *lines, size_t offset, const float *before, const float *after, size_t n)
 {
     for (size_t i = 0; i < n;) {
-        size_t line = (offset + i) / SL_LINE_FLOATS, left = SL_LINE_FLOATS - (offset + i) % SL_LINE_FLOATS;
+        size_t at = offset + i, line = at / SL_LINE_FLOATS, left = SL_LINE_FLOATS - at % SL_LINE_FLOATS;
+        if (at % BYTE_FLOATS == 0 && n - i >= BYTE_FLOATS) {
+            lines[line / 8] |= compare_byte(before + i, after + i);
+            i += BYTE_FLOATS;
+            continue;
+        }
         size_t now = left < n - i ? left : n - i;
-        bool differs = now == SL_LINE_FLOATS ? line_differs(before + i, after + i)
-                                             : memcmp(before + i, after + i, now * sizeof(float)) != 0;
+        bool differs = memcmp(before + i, after + i, now * sizeof(float)) != 0;
         lines[line / 8] |= (unsigned char)((unsigned)differs << line % 8);
         i += now;
     }
+}
+
+void ps_changes_mark(unsigned char *lines, size_t offset, size_t n)
+{
+    for (size_t line = offset / SL_LINE_FLOATS; line * SL_LINE_FLOATS < offset + n; line++)
+        lines[line / 8] |= (unsigned char)(1U << line % 8);
 }
 
 bool ps_changes_since(const struct ps_changes *changes, int64_t held, unsigned char *ret_lines)

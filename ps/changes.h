@@ -31,6 +31,8 @@ unsigned char *ps_changes_next(struct ps_changes *changes);
 /* ps_changes_compare sets the bits of those lines of which a bit differs. offset: of the run, in numbers from the block's start. Shapes: before, after (n,). */
 void ps_changes_compare(
         unsigned char *lines, size_t offset, const float *before, const float *after, size_t n);
+/* ps_changes_mark sets the bits of all lines in which a run of n numbers lies: it is not worth comparing. */
+void ps_changes_mark(unsigned char *lines, size_t offset, size_t n);
 /* ps_changes_since: ret_lines are those that any update after version `held` changed; false, and ret_lines are anything, where that is not known: of a version that is too old, is still to
  * come or was before ps_changes_begin. Shapes: ret_lines (sl_encoding_bitmap_size,). */
 bool ps_changes_since(const struct ps_changes *changes, int64_t held, unsigned char *ret_lines);

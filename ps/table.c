@@ -394,7 +394,7 @@ struct applying {
     struct sl_block_change change;
 };
 
-#define COMPARED ((size_t)4 * PS_OPTIMISER_CHUNK) /* floats that are still in cache when they are compared */
+#define COMPARED ((size_t)PS_OPTIMISER_CHUNK) /* floats that are still in cache when they are compared */
 
 /* One run of a span: the numbers from `offset` of the block. */
 static void apply_run(
@@ -411,12 +411,20 @@ static void apply_run(
         ps_changes_compare(a->lines, offset, before, at.params, n);
 }
 
+/* Where weight decay applies, it moves nearly every number at every step. */
 static void apply_span(struct applying *a, const struct ps_optimiser_state *state, const struct span *span)
 {
+    unsigned char *lines = a->lines;
+    bool decays = span->decay && a->optimiser->weight_decay > 0.0;
+    if (lines != NULL && decays) {
+        ps_changes_mark(lines, span->offset, span->count);
+        a->lines = NULL;
+    }
     size_t most = a->lines != NULL ? COMPARED : span->count;
     for (size_t done = 0; done < span->count; done += most)
         apply_run(a, state, span->offset + done, span->count - done < most ? span->count - done : most,
                 span->decay);
+    a->lines = lines;
 }
 
 enum sl_status ps_table_apply(struct ps_table *table, int block, int64_t version,

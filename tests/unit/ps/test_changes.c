@@ -48,6 +48,19 @@ static void test_lines_are_compared_bit_by_bit(void **state)
     assert_memory_equal(lines, expected, SIZE);
 }
 
+static void test_runs_that_are_not_compared(void **state)
+{
+    (void)state;
+    for (size_t offset = 0; offset < COUNT; offset += 7)
+        for (size_t n = 1; offset + n <= COUNT; n += 13) {
+            unsigned char lines[SIZE] = {0};
+            ps_changes_mark(lines, offset, n);
+            for (int line = 0; line < LINES; line++)
+                assert_int_equal(has(lines, line),
+                        (size_t)line >= offset / 16 && (size_t)line <= (offset + n - 1) / 16);
+        }
+}
+
 /* Whichever of the last versions somebody holds, what differs from it is named, and nothing else is. */
 static void test_since_any_of_the_last_versions(void **state)
 {
@@ -108,6 +121,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
             cmocka_unit_test(test_lines_are_compared_bit_by_bit),
+            cmocka_unit_test(test_runs_that_are_not_compared),
             cmocka_unit_test(test_since_any_of_the_last_versions),
             cmocka_unit_test(test_a_new_beginning_forgets),
             cmocka_unit_test(test_no_memory),
