@@ -7,25 +7,12 @@
 #include "common/plan.h"
 #include "ps/answers.h"
 #include "ps/committing.h"
-#include "ps/reduction.h"
 #include "ps/waiting.h"
 
-#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
 enum state { STATE_JOINING, STATE_LOADING, STATE_SERVING, STATE_LEFT };
-
-/* A step whose gradients are coming in. */
-struct reducing {
-    bool open;
-    int64_t step;
-    uint32_t slots;
-    int blocks_whole;                  /* of ours that are trained */
-    struct ps_reduction *reduction;    /* made when first needed, kept */
-    struct sl_buffer *sums;            /* struct sl_block_sums (own_count,) in our blocks' order */
-    char problem[SL_MESSAGE_TEXT_MAX]; /* the first gradient that is not finite */
-};
 
 struct ps_server {
     struct ps_server_options options;
@@ -40,14 +27,10 @@ struct ps_server {
     int to_load;
     int64_t version; /* updates applied to all our blocks */
     uint64_t epoch_slots;
-    struct reducing steps[PS_OPEN_MAX];
-    int open_max;
-    int64_t low; /* every step before it is applied … */
-    uint64_t applied[PS_WINDOW_MAX /
-                     64]; /* … and of [low, low + PS_WINDOW_MAX) those with a bit, at step % PS_WINDOW_MAX */
+    struct ps_incoming incoming;
     /* a commit under way: how far it is, its step (NULL = there is none), APPLIED for when it is done */
     struct ps_committing committing;
-    struct reducing *committed;
+    struct ps_incoming_step *committed;
     struct sl_message *news;
     struct ps_waiting waiting;
     struct ps_answers answers;
@@ -120,8 +103,11 @@ enum sl_status ps_server_create(
         return sl_fail(err, SL_NO_MEMORY, "out of memory for the server");
     s->options = *options;
     s->version = -1;
-    s->open_max = ps_server_open_max(options->config);
     enum sl_status status = plan_blocks(s, err);
+    s->incoming.layout = options->layout;
+    s->incoming.max_slots = (uint32_t)options->config->batch.slots;
+    s->incoming.block_count = s->own_count;
+    s->incoming.open_max = ps_server_open_max(options->config);
     if (status == SL_OK)
         status = ps_answers_init(&s->answers, options->table, options->layout, err);
     if (status != SL_OK) {
@@ -135,19 +121,14 @@ enum sl_status ps_server_create(
 void ps_server_use_team(struct ps_server *s, struct sl_team *team)
 {
     s->team = team;
-    for (int i = 0; i < PS_OPEN_MAX; i++)
-        if (s->steps[i].reduction != NULL)
-            ps_reduction_use_team(s->steps[i].reduction, team);
+    ps_incoming_use_team(&s->incoming, team);
 }
 
 void ps_server_destroy(struct ps_server *s)
 {
     if (s == NULL)
         return;
-    for (int i = 0; i < PS_OPEN_MAX; i++) {
-        ps_reduction_destroy(s->steps[i].reduction);
-        sl_buffer_release(s->steps[i].sums);
-    }
+    ps_incoming_fini(&s->incoming);
     sl_free(s->own);
     sl_free(s->place);
     sl_free(s->order);
@@ -213,7 +194,8 @@ static enum sl_status on_load(struct ps_server *s, const struct sl_message *m, s
     bool ours = m->block < (uint32_t)s->options.layout->block_count && s->place[m->block] >= 0;
     bool first = s->to_load == s->own_count; /* says what all others must say */
     if (s->state != STATE_LOADING || !ours || s->loaded[s->place[m->block]] || m->count == 0 ||
-            m->count > UINT32_MAX || (!first && (m->version != s->low || m->count != s->epoch_slots))) {
+            m->count > UINT32_MAX ||
+            (!first && (m->version != s->incoming.low || m->count != s->epoch_slots))) {
         s->dropped++;
         return SL_OK;
     }
@@ -227,7 +209,7 @@ static enum sl_status on_load(struct ps_server *s, const struct sl_message *m, s
     if (status != SL_OK)
         return sl_fail(err, status, "%s", problem.text);
     s->loaded[s->place[m->block]] = 1;
-    s->low = m->version;
+    ps_incoming_begin(&s->incoming, m->version);
     s->epoch_slots = m->count;
     if (--s->to_load > 0)
         return SL_OK;
@@ -238,62 +220,8 @@ static enum sl_status on_load(struct ps_server *s, const struct sl_message *m, s
 
 /* ---- push ---- */
 
-static bool is_applied(const struct ps_server *s, int64_t step)
-{
-    uint64_t at = (uint64_t)step % PS_WINDOW_MAX;
-    return step < s->low || (s->applied[at / 64] >> at % 64 & 1) != 0;
-}
-
-static void note_applied(struct ps_server *s, int64_t step)
-{
-    uint64_t at = (uint64_t)step % PS_WINDOW_MAX;
-    s->applied[at / 64] |= (uint64_t)1 << at % 64;
-    for (; is_applied(s, s->low); s->low++) {
-        at = (uint64_t)s->low % PS_WINDOW_MAX;
-        s->applied[at / 64] &= ~((uint64_t)1 << at % 64);
-    }
-}
-
-static struct reducing *find_step(struct ps_server *s, int64_t step)
-{
-    for (int i = 0; i < s->open_max; i++)
-        if (s->steps[i].open && s->steps[i].step == step)
-            return &s->steps[i];
-    return NULL;
-}
-
-/* The first push of a step opens it. There is room: see may_be_open. */
-static enum sl_status open_step(
-        struct ps_server *s, int64_t step, uint32_t slots, struct reducing **ret_step, struct sl_error *err)
-{
-    struct reducing *r = NULL;
-    for (int i = 0; i < s->open_max && r == NULL; i++)
-        r = s->steps[i].open ? NULL : &s->steps[i];
-    assert(r != NULL);
-    *ret_step = r;
-    enum sl_status status = SL_OK;
-    if (r->reduction == NULL)
-        status = ps_reduction_create(
-                &r->reduction, s->options.layout, (uint32_t)s->options.config->batch.slots, err);
-    if (status != SL_OK)
-        return status;
-    ps_reduction_use_team(r->reduction, s->team);
-    /* a new buffer for every step: the last one may still be on its way to the coordinator */
-    struct sl_buffer *sums = sl_buffer_create((size_t)s->own_count * sizeof(struct sl_block_sums));
-    if (sums == NULL)
-        return sl_fail(err, SL_NO_MEMORY, "out of memory for the sums of a step");
-    sl_buffer_release(r->sums);
-    r->sums = sums;
-    r->open = true;
-    r->step = step;
-    r->slots = slots;
-    r->blocks_whole = 0;
-    r->problem[0] = 0;
-    ps_reduction_reset(r->reduction, slots);
-    return SL_OK;
-}
-
-static enum sl_status send_reduced(struct ps_server *s, const struct reducing *r, struct sl_error *err)
+static enum sl_status send_reduced(
+        struct ps_server *s, const struct ps_incoming_step *r, struct sl_error *err)
 {
     struct sl_message *m = message_to_send(s, SL_MESSAGE_REDUCED);
     if (m != NULL) {
@@ -305,7 +233,7 @@ static enum sl_status send_reduced(struct ps_server *s, const struct reducing *r
 }
 
 /* The block's last addition, and its sums for norm and angles in the same pass over memory. */
-static void measure(struct ps_server *s, struct reducing *r, int block)
+static void measure(struct ps_server *s, struct ps_incoming_step *r, int block)
 {
     struct sl_error problem = {0};
     struct sl_block_sums *sums = r->sums->data;
@@ -320,7 +248,7 @@ static void measure(struct ps_server *s, struct reducing *r, int block)
 
 /* Makes the frames of a push dense. Gives them to the reduction, each under the tag that the block has, in the order of the tags. */
 static enum sl_status reduce(
-        struct ps_server *s, struct reducing *r, struct sl_message *m, struct sl_error *err)
+        struct ps_server *s, struct ps_incoming_step *r, struct sl_message *m, struct sl_error *err)
 {
     const struct sl_block *block = &s->options.layout->blocks[m->block];
     struct sl_frame frames[SL_TAGS] = {{0}};
@@ -353,8 +281,8 @@ static enum sl_status acknowledge(
 }
 
 /* Joins a push of an open step; the last one of a block measures it, the last block reports the step. *ret_counts: it may be acknowledged. */
-static enum sl_status join_push(
-        struct ps_server *s, struct reducing *r, struct sl_message *m, bool *ret_counts, struct sl_error *err)
+static enum sl_status join_push(struct ps_server *s, struct ps_incoming_step *r, struct sl_message *m,
+        bool *ret_counts, struct sl_error *err)
 {
     struct sl_error problem = {0};
     bool whole_before = ps_reduction_whole(r->reduction, (int)m->block);
@@ -376,7 +304,7 @@ static enum sl_status join_push(
  * of all steps that pass, exactly open_max are not applied yet: whatever somebody pushes, there is room for those that count. */
 static bool may_be_open(const struct ps_server *s, int64_t step)
 {
-    return step < s->version + s->open_max && step < s->low + PS_WINDOW_MAX;
+    return step < s->version + s->incoming.open_max && step < s->incoming.low + PS_WINDOW_MAX;
 }
 
 /* PUSH of a step that is or may be open → joined, acknowledged; of slots that are in already (another worker was first) → acknowledged; of a step that is
@@ -393,11 +321,12 @@ static enum sl_status on_push(
         return SL_OK;
     }
     bool counts = true;
-    if (is_applied(s, m->step) && !sl_mutant("server: a push of a past step counts")) {
+    if (ps_incoming_is_applied(&s->incoming, m->step) && !sl_mutant("server: a push of a past step counts")) {
         s->dropped++;
     } else {
-        struct reducing *r = find_step(s, m->step);
-        enum sl_status status = r == NULL ? open_step(s, m->step, m->slots, &r, err) : SL_OK;
+        struct ps_incoming_step *r = ps_incoming_find(&s->incoming, m->step);
+        enum sl_status status =
+                r == NULL ? ps_incoming_open(&s->incoming, m->step, m->slots, &r, err) : SL_OK;
         if (status == SL_OK)
             status = join_push(s, r, m, &counts, err);
         if (status != SL_OK)
@@ -506,7 +435,7 @@ static enum sl_status complete_commit(struct ps_server *s, struct sl_error *err)
 }
 
 static enum sl_status begin_commit(
-        struct ps_server *s, struct reducing *r, const struct sl_message *m, struct sl_error *err)
+        struct ps_server *s, struct ps_incoming_step *r, const struct sl_message *m, struct sl_error *err)
 {
     SL_AUTO(sl_message_destroy_auto) struct sl_message *applied = message_to_send(s, SL_MESSAGE_APPLIED);
     struct sl_buffer *changes = sl_buffer_create((size_t)s->own_count * sizeof(struct sl_block_change));
@@ -528,19 +457,20 @@ static enum sl_status begin_commit(
     sl_buffer_release(changes); /* the message has it */
     s->committed = r;
     s->news = SL_TAKE(applied);
-    note_applied(s, m->step); /* what is pushed to it from now on changes nothing */
+    ps_incoming_note_applied(&s->incoming, m->step); /* what is pushed to it from now on changes nothing */
     return SL_OK;
 }
 
 /* The step that is to be committed; NULL: we know none that is whole. Who owns nothing that is trained hears of a step here first. */
 static enum sl_status find_whole(
-        struct ps_server *s, int64_t step, struct reducing **ret_step, struct sl_error *err)
+        struct ps_server *s, int64_t step, struct ps_incoming_step **ret_step, struct sl_error *err)
 {
-    struct reducing *r = find_step(s, step);
+    struct ps_incoming_step *r = ps_incoming_find(&s->incoming, step);
     enum sl_status status = SL_OK;
-    if (r == NULL && s->trained_count == 0 && may_be_open(s, step) && !is_applied(s, step))
-        status = open_step(
-                s, step, sl_plan_cut_slots(s->epoch_slots, s->options.config->batch.slots, step), &r, err);
+    if (r == NULL && s->trained_count == 0 && may_be_open(s, step) &&
+            !ps_incoming_is_applied(&s->incoming, step))
+        status = ps_incoming_open(&s->incoming, step,
+                sl_plan_cut_slots(s->epoch_slots, s->options.config->batch.slots, step), &r, err);
     if (status == SL_OK)
         *ret_step = r != NULL && r->blocks_whole == s->trained_count ? r : NULL;
     return status;
@@ -554,7 +484,7 @@ static enum sl_status on_commit(struct ps_server *s, const struct sl_message *m,
     enum sl_status status = complete_commit(s, err);
     if (status != SL_OK)
         return status;
-    struct reducing *r = NULL;
+    struct ps_incoming_step *r = NULL;
     if (s->state == STATE_SERVING && m->version == s->version + 1)
         status = find_whole(s, m->step, &r, err);
     if (status != SL_OK)

@@ -17,10 +17,8 @@
 #include "common/layout.h"
 #include "common/outbox.h"
 #include "common/team.h"
+#include "ps/incoming.h"
 #include "ps/table.h"
-
-#define PS_OPEN_MAX 64     /* steps that are open at a time */
-#define PS_WINDOW_MAX 4096 /* a step is opened at most so far beyond the first that is not applied */
 
 struct ps_server;
 
