@@ -57,6 +57,9 @@ static inline __attribute__((always_inline)) void multiply_panel(
             if (vectors > 1)
                 sum[i][1] = _mm512_fmadd_ps(x, high, sum[i][1]);
         }
+        /* the last number of the panel below, whose other numbers lie in the line that was just read: no prefetcher of the CPU's follows steps as wide as a row */
+        if (unit)
+            _mm_prefetch(a[0] + 2 * ROWS - 1, _MM_HINT_T1);
         for (int g = 0; g < (unit ? 1 : ROWS / ROWS_APART); g++)
             a[g] += unit ? p->a_step : 1;
     }
