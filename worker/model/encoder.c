@@ -181,8 +181,7 @@ static void plan_node(struct wk_encoder_node *node, const struct wk_encoder *enc
         return;
     size_t queries = query_rows(encoder, l, rows);
     size_t per_row = (narrow(encoder, l) ? 1 : encoder->max_length) * (size_t)encoder->heads;
-    node->qkv =
-            wk_arena_floats(kept, training ? qkv_floats(encoder, l, rows) : largest_qkv(encoder, rows), 1);
+    node->qkv = wk_arena_floats(kept, l > 0 ? qkv_floats(encoder, l, rows) : largest_qkv(encoder, rows), 1);
     node->probs = training ? wk_arena_floats(kept, rows, per_row)
                            : wk_arena_floats(kept, probs_at_once(encoder), 1);
     node->context = wk_arena_floats(kept, queries, d);
@@ -204,9 +203,9 @@ void wk_encoder_plan(struct wk_encoder_state *state, const struct wk_encoder *en
     bool training = tags > 0;
     size_t d = encoder->d, stacked = (size_t)tags * rows;
     for (int l = 0; l <= encoder->layers; l++) {
-        /* without backward every layer may overwrite what the one before it left, so all nodes are the first,
+        /* where no backward comes every layer may overwrite what the one before it left, so these nodes are all the first,
          * which is the largest */
-        if (training || l == 0)
+        if (l == 0 || (training && reaches(encoder, l, l < encoder->layers ? STAGE_FFN : STAGE_NORM)))
             plan_node(&state->node[l], encoder, l, rows, training, kept);
         else
             state->node[l] = state->node[0];
@@ -215,7 +214,7 @@ void wk_encoder_plan(struct wk_encoder_state *state, const struct wk_encoder *en
     size_t floats = wk_ffn_scratch(&encoder->layer[0].ffn, tags),
            probs = probs_at_once(encoder) * wk_arena_members(scratch);
     state->scratch = wk_arena_floats(scratch, larger(floats, probs), 1);
-    if (!training)
+    if (!training || wk_encoder_frozen(encoder))
         return;
     state->g = wk_arena_floats(scratch, stacked, d);
     state->d = wk_arena_floats(scratch, stacked, d);

@@ -700,6 +700,8 @@ static void check_freezing(const struct freezing *freezing, bool early)
     double least = counted_pass(&s, early), most = counted_pass(&all, early);
     assert_true(least < most || (freezing->shared && least == most));
     compare(&s, &all, freezing);
+    size_t size = wk_workspace_size(s.workspace), full = wk_workspace_size(all.workspace);
+    assert_true(freezing == &freezings[0] ? size < full : size <= full); /* activations of the ViT */
     if (!early && freezing == &freezings[5])
         for (int tag = 0; tag < SL_TAGS; tag++)
             for (int p = 0; p < s.layout->param_count; p++)
