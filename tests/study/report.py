@@ -275,11 +275,41 @@ def sharding_table(lines):
     return out
 
 
+def read_wire(results):
+    """Runs by set, wire and seed, with the seeds that both wires have."""
+    path, found = os.path.join(results, "wire.jsonl"), {}
+    if os.path.exists(path):
+        with open(path, encoding="utf-8") as file:
+            for line in (json.loads(line) for line in file if line.endswith("\n")):
+                name, wire, seed = line["key"]
+                found.setdefault(name, {}).setdefault(seed, {})[wire] = line
+    both = {name: [pair for _, pair in sorted(seeds.items()) if len(pair) == 2] for name, seeds in found.items()}
+    return {name: pairs for name, pairs in both.items() if len(pairs) >= 3}
+
+
+def wire_table(found):
+    """bf16 − f32, paired over seeds: accuracies in points, losses in thousandths; the last row over the runs of all sets."""
+    columns = [("fused accuracy", "accuracy", "fused"), ("first modality", "accuracy", 0), ("second modality", "accuracy", 1), ("fused test loss · 10³", "loss", "fused"), ("fused training loss · 10³", "train_loss", "fused")]
+
+    def pick(line, measure, branch):
+        branch = branch if branch == "fused" else line["modalities"][branch]
+        return 1000 * line["train_loss"][branch] if measure == "train_loss" else line["test"][branch][measure] * (100 if measure == "accuracy" else 1000)
+    lines = ["| set | seeds | fused accuracy with f32, its spread | " + " | ".join(title for title, *_ in columns) + " |", "| --- |" + " --- |" * (2 + len(columns))]
+    for name, pairs in {**found, "all": [pair for pairs in found.values() for pair in pairs]}.items():
+        cells = []
+        for _title, measure, branch in columns:
+            mean, (low, high), *_rest = paired(*(np.array([pick(pair[wire], measure, branch) for pair in pairs]) for wire in ("bf16", "f32")))
+            cells.append(f"{mean:+.2f} [{low:+.2f}, {high:+.2f}]")
+        x = np.array([pick(pair["f32"], "accuracy", "fused") for pair in pairs])
+        lines.append(f"| {name} | {len(pairs)} | " + (f"{x.mean():.2f} ± {x.std(ddof=1):.2f}" if name != "all" else "") + " | " + " | ".join(cells) + " |")
+    return lines
+
+
 # ---- the page ----
 
 def write(results, docs):
     plt.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "study", "font.size": 8, "font.family": "sans-serif"})
-    found, shards = read(results), read_sharding(results)
+    found, shards, wires = read(results), read_sharding(results), read_wire(results)
     if not found:
         print("no set has three seeds of every arm yet")
         return 1
@@ -300,6 +330,8 @@ def write(results, docs):
     if shards:
         page += ["", "## Workers and shards", "", *sharding_table(shards)]
         plot_sharding(shards, os.path.join(docs, "method-sharding.svg"))
+    if wires:
+        page += ["", "## Pushes as bf16", "", "`cluster.wire: bf16` − `f32`, same seed and settings (defaults, lr 2e-3), 1 server and 2 workers, last epoch (`tests/study/run --sets wire`). Accuracies in points.", "", *wire_table(wires)]
     plot_contrasts(found, os.path.join(docs, "method-contrasts.svg"))
     plot_traces(found, os.path.join(docs, "method-traces.svg"))
     with open(os.path.join(docs, "method-results.md"), "w", encoding="utf-8") as file:
