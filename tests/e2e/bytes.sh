@@ -10,7 +10,7 @@ big=$dir/d/big.yaml
 { cat "$dir/d/vocab.txt" && seq -f 'word%.0f' $((20000 - $(wc -l <"$dir/d/vocab.txt"))); } >"$dir/d/big.txt"
 sed 's/vocab: vocab.txt/vocab: big.txt/; s#dataset/#big/#g' "$config" >"$big"
 must "$shelflife" import "$dir/d/clips/manifest.jsonl" --out "$dir/d/big" --config "$big"
-quiet=(--set epochs=40 --set snapshots.every_steps=100000 --set snapshots.keep_best=none) # 120 steps
+quiet=(--set epochs=20 --set snapshots.every_steps=100000 --set snapshots.keep_best=none) # 60 steps
 frozen=(--set 'modalities.visual.freeze=["*"]')
 sgd=(--set optimiser.kind=sgd --set optimiser.momentum=0 --set optimiser.weight_decay=0)
 adamw=(--set optimiser.weight_decay=0)
@@ -56,7 +56,7 @@ match = sum(size for name, size in sizes.items() if fnmatch.fnmatch(name, sys.ar
 print(match, sum(sizes.values()) - match)
 END
 }
-steps=120
+steps=60
 read -r visual _ < <(size_of frozen 'extractor.visual.*')
 all=$(bytes trained "$config")
 less=$(bytes bytes_frozen "$config" "${frozen[@]}")
