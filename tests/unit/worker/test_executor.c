@@ -151,6 +151,7 @@ static void assert_same_stats(const struct sl_step_stats *got, const struct sl_s
 /* ---- blocks that leave before their node ---- */
 
 #define BLOCKS_MAX 64
+static const unsigned char nothing_here[BLOCKS_MAX];
 
 /* What came of one node before it was whole. */
 struct early {
@@ -511,6 +512,8 @@ static void test_cancelled_at_any_moment(void **state)
         for (uint64_t round = 0; round < 40; round++) {
             struct wk_action action = slots(0, 0, 7);
             action.run = round + 100;
+            action.arriving = round % 8 == 0; /* so that it is not through before it is cancelled */
+            action.here = nothing_here;
             wk_executor_submit(executor, &action, params);
             uint64_t busy_us = wk_executor_busy_us(executor);
             while (round % 4 > 0 && wk_executor_busy_us(executor) < busy_us + round * 20) {
@@ -527,7 +530,7 @@ static void test_cancelled_at_any_moment(void **state)
             assert_same_stats(&got[0].stats, &want[0].stats);
             drop(got);
         }
-        assert_true(threads > 1 || cut_short > 0); /* how often is the scheduler's affair */
+        assert_true(cut_short >= 5); /* how much more often is the scheduler's affair */
         drop(want);
         wk_executor_destroy(executor);
     }
@@ -559,8 +562,6 @@ static void test_a_cancelled_validation(void **state)
 }
 
 /* ---- parameters that come while it waits for them ---- */
-
-static const unsigned char nothing_here[BLOCKS_MAX];
 
 /* Nothing but NaN, until blocks are copied into it. */
 static float *missing_params(void)
