@@ -2,6 +2,7 @@
 #include "ps/coordinator_parts.h"
 
 #include "common/memory.h"
+#include "common/mutant.h"
 #include "common/placement.h"
 #include "ps/assign.h"
 
@@ -55,7 +56,8 @@ static int count_reducing(const struct ps_coordinator *c)
 {
     int count = 0;
     for (int s = 0; s < c->options.servers; s++)
-        count += ps_coordinator_reduces(c, s);
+        count += ps_coordinator_reduces(c, s) ||
+                 sl_mutant("coordinator: who has nothing to reduce is waited for");
     return count;
 }
 

@@ -33,6 +33,7 @@ static const char *const names[] = {
         "coordinator: the end survives a rollback",
         "coordinator: the slots of a lost worker stay its own",
         "coordinator: the staleness bound is off by one",
+        "coordinator: who has nothing to reduce is waited for",
         "worker: activations outlive their parameters",
         "worker: any parameters are good enough",
         "worker: blocks of any version are taken",

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BLOCK_MAX 128 /* floats */
+#define BLOCK_MAX 256 /* floats */
 
 struct variant {
     enum sl_consistency mode;
@@ -54,6 +54,8 @@ static const struct variant variants[SIM_MODEL_COUNT] = {
                 SL_FORM_EXCESS, SL_SCALE_UNIMODAL, false, SL_EXCHANGE_TAGGED, true},
         [SIM_MODEL_TABLES_EARLY] = {SL_CONSISTENCY_BSP, 0, 3, 2, 2, 29, 5, 4, 64, SL_OPTIMISER_SGD, 0,
                 SL_FORM_EXCESS, SL_SCALE_UNIMODAL, false, SL_EXCHANGE_EARLY, true},
+        [SIM_MODEL_FROZEN] = {SL_CONSISTENCY_SSP, 2, 3, 2, 2, 37, 7, 4, 256, SL_OPTIMISER_SGD, 0,
+                SL_FORM_EXCESS, SL_SCALE_UNIMODAL, false, SL_EXCHANGE_TAGGED, true},
         [SIM_MODEL_ROUNDED] = {SL_CONSISTENCY_BSP, 0, 5, 2, 2, 37, 7, 4, 128, SL_OPTIMISER_ADAMW, 0,
                 SL_FORM_EXCESS, SL_SCALE_UNIMODAL, false, SL_EXCHANGE_TAGGED, false, SL_WIRE_BF16},
         [SIM_MODEL_ROUNDED_TABLES] = {SL_CONSISTENCY_BSP, 0, 4, 2, 2, 43, 0, 4, 64, SL_OPTIMISER_ADAMW, 0,
@@ -73,11 +75,16 @@ static void *must(void *memory)
 #define ROWS 160 /* of the table: 40 lines of 16 numbers */
 #define NAMED 48 /* one row of so many is named by a slot */
 
+static void freeze(struct sl_modality_config *modality)
+{
+    modality->freeze_count = 1;
+    (void)snprintf(modality->freeze[0], sizeof(modality->freeze[0]), "*");
+}
+
 static void use_tables(struct sl_config *config)
 {
     struct sl_modality_config *visual = &config->modalities[0], *text = &config->modalities[1];
-    visual->freeze_count = 1;
-    (void)snprintf(visual->freeze[0], sizeof(visual->freeze[0]), "*");
+    freeze(visual);
     text->kind = SL_KIND_BERT;
     text->vocab_size = ROWS;
     text->max_position = text->max_tokens = 4;
@@ -86,8 +93,9 @@ static void use_tables(struct sl_config *config)
     config->optimiser.weight_decay = 0.0F;
 }
 
-static void configure(struct sl_config *config, const struct variant *variant)
+static void configure(struct sl_config *config, enum sim_model_kind kind)
 {
+    const struct variant *variant = &variants[kind];
     config->label_count = SIM_LABELS;
     config->modality_count = SIM_MODALITIES;
     for (int m = 0; m < SIM_MODALITIES; m++) {
@@ -140,6 +148,8 @@ static void configure(struct sl_config *config, const struct variant *variant)
         config->loss.weight[b] = 1.0F;
     if (variant->tables)
         use_tables(config);
+    if (kind == SIM_MODEL_FROZEN)
+        freeze(&config->modalities[1]);
 }
 
 /* Shards of unequal sizes, the last of them has the rest. */
@@ -183,7 +193,7 @@ struct sim_model *sim_model_create(enum sim_model_kind kind)
     struct sim_model *model = must(sl_alloc(1, sizeof(*model)));
     struct sl_error err = {0};
     model->kind = kind;
-    configure(&model->config, variant);
+    configure(&model->config, kind);
     if (sl_layout_create(&model->layout, &model->config, (size_t)variant->block_floats, &err) != SL_OK) {
         (void)fprintf(stderr, "simulation: %s\n", err.text);
         exit(1);

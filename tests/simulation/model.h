@@ -24,7 +24,8 @@
 #define SIM_SHARDS_MAX 8
 
 /* SIM_MODEL_WIDE has 64 slots, for hundreds of workers; SIM_MODEL_FINE more blocks than a link's window has messages; the models of TABLES have an extractor that is frozen and one that is a table of embeddings, of which a
- * step names few rows: most of its gradient is +0.0, and most of it does not change. */
+ * step names few rows: most of its gradient is +0.0, and most of it does not change. SIM_MODEL_FROZEN has both frozen: of many servers some own nothing that
+ * is trained. */
 enum sim_model_kind {
     SIM_MODEL_BSP,
     SIM_MODEL_BSP_SGD,
@@ -41,6 +42,7 @@ enum sim_model_kind {
     SIM_MODEL_TABLES_SSP,
     SIM_MODEL_TABLES_ASP,
     SIM_MODEL_TABLES_EARLY,
+    SIM_MODEL_FROZEN,
     SIM_MODEL_ROUNDED,
     SIM_MODEL_ROUNDED_TABLES,
     SIM_MODEL_SCALE,

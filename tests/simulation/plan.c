@@ -8,11 +8,12 @@ static enum sim_model_kind draw_model(struct sim_dice *dice)
     static const struct {
         enum sim_model_kind kind;
         uint64_t weight;
-    } models[] = {{SIM_MODEL_BSP, 130}, {SIM_MODEL_BSP_SGD, 90}, {SIM_MODEL_SHARDS, 60}, {SIM_MODEL_SSP, 90},
+    } models[] = {{SIM_MODEL_BSP, 120}, {SIM_MODEL_BSP_SGD, 60}, {SIM_MODEL_SHARDS, 60}, {SIM_MODEL_SSP, 90},
             {SIM_MODEL_SSP_TIGHT, 80}, {SIM_MODEL_ASP, 60}, {SIM_MODEL_WIDE, 15}, {SIM_MODEL_FINE, 15},
             {SIM_MODEL_EARLY, 110}, {SIM_MODEL_EARLY_SSP, 50}, {SIM_MODEL_EARLY_SHARDS, 40},
             {SIM_MODEL_TABLES, 70}, {SIM_MODEL_TABLES_SSP, 50}, {SIM_MODEL_TABLES_ASP, 40},
-            {SIM_MODEL_TABLES_EARLY, 40}, {SIM_MODEL_ROUNDED, 40}, {SIM_MODEL_ROUNDED_TABLES, 20}};
+            {SIM_MODEL_TABLES_EARLY, 30}, {SIM_MODEL_FROZEN, 50}, {SIM_MODEL_ROUNDED, 40},
+            {SIM_MODEL_ROUNDED_TABLES, 20}};
     uint64_t at = sim_below(dice, 1000);
     for (size_t i = 0; i < sizeof(models) / sizeof(models[0]); i++) {
         if (at < models[i].weight)
@@ -23,8 +24,10 @@ static enum sim_model_kind draw_model(struct sim_dice *dice)
 }
 
 /* Most clusters are small: there most orders of events are reached. */
-static int draw_servers(struct sim_dice *dice)
+static int draw_servers(struct sim_dice *dice, enum sim_model_kind model)
 {
+    if (model == SIM_MODEL_FROZEN) /* more than there are trained blocks, often */
+        return (int)sim_between(dice, 4, SIM_SERVERS_MAX);
     return sim_chance(dice, 850000) ? (int)sim_between(dice, 1, 3)
                                     : (int)sim_between(dice, 4, SIM_SERVERS_MAX);
 }
@@ -52,7 +55,7 @@ struct sim_plan sim_plan_make(uint64_t seed, int servers, int workers)
 {
     struct sim_dice dice = {sim_mix(seed + 0x5eed)};
     struct sim_plan plan = {.seed = seed, .model = draw_model(&dice)};
-    plan.servers = servers > 0 ? servers : draw_servers(&dice);
+    plan.servers = servers > 0 ? servers : draw_servers(&dice, plan.model);
     plan.workers = workers > 0 ? workers : draw_workers(&dice, plan.model);
     plan.stops = sim_chance(&dice, 300000) ? (int)sim_between(&dice, 1, 2) : 0;
     plan.servers_max = plan.stops > 0 && servers == 0 ? SIM_SERVERS_MAX : plan.servers;
