@@ -367,6 +367,21 @@ struct writer {
     bool for_hash;
 };
 
+static bool is_default(const struct sl_field *field, const void *base)
+{
+    SL_AUTO(sl_text_fini) struct sl_text value;
+    struct sl_error ignored = {0};
+    const char *text = "";
+    sl_text_init(&value, DUMP_MAX);
+    sl_field_write(field, base, &value);
+    return sl_text_finish(&value, &text, NULL, &ignored) == SL_OK && strcmp(text, field->fallback) == 0;
+}
+
+static bool is_written(const struct writer *writer, const struct sl_field *field, const void *base)
+{
+    return !writer->for_hash || (field->result && !(field->later && is_default(field, base)));
+}
+
 static void write_field(
         const struct writer *writer, const struct sl_field *field, const void *base, const char *indent)
 {
@@ -388,8 +403,7 @@ static void write_list(const struct writer *writer, const struct sl_section *sec
             const struct sl_field *field = &section->fields[i];
             bool unknown = !labels && strcmp(field->key, "vocab_size") == 0 &&
                            writer->config->modalities[item].vocab_size == 0;
-            if ((kinds != 0 && (field->kinds & kinds) == 0) || (writer->for_hash && !field->result) ||
-                    unknown)
+            if ((kinds != 0 && (field->kinds & kinds) == 0) || !is_written(writer, field, base) || unknown)
                 continue;
             write_field(writer, field, base, indent);
             indent = "    ";
@@ -401,7 +415,8 @@ static void write_section(const struct writer *writer, const struct sl_section *
 {
     bool top = section->key[0] == 0, any = section->shape != SL_SECTION_MAP || !writer->for_hash;
     for (int i = 0; i < section->field_count; i++)
-        any = any || section->fields[i].result;
+        any = any ||
+              (section->shape == SL_SECTION_MAP && is_written(writer, &section->fields[i], writer->config));
     if (!any)
         return;
     if (!top)
@@ -417,7 +432,7 @@ static void write_section(const struct writer *writer, const struct sl_section *
         write_field(writer, &field, &writer->config->loss.weight[branch], "  ");
     }
     for (int i = 0; i < section->field_count; i++)
-        if (!writer->for_hash || section->fields[i].result)
+        if (is_written(writer, &section->fields[i], writer->config))
             write_field(writer, &section->fields[i], writer->config, top ? "" : "  ");
 }
 

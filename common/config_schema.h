@@ -51,6 +51,7 @@ struct sl_field {
     double none_value;
     unsigned kinds; /* of modality that have it, by SL_KIND_BIT */
     bool result;    /* the training's result depends on it: part of sl_config_hash */
+    bool later; /* with result: it came later, and its default is what was done before. Only another value counts, so that configs, and snapshots, keep their hash */
 };
 
 enum sl_section_shape { SL_SECTION_MAP, SL_SECTION_LIST, SL_SECTION_LOSS };
