@@ -10,7 +10,7 @@
 /* What a slot's backward pass fills, and later the sums of the nodes that begin with the slot. */
 struct entry {
     struct sl_buffer *gradients; /* NULL = not begun, or added to a left sibling whole, or folded */
-    int blocks;                  /* that are trained and were not added to a left sibling */
+    int uses; /* blocks that are trained and were not added to a left sibling, and the slot's own pass */
 };
 
 struct waiting {
@@ -82,7 +82,7 @@ void wk_joining_clear(struct wk_joining *j)
 void wk_joining_enter(struct wk_joining *j, uint32_t slot, struct sl_buffer **gradients)
 {
     (void)pthread_mutex_lock(&j->lock);
-    j->entries[slot] = (struct entry){SL_TAKE(*gradients), j->layout->trained_block_count};
+    j->entries[slot] = (struct entry){SL_TAKE(*gradients), j->layout->trained_block_count + 1};
     (void)pthread_mutex_unlock(&j->lock);
 }
 
@@ -132,18 +132,25 @@ static bool meet(struct wk_joining *j, struct sl_node node, struct sl_node sibli
     return there;
 }
 
+/* The last use of a slot's gradients releases them. */
+static void end_use(struct wk_joining *j, uint32_t slot)
+{
+    struct entry *entry = &j->entries[slot];
+    struct sl_buffer *done = NULL;
+    (void)pthread_mutex_lock(&j->lock);
+    if (--entry->uses == 0)
+        done = SL_TAKE(entry->gradients);
+    (void)pthread_mutex_unlock(&j->lock);
+    sl_buffer_release(done);
+}
+
 /* Left + right, into left. Nobody else looks at either block meanwhile. */
 static void add_pair(struct wk_joining *j, struct sl_node parent, struct sl_node right, int block)
 {
-    struct entry *from = &j->entries[sl_tree_begin(right)];
-    struct sl_buffer *sum = wk_joining_peek(j, parent), *x = wk_joining_peek(j, right), *done = NULL;
+    struct sl_buffer *sum = wk_joining_peek(j, parent), *x = wk_joining_peek(j, right);
     if (x != NULL) /* else the slot's pass has added it */
         wk_gradient_add_block(j->layout, block, sum->data, x->data);
-    (void)pthread_mutex_lock(&j->lock);
-    if (--from->blocks == 0)
-        done = SL_TAKE(from->gradients);
-    (void)pthread_mutex_unlock(&j->lock);
-    sl_buffer_release(done);
+    end_use(j, sl_tree_begin(right));
 }
 
 bool wk_joining_add(struct wk_joining *j, uint32_t slot, int block)
@@ -171,6 +178,7 @@ static void add_sums(struct wk_node_sums *left, const struct wk_node_sums *right
 bool wk_joining_deposit(struct wk_joining *j, uint32_t slot, struct wk_node_sums *sums)
 {
     struct sl_node node = {0, slot};
+    end_use(j, slot);
     for (; !is_cut(j, node); node = sl_tree_parent(node)) {
         struct sl_node sibling = sl_tree_sibling(node);
         if (!sl_tree_node_valid(j->slots, sibling))

@@ -7,7 +7,7 @@
  *     gradients = wk_joining_take(joining, cut);                      // all its slots are done
  *
  * The sums of a node lie in the buffer of its first slot. Whoever comes second to a pair of blocks adds it, left + right as the reduction tree has it (common/tree.h), so the bits do not depend on who that is. The buffer of a
- * right child is released when its last block was added: no more of them are held than by adding whole gradients.
+ * right child is released when its last block was added and its slot's pass is over, which may yet write where nobody adds anything (frozen blocks): no more of them are held than by adding whole gradients.
  * Thread: any, but begin and clear only while no slot is being computed.
  */
 #include "common/buffer.h"
@@ -43,7 +43,7 @@ void wk_joining_enter(struct wk_joining *joining, uint32_t slot, struct sl_buffe
 /* wk_joining_add joins a block that the slot's backward pass is done with, as far up as its siblings are there. True: the block of the cut that the slot belongs to is whole. Each block once, a frozen one never. */
 bool wk_joining_add(struct wk_joining *joining, uint32_t slot, int block);
 
-/* wk_joining_deposit joins what a slot has besides gradients, whose blocks have all been added. True: all slots of the cut are done, *sums are the cut's; else *sums wait inside. */
+/* wk_joining_deposit joins what a slot has besides gradients, whose blocks have all been added: its pass is over. True: all slots of the cut are done, *sums are the cut's; else *sums wait inside. */
 bool wk_joining_deposit(struct wk_joining *joining, uint32_t slot, struct wk_node_sums *sums);
 
 /* wk_joining_cut is the node of the run's cut that a slot belongs to. */

@@ -180,11 +180,35 @@ static void test_who_has_a_left_sibling(void **state)
     close_world(&w);
 }
 
+/* The pass of a right slot may come to frozen blocks when all others have been joined: until it is over nobody else gets its gradients. */
+static void test_gradients_stay_until_the_pass_is_over(void **state)
+{
+    (void)state;
+    struct world w;
+    struct sl_buffer *right = NULL, *other = NULL;
+    struct wk_node_sums sums = {.stats.count = 1};
+    open_world(&w, "*");
+    (void)pass(&w, 0, NULL);
+    assert_int_equal(wk_gradient_pool_take(w.pool, NULL, &right, &err), SL_OK);
+    float *at = right->data;
+    wk_joining_enter(w.joining, 1, &right);
+    wk_finishing_begin(w.finishing, &(struct wk_finishing_pass){1, at, NULL, NULL, true});
+    walk(&w, 1, at, w.layout->count, false);
+    assert_int_equal(wk_gradient_pool_take(w.pool, NULL, &other, &err), SL_OK);
+    assert_ptr_not_equal(other->data, at);
+    sl_buffer_release(other);
+    (void)wk_joining_deposit(w.joining, 1, &sums);
+    assert_null(wk_joining_peek(w.joining, (struct sl_node){0, 1}));
+    wk_joining_clear(w.joining);
+    close_world(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
             cmocka_unit_test(test_folded_slots_give_the_same_bits),
             cmocka_unit_test(test_who_has_a_left_sibling),
+            cmocka_unit_test(test_gradients_stay_until_the_pass_is_over),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
