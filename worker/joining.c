@@ -132,13 +132,13 @@ static bool meet(struct wk_joining *j, struct sl_node node, struct sl_node sibli
     return there;
 }
 
-/* The last use of a slot's gradients releases them. */
+/* The last use of a slot's gradients releases them. A slot that has not entered (its scores alone are joined) has none. */
 static void end_use(struct wk_joining *j, uint32_t slot)
 {
     struct entry *entry = &j->entries[slot];
     struct sl_buffer *done = NULL;
     (void)pthread_mutex_lock(&j->lock);
-    if (--entry->uses == 0)
+    if (entry->uses > 0 && --entry->uses == 0)
         done = SL_TAKE(entry->gradients);
     (void)pthread_mutex_unlock(&j->lock);
     sl_buffer_release(done);
