@@ -27,8 +27,10 @@ static bool is_learning(const struct ps_roster *roster)
  * memory for one gradient (worker/finishing.h), two nodes for two. */
 static uint32_t most_at_once(const struct ps_roster *roster, int worker)
 {
-    uint32_t threads = roster->workers[worker].threads;
-    return is_learning(roster) ? 2 * (threads > 0 ? threads : 1) : UINT32_MAX;
+    uint32_t threads = roster->workers[worker].threads; /* as it says itself */
+    if (!is_learning(roster) || threads > UINT32_MAX / 2)
+        return UINT32_MAX;
+    return 2 * (threads > 0 ? threads : 1);
 }
 
 bool ps_assign_share(const struct ps_roster *roster, const struct ps_open_step *step, int worker,

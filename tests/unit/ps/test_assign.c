@@ -166,6 +166,10 @@ static void test_shares_are_small_until_speeds_are_known(void **state)
     assert_int_equal(share(&w, 0, true), 6);
     assert_int_equal(share(&w, 1, true), 2); /* threads are not known: one */
     close_world(&w);
+    w = new_world((const double[]){0.0}, 1, 16);
+    w.roster.workers[0].threads = UINT32_C(1) << 31;
+    assert_int_equal(share(&w, 0, true), 16);
+    close_world(&w);
     w = new_world((const double[]){1.0, 0.0}, 2, 16);
     assert_int_equal(share(&w, 0, true), 8); /* the other has nothing: maybe it never will */
     assert_int_equal(share(&w, 1, true), 8);
