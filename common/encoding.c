@@ -67,6 +67,19 @@ static void put_by_bitmap(
     }
 }
 
+/* The way back: lines without a bit stay as they are. */
+static void get_by_bitmap(
+        const unsigned char *lines, const unsigned char *bitmap, size_t count, float *values)
+{
+    for (size_t line = 0; line < lines_of(count); line++) {
+        if (!has_line(bitmap, line))
+            continue;
+        size_t size = line_length(count, line) * sizeof(float);
+        memcpy(values + line * SL_LINE_FLOATS, lines, size);
+        lines += size;
+    }
+}
+
 void sl_encoding_put_lines(const float *values, size_t count, void *ret_bytes)
 {
     unsigned char *bitmap = ret_bytes;
@@ -99,16 +112,8 @@ enum sl_status sl_encoding_get_lines(
     const unsigned char *bitmap = bytes;
     if (!makes_sense(bitmap, size, count, sizeof(float)))
         return sl_fail(err, SL_BAD_DATA, "%zu bytes are not the lines of %zu numbers", size, count);
-    const unsigned char *next = bitmap + sl_encoding_bitmap_size(count);
-    for (size_t line = 0; line < lines_of(count); line++) {
-        size_t length = line_length(count, line) * sizeof(float);
-        if (!has_line(bitmap, line)) {
-            memset(ret_values + line * SL_LINE_FLOATS, 0, length);
-            continue;
-        }
-        memcpy(ret_values + line * SL_LINE_FLOATS, next, length);
-        next += length;
-    }
+    memset(ret_values, 0, count * sizeof(float));
+    get_by_bitmap(bitmap + sl_encoding_bitmap_size(count), bitmap, count, ret_values);
     return SL_OK;
 }
 
@@ -140,14 +145,7 @@ enum sl_status sl_encoding_get_changed(
         return SL_OK;
     if (!makes_sense(bitmap, size, count, sizeof(float)))
         return sl_fail(err, SL_BAD_DATA, "%zu bytes are not changed lines of %zu numbers", size, count);
-    const unsigned char *next = bitmap + sl_encoding_bitmap_size(count);
-    for (size_t line = 0; line < lines_of(count); line++) {
-        if (!has_line(bitmap, line))
-            continue;
-        size_t length = line_length(count, line) * sizeof(float);
-        memcpy(values + line * SL_LINE_FLOATS, next, length);
-        next += length;
-    }
+    get_by_bitmap(bitmap + sl_encoding_bitmap_size(count), bitmap, count, values);
     return SL_OK;
 }
 
