@@ -66,14 +66,9 @@ def train(study, folder, settings, *words):
 
 
 def run(study):
-    path = os.path.join(study.options.results, "sharding.jsonl")
-    done = set()
-    if os.path.exists(path):
-        with open(path, encoding="utf-8") as file:
-            done = {tuple(json.loads(line)["key"]) for line in file if line.endswith("\n")}
     work = [("slots", a, w, s, seed) for seed in range(1, study.options.seeds + 1) for a in ARRANGEMENTS for w in WORKERS for s in ("step", "slot")]
     work += [("processes", a, w, "step", 1) for a in ARRANGEMENTS for w in WORKERS]
-    for key in (key for key in work if key not in done):
+    for key in study.missing("sharding", work):
         kind, arrangement, workers, statistics, seed = key
         folder = prepare(study, arrangement, workers if kind == "slots" else 8)
         settings = {"seed": seed, "modulation.statistics": statistics}
@@ -82,7 +77,5 @@ def run(study):
         if arrangement == "skewed":
             settings["dataset.locality"] = "shards"
         words = ("--workers", str(workers), "--threads", "1") if kind == "processes" else ("--threads", "1")
-        line = {"key": key, **train(study, folder, settings, *words)}
-        with open(path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(line, separators=(",", ":")) + "\n")
+        study.append("sharding", {"key": key, **train(study, folder, settings, *words)})
     print(f"sharding: {len(work)} runs", flush=True)

@@ -1,6 +1,5 @@
 """What pushes as bf16 (`cluster.wire`) do to accuracy and loss: the same seeds with float32 and with bf16, default form of balancing, one server and two worker processes on every set that is there."""
 import json
-import os
 import tempfile
 
 import numpy as np
@@ -28,15 +27,8 @@ def train(study, name, wire, seed):
 
 
 def run(study):
-    path = os.path.join(study.options.results, "wire.jsonl")
-    done = set()
-    if os.path.exists(path):
-        with open(path, encoding="utf-8") as file:
-            done = {tuple(json.loads(line)["key"]) for line in file if line.endswith("\n")}
     there = [name for name in sets.SETS if sets.available(name, study.options.shared)]
     work = [(name, wire, seed) for seed in range(1, study.options.seeds + 1) for name in there for wire in WIRES]
-    for key in (key for key in work if key not in done):
-        line = {"key": key, **train(study, *key)}
-        with open(path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(line, separators=(",", ":")) + "\n")
+    for key in study.missing("wire", work):
+        study.append("wire", {"key": key, **train(study, *key)})
     print(f"wire: {len(work)} runs", flush=True)
