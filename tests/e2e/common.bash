@@ -1,10 +1,15 @@
-# What the end-to-end scripts share: sourced, not run. Gives $dir (removed at the end), $shelflife, fail, must, refuses, and a small dataset.
+# What the end-to-end scripts share: sourced, not run. Gives $dir (removed at the end), pids (whoever is in it is killed then), $shelflife, fail, must, refuses, and a small dataset.
 SHELFLIFE_BIN=${SHELFLIFE_BIN:-$(dirname "${BASH_SOURCE[0]}")/../../build/release}
 export SHELFLIFE_PROGRESS=none
 shelflife=$SHELFLIFE_BIN/shelflife
 [ -x "$shelflife" ] || { echo "skipped: $shelflife is not built"; exit 77; }
 dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
+pids=()
+clean() {
+    for pid in "${pids[@]}"; do kill -9 "$pid" 2>/dev/null || true; done
+    rm -rf "$dir"
+}
+trap clean EXIT
 
 fail() {
     echo "FAILED: $*" >&2

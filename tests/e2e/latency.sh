@@ -4,12 +4,6 @@ set -euo pipefail
 # shellcheck source=tests/e2e/common.bash
 . "$(dirname "$0")/common.bash"
 here=$(dirname "$0")
-pids=()
-clean() {
-    for pid in "${pids[@]}"; do kill -9 "$pid" 2>/dev/null || true; done
-    rm -rf "$dir"
-}
-trap clean EXIT
 small_dataset "$dir/d"
 config=$dir/d/config.yaml
 options=(--set epochs=20 --set cluster.servers=2 --set cluster.status=none --set cluster.resend_ms=300 --set cluster.timeout_ms=3000)

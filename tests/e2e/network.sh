@@ -5,14 +5,12 @@ set -euo pipefail
 # shellcheck source=tests/e2e/common.bash
 . "$(dirname "$0")/common.bash"
 left=sl-left-$$ right=sl-right-$$
-pids=()
-clean() {
-    for pid in "${pids[@]}"; do kill -9 "$pid" 2>/dev/null || true; done
+clean_all() {
+    clean
     ip netns del "$left" 2>/dev/null || true
     ip netns del "$right" 2>/dev/null || true
-    rm -rf "$dir"
 }
-trap clean EXIT
+trap clean_all EXIT
 if ! command -v ip >/dev/null || ! command -v nft >/dev/null || ! ip netns add "$left" 2>"$dir/netns.txt"; then
     echo "skipped: no network namespaces here: $(cat "$dir/netns.txt" 2>/dev/null || echo "ip or nft is missing")"
     exit 77

@@ -34,7 +34,6 @@ start() { # rank
         "$shelflife" node "$config" --servers "$servers" --threads 1 --set snapshots.dir="$dir/node" >"$dir/node.$1.log" 2>&1 &
     pids+=($!)
 }
-trap 'kill -9 "${pids[@]}" 2>/dev/null || true; rm -rf "$dir"' EXIT
 for ((try = 0; try < 4; try++)); do
     port=$((19100 + RANDOM % 2800)) # below those that the kernel gives away and those of other tests
     rm -rf "$dir/node"
